@@ -1,0 +1,207 @@
+"""Make the learner's edition: `work/`, generated from `notebooks/`, which holds the solved lessons.
+
+    python tools/learner.py [--source notebooks] [--target work]
+
+In the learner's edition solutions are cut (by nbgrader's own preprocessors), hidden tests and outputs are gone, and solution and check
+cells carry the tag `raises-exception`, so that Run All goes on after an exercise that is still open. In a cell tagged `predict` every
+*value* is replaced by None, while names, dict keys and comments stay:
+
+    my_guess = {"early": 38, "late": 39}  # your numbers      becomes      my_guess = {"early": None, "late": None}  # your numbers
+
+so the learner sees what to fill in, every name is bound, and later cells must show a None without failing (a test runs them).
+
+What a learner has written is never overwritten. `work/.generated.json` holds a hash of each file as it was generated. A notebook whose
+cells still read as generated is replaced by a newer lesson silently (it may have been run: outputs, counts, metadata and empty cells
+do not count as writing). One that was changed is left alone: the newer lesson is put beside it as `03_schema_versions.new.ipynb`, once,
+and the message names both. The folders beside the lessons (data, images) are copied by the same rule. A deleted file is made again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import copy
+import hashlib
+import json
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+from lessons import (
+    LESSONS,
+    ROOT,
+    display_path,
+    dumps,
+    is_check,
+    is_solution,
+    print_utf8,
+    read,
+    tags,
+    write_atomically,
+)
+from nbformat import NotebookNode, ValidationError, reads
+
+STUB = "...  # your code"
+PROMPT = "# Your guess: put a value in place of each None, then go on."
+MANIFEST = ".generated.json"
+State = dict[str, dict[str, str]]
+"""`generated`: file → hash of what was generated last; `offered`: changed file → hash of the newer edition put beside it."""
+
+
+def release(nb: NotebookNode) -> NotebookNode:
+    """The learner's edition of a solved notebook (the argument stays as it is).
+
+    Raises:
+        RuntimeError: a solution or hidden test is not closed, or stands in a cell that nbgrader does not know.
+    """
+    from nbgrader.preprocessors import (
+        CheckCellMetadata,
+        ClearHiddenTests,
+        ClearOutput,
+        ClearSolutions,
+        LockCells,
+    )
+    from traitlets.config import Config
+
+    config = Config()
+    config.ClearSolutions.code_stub = {"python": STUB}
+    nb, resources = copy.deepcopy(nb), {}
+    for step in (CheckCellMetadata, LockCells, ClearSolutions, ClearHiddenTests, ClearOutput):
+        nb, resources = step(config=config).preprocess(nb, resources)
+    for cell in nb.cells:
+        cell.metadata.pop("execution", None)
+        if is_solution(cell) or is_check(cell):
+            cell.metadata["tags"] = [*tags(cell), "raises-exception"]
+        if "predict" in tags(cell):
+            cell.source = f"{PROMPT}\n{blank(cell.source)}"
+    nb.metadata["lesson"] = {**nb.metadata.get("lesson", {}), "edition": "learner"}
+    nb.metadata["lesson"].pop("code_sha256", None)
+    return nb
+
+
+def blank(source: str) -> str:
+    """Replace every value that is assigned by None; names, dict keys, layout and comments stay."""
+    lines = source.encode().splitlines(keepends=True)
+    starts = [sum(map(len, lines[:number])) for number in range(len(lines))]
+    text = source.encode()
+    assigned = [node.value for node in ast.parse(source).body if isinstance(node, ast.Assign)]
+    for value in reversed([leaf for node in assigned for leaf in leaves(node)]):
+        begin = starts[value.lineno - 1] + value.col_offset
+        end = starts[value.end_lineno - 1] + value.end_col_offset
+        text = text[:begin] + b"None" + text[end:]
+    return text.decode()
+
+
+def leaves(node: ast.expr) -> Iterator[ast.expr]:
+    """The values inside dicts, lists and tuples, in the order of the text."""
+    if isinstance(node, ast.Dict):
+        inside = node.values
+    elif isinstance(node, ast.List | ast.Tuple):
+        inside = node.elts
+    else:
+        yield node
+        return
+    for value in inside:
+        yield from leaves(value)
+
+
+def digest(name: str, content: bytes) -> str:
+    """What counts as written: of a notebook the sources of its cells, of any other file its bytes.
+
+    A notebook that cannot be read counts as written, by its bytes.
+    """
+    if name.endswith(".ipynb"):
+        try:
+            cells = reads(content.decode(), as_version=4).cells
+            content = json.dumps(
+                [(cell.cell_type, cell.source) for cell in cells if cell.source.strip()]
+            ).encode()
+        except (ValueError, KeyError, TypeError, AttributeError, ValidationError):
+            return hashlib.sha256(content).hexdigest()
+    return hashlib.sha256(content).hexdigest()
+
+
+def editions(source: Path) -> Iterator[tuple[str, bytes]]:
+    """All files of the learner's edition: (path inside `work/`, content)."""
+    for path in sorted(source.glob("*.ipynb")):
+        yield path.name, dumps(release(read(path))).encode()
+    for path in sorted(source.glob("*/**/*")):
+        hidden = any(part.startswith((".", "__")) for part in path.relative_to(source).parts)
+        if path.is_file() and not hidden:
+            yield path.relative_to(source).as_posix(), path.read_bytes()
+
+
+def beside(target: Path, name: str, generated: dict[str, str]) -> str:
+    """The name for a newer edition beside a changed file: `x.new.ipynb`; `x.new-2.ipynb` when that was changed as well."""
+    path = Path(name)
+    for number in count(1):
+        new = path.with_suffix(f".new{'' if number == 1 else f'-{number}'}{path.suffix}").as_posix()
+        file = target / new
+        if not file.exists() or digest(new, file.read_bytes()) == generated.get(new):
+            break
+    return new
+
+
+def place(target: Path, name: str, content: bytes, state: State) -> bool | str:
+    """Put one generated file where it harms nothing the learner wrote, and bring `state` up to date.
+
+    Returns whether the file was written, or what to tell the learner when a newer edition was put beside a changed file.
+    """
+    file, new, generated = target / name, digest(name, content), state["generated"]
+    current = digest(name, file.read_bytes()) if file.exists() else None
+    if current == new:
+        generated[name] = new
+        return False
+    if current is None or current == generated.get(name):
+        write_atomically(file, content)
+        generated[name] = new
+        return True
+    if new in (generated.get(name), state["offered"].get(name)):
+        return False
+    other = beside(target, name, generated)
+    write_atomically(target / other, content)
+    generated[other] = state["offered"][name] = new
+    return (
+        f"You have changed {display_path(file)}, so it stays as it is.\n"
+        f"  A newer edition of it stands beside it: {display_path(target / other)}"
+    )
+
+
+def generate(source: Path = LESSONS, target: Path = ROOT / "work") -> list[str]:
+    """Bring the learner's edition up to date. Returns what to tell the learner. Running it twice changes nothing more.
+
+    Raises:
+        RuntimeError, ValueError: a source notebook is broken; nothing after it is generated.
+        OSError: the disk is full, or the folder cannot be written.
+    """
+    manifest = target / MANIFEST
+    state: State = {"generated": {}, "offered": {}}
+    try:
+        state |= json.loads(manifest.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        pass  # everything that exists and differs will be treated as the learner's own
+    outcomes = []
+    for name, content in editions(source):
+        outcomes.append(place(target, name, content, state))
+        write_atomically(manifest, (json.dumps(state, indent=1, sort_keys=True) + "\n").encode())
+    written = outcomes.count(True)
+    summary = [f"made or updated {written} file(s) in {display_path(target)}"] if written else []
+    return summary + [outcome for outcome in outcomes if isinstance(outcome, str)]
+
+
+def main() -> int:
+    """Generate the learner's edition and print what the learner should know."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--source", type=Path, default=LESSONS, help="folder of the solved lessons")
+    parser.add_argument("--target", type=Path, default=ROOT / "work", help="folder of the learner's edition")
+    options = parser.parse_args()
+    print_utf8()
+    for message in generate(options.source, options.target):
+        print(message)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,174 @@
+"""What every tool needs to know about a lesson: where lessons are, how to read and write one, what its cells are."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import os
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import nbformat
+from nbformat import NotebookNode
+
+ROOT = Path(__file__).resolve().parents[1]
+LESSONS = ROOT / "notebooks"
+KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+FENCE = re.compile(r"^ {0,3}(```+|~~~+)")
+
+
+def lesson_paths() -> list[Path]:
+    """All lessons of the collection, in the order of their numbers."""
+    return sorted(LESSONS.glob("*.ipynb"))
+
+
+def named_paths(names: list[str]) -> list[Path]:
+    """The notebooks named on a command line, or all lessons when none is named."""
+    paths = [Path(name).resolve() for name in names] or lesson_paths()
+    missing = [path.name for path in paths if not path.is_file()]
+    if missing:
+        raise SystemExit(
+            f"No such notebook: {', '.join(missing)}. Give a path such as notebooks/00_start_here.ipynb."
+        )
+    return paths
+
+
+def display_path(path: Path) -> str:
+    """The path as a reader would type it: relative to the repository where it lies inside."""
+    path = path.resolve()
+    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else os.path.relpath(path)
+
+
+def print_utf8() -> None:
+    """Print `·` and Spanish names on a machine whose locale says ASCII, too."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(encoding="utf-8", errors="replace")
+
+
+def read(path: Path) -> NotebookNode:
+    """Read a notebook in format 4.
+
+    Raises:
+        ValueError: the file is no notebook; the message names it.
+    """
+    try:
+        return nbformat.read(path, as_version=4)
+    except (ValueError, KeyError, AttributeError, nbformat.ValidationError) as error:
+        raise ValueError(
+            f"{display_path(path)} is not a valid notebook ({error}). Restore it, or delete it."
+        ) from error
+
+
+def dumps(nb: NotebookNode) -> str:
+    """The one text form in which notebooks are stored: indent 1, Unicode as it is, one newline at the end."""
+    text = nbformat.writes(nb, indent=1, ensure_ascii=False)
+    return text if text.endswith("\n") else text + "\n"
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all: a crash or a full disk leaves the old one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def code_cells(nb: NotebookNode) -> list[NotebookNode]:
+    """The code cells, in order."""
+    return [cell for cell in nb.cells if cell.cell_type == "code"]
+
+
+def code_hash(nb: NotebookNode) -> str:
+    """SHA-256 of the code cells' sources: what the stored outputs were made from."""
+    return hashlib.sha256("\0".join(cell.source for cell in code_cells(nb)).encode()).hexdigest()
+
+
+def tags(cell: NotebookNode) -> list[str]:
+    """The cell's tags."""
+    return list(cell.metadata.get("tags", []))
+
+
+def is_solution(cell: NotebookNode) -> bool:
+    """Whether nbgrader treats the cell as a learner's answer."""
+    return bool(cell.metadata.get("nbgrader", {}).get("solution"))
+
+
+def is_check(cell: NotebookNode) -> bool:
+    """Whether nbgrader treats the cell as a test of an answer."""
+    return bool(cell.metadata.get("nbgrader", {}).get("grade"))
+
+
+def python_source(cell: NotebookNode) -> str:
+    """The cell's Python, without the line of a cell magic such as `%%ipytest`, at the same line numbers."""
+    return re.sub(r"\A\s*%%\w.*", "", cell.source)
+
+
+def parse(cell: NotebookNode) -> ast.Module:
+    """The syntax tree of a code cell; empty when it is not Python (ruff reports that)."""
+    try:
+        return ast.parse(python_source(cell))
+    except SyntaxError:
+        return ast.Module(body=[], type_ignores=[])
+
+
+def prose_lines(source: str) -> Iterator[str]:
+    """The lines of a markdown source that are not inside a code fence."""
+    fence = ""
+    for line in source.splitlines():
+        mark = FENCE.match(line)
+        if mark and (not fence or mark[1].startswith(fence)):
+            fence = "" if fence else mark[1]
+        elif not fence:
+            yield line
+
+
+def headings(cell: NotebookNode) -> list[tuple[int, str]]:
+    """The headings of a markdown cell, as (level, text)."""
+    if cell.cell_type != "markdown":
+        return []
+    found = (re.match(r"^(#{1,6})\s+(.+?)\s*#*$", line) for line in prose_lines(cell.source))
+    return [(len(match[1]), match[2]) for match in found if match]
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """A lesson as the rules see it: the notebook, and where its links start from."""
+
+    path: Path
+    nb: NotebookNode
+
+    @property
+    def number(self) -> str:
+        """The two digits that its file name starts with."""
+        return self.path.name[:2]
+
+    @property
+    def is_start(self) -> bool:
+        """Whether this is `00_start_here`, whose anatomy is shorter."""
+        return self.number == "00"
+
+    def section(self, title: str) -> list[NotebookNode]:
+        """The cells from the level-two heading that starts with `title` up to the next level-two heading."""
+        cells: list[NotebookNode] = []
+        for cell in self.nb.cells:
+            major = [text for level, text in headings(cell) if level <= 2]
+            if major and cells:
+                break
+            if cells or (major and major[0].startswith(title)):
+                cells.append(cell)
+        return cells
+
+    def section_text(self, title: str) -> str:
+        """The markdown of a section, cells joined by blank lines."""
+        return "\n\n".join(cell.source for cell in self.section(title) if cell.cell_type == "markdown")
+
+
+Problem = tuple[str, str]
+"""The id of a cell ("" for the notebook as a whole), and what is wrong with it and how to mend it."""

@@ -1,0 +1,194 @@
+"""Execute lessons, each in a fresh kernel in its own folder, and store their outputs.
+
+    python tools/notebooks.py [notebooks/03_schema_versions.ipynb …]    execute and store
+    python tools/notebooks.py --check                                   only name those whose code is newer than their outputs
+
+A re-run that changes nothing that counts stores nothing and leaves the file as it is, byte for byte. What counts is what nbval
+compares: not the pixels of a figure, nor the outputs of cells tagged `nbval-ignore-output`. When something does count, all outputs
+are stored, so that the figures and tables of a notebook come from one run. `--force` stores in any case (after a change of the
+figure style, say). When a cell fails, the file stays as it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import os
+import re
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+from lessons import (
+    KERNELSPEC,
+    ROOT,
+    code_cells,
+    code_hash,
+    display_path,
+    dumps,
+    named_paths,
+    print_utf8,
+    read,
+    tags,
+    write_atomically,
+)
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from nbformat import NotebookNode
+from nbval.plugin import coalesce_streams
+from nbval_frame import CELL_TIMEOUT, sanitize_rules
+
+SANITIZE = ROOT / "tests" / "nbval_sanitize.cfg"
+NOT_COMPARED = {"metadata", "traceback", "output_type", "name", "execution_count"}
+NOT_COMPARED_DATA = {"image/png", "image/jpeg", "application/vnd.jupyter.widget-view+json"}
+Rules = Sequence[tuple[str, str]]
+
+
+class CellFailedError(RuntimeError):
+    """A cell of a lesson raised, hung, or killed its kernel. The message names the cell and shows the error."""
+
+
+def execute(nb: NotebookNode, folder: Path, allow_errors: bool = False) -> NotebookNode:
+    """Run a copy of the notebook in a fresh kernel of this Python, in `folder`, and return it with its outputs.
+
+    Raises:
+        CellFailedError: a cell raised (unless it is tagged `raises-exception`, or `allow_errors`), ran for more than two
+            minutes, or its kernel died.
+    """
+    os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # the kernel of this environment, not one in the user's home
+    fresh = copy.deepcopy(nb)
+    running = []
+    client = NotebookClient(
+        fresh,
+        timeout=int(CELL_TIMEOUT),
+        kernel_name=KERNELSPEC["name"],
+        resources={"metadata": {"path": str(folder)}},
+        record_timing=False,
+        store_widget_state=False,
+        allow_errors=allow_errors,
+        shutdown_kernel="immediate",
+        on_cell_start=lambda cell, cell_index: running.append(cell),
+    )
+    try:
+        client.execute()
+    except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
+        raise CellFailedError(f"cell '{running[-1].id}' failed:\n{str(error).strip()}") from error
+    return tidy(fresh)
+
+
+def shorten_paths(text: str) -> str:
+    """A traceback as it reads on every machine: paths relative to the repository or to the environment."""
+    home = str(Path.home())
+    for place, short in [(str(ROOT), ""), (sys.prefix, "site/"), (sys.base_prefix, "python/")]:
+        for form in {place, "~" + place.removeprefix(home)} if place.startswith(home + "/") else {place}:
+            text = text.replace(form + "/", short)
+    return text
+
+
+def tidy(nb: NotebookNode) -> NotebookNode:
+    """A copy without what changes from machine to machine: time stamps, view state, language version, absolute paths."""
+    nb = copy.deepcopy(nb)
+    lesson = nb.metadata.get("lesson", {})
+    nb.metadata = NotebookNode(
+        kernelspec=NotebookNode(KERNELSPEC), language_info=NotebookNode(name="python"), lesson=lesson
+    )
+    for cell in nb.cells:
+        cell.metadata = NotebookNode(
+            {key: cell.metadata[key] for key in ("tags", "nbgrader") if cell.metadata.get(key)}
+        )
+        for output in cell.get("outputs", []):
+            if "traceback" in output:
+                output.traceback = [shorten_paths(line) for line in output.traceback]
+    return nb
+
+
+def compared(cell: NotebookNode, rules: Rules) -> dict[str, list[str]]:
+    """What nbval compares of a cell: for each kind of output its texts in order, after the sanitize rules."""
+    seen: dict[str, list[str]] = defaultdict(list)
+    for output in coalesce_streams(copy.deepcopy(cell.outputs)):
+        fields = {key: value for key, value in output.items() if key not in NOT_COMPARED | {"data"}}
+        fields |= {
+            kind: text for kind, text in output.get("data", {}).items() if kind not in NOT_COMPARED_DATA
+        }
+        for key, value in fields.items():
+            for regex, replacement in rules if isinstance(value, str) else ():
+                value = re.sub(regex, replacement, value)
+            seen[output.name if output.output_type == "stream" else key].append(value)
+    return seen
+
+
+def changed_cells(old: NotebookNode, new: NotebookNode, rules: Rules = ()) -> list[str]:
+    """The ids of the code cells whose outputs differ in something that counts."""
+    return [
+        after.id
+        for before, after in zip(code_cells(old), code_cells(new), strict=True)
+        if before.execution_count != after.execution_count
+        or ("nbval-ignore-output" not in tags(after) and compared(before, rules) != compared(after, rules))
+    ]
+
+
+def is_current(nb: NotebookNode) -> bool:
+    """Whether the stored outputs were made by the code that stands above them."""
+    return nb.metadata.get("lesson", {}).get("code_sha256") == code_hash(nb)
+
+
+def refresh(path: Path, force: bool = False) -> str:
+    """Execute one notebook, store what changed, and say in a few words what that was."""
+    old = read(path)
+    new = execute(old, path.parent)
+    reasons = [] if is_current(old) else ["code"]
+    if changed := changed_cells(old, new, sanitize_rules(SANITIZE.read_text(encoding="utf-8"))):
+        reasons.append(f"outputs of {', '.join(changed)}")
+    if dumps(tidy(old)) != path.read_text(encoding="utf-8"):
+        reasons.append("format")
+    if not reasons and not force:
+        return "unchanged, nothing stored"
+    new.metadata.lesson = NotebookNode(
+        {"measures": False, **old.metadata.get("lesson", {}), "code_sha256": code_hash(new)}
+    )
+    write_atomically(path, dumps(new).encode())
+    return f"stored (changed: {'; '.join(reasons) or 'nothing, but --force was given'})"
+
+
+def check(paths: list[Path]) -> int:
+    """Name the notebooks whose code changed after their outputs were stored. Returns the exit status."""
+    stale = [path for path in paths if not is_current(read(path))]
+    for path in stale:
+        print(f"{display_path(path)}: its code changed after its outputs were stored. Run: make notebooks")
+    print(f"{len(paths) - len(stale)} of {len(paths)} notebook(s) have outputs that match their code")
+    return 1 if stale else 0
+
+
+def main() -> int:
+    """Refresh or check the notebooks named on the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("notebooks", nargs="*", help="paths of notebooks; default: all lessons")
+    parser.add_argument(
+        "--check", action="store_true", help="execute nothing; fail when a notebook's outputs are stale"
+    )
+    parser.add_argument(
+        "--force", action="store_true", help="store the outputs even when nothing that counts changed"
+    )
+    options = parser.parse_args()
+    print_utf8()
+    paths = named_paths(options.notebooks)
+    if options.check:
+        return check(paths)
+    failed = 0
+    for path in paths:
+        print(f"{display_path(path)} … ", end="", flush=True)
+        started = time.monotonic()
+        try:
+            outcome = refresh(path, options.force)
+        except CellFailedError as error:
+            failed, outcome = failed + 1, f"FAILED, file left as it was: {error}"
+        print(f"{time.monotonic() - started:.1f} s: {outcome}", flush=True)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
