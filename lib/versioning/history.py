@@ -1,0 +1,117 @@
+"""The versions of a record and the steps between them, declared once; everything else is derived from this."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from lib.versioning.operations import Operation
+from lib.versioning.schema import DeclarationError, Schema, check_name, describe
+
+
+class UnknownVersionError(ValueError):
+    """A version that the history does not have; the message lists those it has."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One operation on the way to `version`, and the schema that it starts from."""
+
+    version: int
+    operation: Operation
+    before: Schema
+    after: Schema
+
+
+Steps = Mapping[int, Sequence[Operation]] | Iterable[tuple[int, Sequence[Operation]]]
+
+
+class SchemaHistory:
+    """Consecutive versions 1, 2, 3 … of the records called `name` (in SQL: of the table).
+
+    `first` is the schema of version 1; `steps` gives, for each later version in order, the operations that lead to it.
+    Schemas of later versions are derived, never written twice. Raises DeclarationError for a gap, a repetition, a step
+    backward, and for any operation that makes no sense where it stands.
+    """
+
+    def __init__(self, name: str, *, first: Schema, steps: Steps = ()) -> None:
+        self.name: Final = check_name(name, "name of a history")
+        self._schemas = {1: first}
+        self._steps: dict[int, tuple[Step, ...]] = {}
+        for version, operations in steps.items() if isinstance(steps, Mapping) else steps:
+            self._check_next(version)
+            self._steps[version] = self._derive(version, operations)
+            self._schemas[version] = self._steps[version][-1].after
+
+    def _check_next(self, version: object) -> None:
+        expected = self.latest + 1
+        if type(version) is not int:
+            raise DeclarationError(f"{self.name}: a version is an integer, not {describe(version)}")
+        if version in self._schemas:
+            raise DeclarationError(
+                f"{self.name}: version {version} is declared twice, or steps back from {self.latest}"
+            )
+        if version != expected:
+            raise DeclarationError(
+                f"{self.name}: version {version} can't follow {self.latest}; the next is {expected}"
+            )
+
+    def _derive(self, version: int, operations: Sequence[Operation]) -> tuple[Step, ...]:
+        schema, steps = self._schemas[version - 1], []
+        if not operations:
+            raise DeclarationError(f"{self.name}: the step to version {version} has no operations")
+        for number, operation in enumerate(operations, start=1):
+            place = f"{self.name}, step to version {version}, operation {number}"
+            if not isinstance(operation, Operation):
+                raise DeclarationError(f"{place}: {operation!r} is no operation such as AddField")
+            try:
+                check_name(operation.name)
+                after = operation.apply(schema)
+            except DeclarationError as error:
+                what = f"{type(operation).__name__} {describe(operation.name)}"
+                raise DeclarationError(f"{place}: {what}: {error}") from None
+            steps.append(Step(version, operation, schema, after))
+            schema = after
+        return tuple(steps)
+
+    @property
+    def latest(self) -> int:
+        """The newest version."""
+        return max(self._schemas)
+
+    @property
+    def versions(self) -> tuple[int, ...]:
+        """All versions, in order."""
+        return tuple(self._schemas)
+
+    def check_version(self, version: object) -> int:
+        """Return `version` if the history has it; raise UnknownVersionError if not, or if it is no exact integer."""
+        if problem := self.version_problem(version):
+            raise UnknownVersionError(f"{self.name}: {problem}")
+        assert isinstance(version, int)
+        return version
+
+    def version_problem(self, version: object) -> str | None:
+        """Say why `version` is none of this history's, as `fixed reason (details)`; None if it is one."""
+        if type(version) is not int:
+            return f"expected a version as an integer (got {describe(version)})"
+        if version not in self._schemas:
+            return f"unknown version (got {describe(version)}; known: {', '.join(map(str, self.versions))})"
+        return None
+
+    def schema(self, version: int) -> Schema:
+        """The schema of one version; raises UnknownVersionError."""
+        return self._schemas[self.check_version(version)]
+
+    def steps(self, from_version: int, to_version: int) -> tuple[Step, ...]:
+        """The operations between two versions in the order in which they are done.
+
+        To a later version they are done forward, to an earlier one backward: the last first.
+        """
+        low, high = sorted((self.check_version(from_version), self.check_version(to_version)))
+        steps = tuple(step for version in range(low + 1, high + 1) for step in self._steps[version])
+        return steps if from_version <= to_version else steps[::-1]
+
+    def __repr__(self) -> str:
+        return f"<SchemaHistory {self.name}: versions 1 to {self.latest}>"

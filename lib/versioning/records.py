@@ -1,0 +1,148 @@
+"""Functions for records as dicts, generated from the schema: the hot path of everything that handles single records.
+
+For each version there is one function that validates, for each pair of versions one that migrates. They are built as
+Python source, shown by `validator_source` and `migrator_source`, and compiled once. Only names that passed `check_name`
+and literals of checked defaults enter the source: data never does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any, Literal
+
+from lib.versioning import operations
+from lib.versioning.history import SchemaHistory
+from lib.versioning.schema import (
+    MISSING,
+    TYPES,
+    VERSION_KEY,
+    Field,
+    Schema,
+    describe,
+    is_unicode,
+    timestamp_problem,
+)
+
+Record = dict[str, Any]
+#: What to do with fields that the schema does not declare: leave them, take them away, or call the record invalid.
+Extra = Literal["keep", "drop", "forbid"]
+#: Called with what happened to one field: a pair (field, value), or a text for what failed.
+Note = Callable[[Any], None]
+Validator = Callable[[Record], list[str]]
+Migrator = Callable[[Record, Note, Note, Note], Record]
+
+
+def record_version(history: SchemaHistory, record: object) -> tuple[int, str | None]:
+    """Return a record's own version (absent means 1) and None, or (0, what is wrong with its label)."""
+    if not isinstance(record, dict):
+        return 0, f"record: expected an object (got {describe(record)})"
+    version = record.get(VERSION_KEY, 1)
+    problem = history.version_problem(version)
+    return (
+        (0 if type(version) is not int else version, f"{VERSION_KEY}: {problem}")
+        if problem
+        else (version, None)
+    )
+
+
+# ── Validation ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def validator_source(schema: Schema, extra: Extra) -> str:
+    """Python source of `validate(r)`: one quick test for each field, and the slow, exact words only where it fails."""
+    lines = ["def validate(r):", "    errors = []"]
+    for number, field in enumerate(schema):
+        lines += [
+            f"    v = r.get({field.name!r}, MISSING)",
+            f"    if {_suspect(field)}: explain(f{number}, v, errors)",
+        ]
+    if extra == "forbid":
+        lines += [
+            f"    if len(r) > {len(schema)}:",
+            "        for name in r:",
+            "            if name not in declared: errors.append(undeclared(name))",
+        ]
+    return "\n".join([*lines, "    return errors\n"])
+
+
+def _suspect(field: Field) -> str:
+    """A quick test that is true for every invalid value `v`."""
+    expected = TYPES[field.type]
+    test = "not isinstance(v, str)" if expected is str else f"type(v) is not {expected.__name__}"
+    if field.type == "integer":
+        test += " or not -0x8000000000000000 <= v < 0x8000000000000000"
+    elif field.type == "timestamp":
+        test += " or timestamp_problem(v) is not None"
+    elif field.type == "string":
+        test += " or not (v.isascii() or is_unicode(v))"
+        if field.length is not None:
+            test += f" or len(v) > {field.length}"
+    return f"v is not None and ({test})" if field.nullable else test
+
+
+def _explain(field: Field, value: object, errors: list[str]) -> None:
+    if reason := field.problem(value):
+        errors.append(f"{field.name}: {reason}")
+
+
+def _undeclared(name: object) -> str:
+    return f"extra field: not declared (got {describe(name)})"
+
+
+@cache
+def validator(schema: Schema, extra: Extra) -> Validator:
+    """Compile the function that returns every error of a record as `field: fixed reason (details)`."""
+    names = {f"f{number}": field for number, field in enumerate(schema)}
+    declared = {*schema.names, VERSION_KEY}
+    return _compile(validator_source(schema, extra), "validate", **names, declared=declared)
+
+
+# ── Migration ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def migrator_source(history: SchemaHistory, from_version: int, to_version: int, extra: Extra) -> str:
+    """Python source of `migrate(record, kept, lost, failed)`, which returns a new record at `to_version`.
+
+    It starts from `blank`, a record in which every field of that version is None: a dict that has its size already.
+    """
+    lines = ["def migrate(record, kept, lost, failed):", "    r = blank | record"]
+    for step in history.steps(from_version, to_version):
+        effect = step.operation.forward if from_version < to_version else step.operation.backward
+        lines += [f"    # {type(step.operation).__name__} {step.operation.name}"]
+        lines += [f"    {line}" for line in effect(step.before)]
+    lines += [f"    r[{VERSION_KEY!r}] = {to_version}"]
+    if extra == "drop":
+        lines += ["    for name in r.keys() - blank.keys(): del r[name]"]
+    return "\n".join([*lines, "    return r\n"])
+
+
+@cache
+def migrator(history: SchemaHistory, from_version: int, to_version: int, extra: Extra) -> Migrator:
+    """Compile the function that takes a valid record from one version to another; it never changes its argument."""
+    blank = dict.fromkeys((*history.schema(to_version).names, VERSION_KEY))
+    return _compile(migrator_source(history, from_version, to_version, extra), "migrate", blank=blank)
+
+
+@cache
+def needs_recheck(history: SchemaHistory, from_version: int, to_version: int) -> bool:
+    """Tell whether a valid record can come out invalid, so that the result must be validated."""
+    return any(step.operation.recheck for step in history.steps(from_version, to_version))
+
+
+def _compile(source: str, name: str, **names: Any) -> Any:
+    """Compile one generated function. Its globals are the names given and the helpers it may call."""
+    helpers = {function.__name__: function for function in operations.CONVERSIONS.values()}
+    namespace = {
+        **helpers,
+        "keep_spelling": operations.keep_spelling,
+        "describe": describe,
+        "explain": _explain,
+        "is_unicode": is_unicode,
+        "timestamp_problem": timestamp_problem,
+        "undeclared": _undeclared,
+        "MISSING": MISSING,
+        **names,
+    }
+    exec(compile(source, f"<generated {name}>", "exec"), namespace)
+    return namespace[name]

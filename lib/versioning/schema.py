@@ -1,0 +1,224 @@
+"""What a record looks like at one version: typed fields, and the words for everything that can be wrong with a value."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+#: The name of the key that carries a record's version; no field may take it.
+VERSION_KEY: Final = "schema_version"
+#: Each type of field, and the exact Python type of its values: a bool is no integer, an integer no float. (Subclasses of
+#: str, such as the members of a StrEnum, are strings.)
+TYPES: Final = {"string": str, "integer": int, "float": float, "boolean": bool, "timestamp": str}
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
+_INT64 = range(-(2**63), 2**63)
+
+
+class DeclarationError(ValueError):
+    """A schema, an operation or a history was declared in a way that makes no sense; the message names the place."""
+
+
+class _Marker:
+    """A value that stands for "nothing was given", where None is a value of its own."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __repr__(self) -> str:
+        return self._name
+
+
+NO_DEFAULT: Final[Any] = _Marker("NO_DEFAULT")
+MISSING: Final[Any] = _Marker("MISSING")
+
+
+def check_name(name: object, what: str = "field name") -> str:
+    """Return `name` if it is safe in generated Python and in SQL, by the rule for names of the Avro specification.
+
+    Letters, digits and underscores of ASCII, no digit first, at most 63 characters (PostgreSQL's limit).
+    """
+    if type(name) is not str or not _NAME.fullmatch(name):
+        raise DeclarationError(
+            f"{what} {describe(name)}: use 1 to 63 of the letters A-Z and a-z, digits and _, no digit first"
+        )
+    if name == VERSION_KEY:
+        raise DeclarationError(f"{what} {name!r}: reserved for the version of the record")
+    return name
+
+
+def describe(value: object) -> str:
+    """Name a value's type, and the value where it is short, in the words of JSON: `integer 5`, `string 'x'`, `null`."""
+    if value is None:
+        return "null"
+    if type(value) is bool:
+        return f"boolean {value}"
+    if type(value) is int:
+        return f"integer {value}" if value in _INT64 else f"integer of {value.bit_length()} bits"
+    if type(value) is float:
+        return f"float {value}"
+    if type(value) is str:
+        text = value if len(value) <= 40 else value[:40] + "…"
+        return f"string {text!r}"
+    if isinstance(value, list | tuple):
+        return f"array of {len(value)}"
+    if isinstance(value, dict):
+        return f"object of {len(value)}"
+    return type(value).__name__
+
+
+def is_unicode(text: str) -> bool:
+    """Tell whether a string is Unicode text: JSON's escapes can smuggle in half a surrogate pair, which is none."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+# ── Timestamps ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+#: Every spelling of a timestamp, with each digit written as 0. RFC 3339 section 5.6, plus a date alone and no offset;
+#: without its space for T, and without the week dates, basic format and 24:00 of ISO 8601.
+TIMESTAMP_SHAPES: Final = frozenset(
+    ["0000-00-00"]
+    + [
+        "0000-00-00T00:00:00" + ("." + "0" * digits if digits else "") + offset
+        for digits in range(7)
+        for offset in ("", "Z", "+00:00", "-00:00")
+    ]
+)
+DIGITS_TO_ZERO: Final = str.maketrans("123456789", "000000000")
+
+
+def timestamp_problem(text: str) -> str | None:
+    """Say what is wrong with a timestamp; None if it is `YYYY-MM-DD` or `YYYY-MM-DDThh:mm:ss[.1-6 digits][Z|±hh:mm]`.
+
+    The day must be one of the calendar, and the instant in UTC lie in the years 0001 to 9999.
+    """
+    shape = text.translate(DIGITS_TO_ZERO)
+    if shape not in TIMESTAMP_SHAPES:
+        return f"not an ISO 8601 timestamp (got {describe(text)})"
+    try:
+        datetime.fromisoformat(text[:10])
+    except ValueError:
+        return f"no such calendar day (got {describe(text)})"
+    try:
+        if text[11:13] == "24" or (text[-6:-5] in ("+", "-") and text[-2] > "5"):
+            raise ValueError("24:00 and offsets of :60 and more, which some versions of Python accept")
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return f"no such time of day or offset (got {describe(text)})"
+    try:
+        if moment.tzinfo is not None:
+            moment.astimezone(UTC)
+    except OverflowError:
+        return f"outside the years 0001 to 9999 in UTC (got {describe(text)})"
+    return None
+
+
+# ── Fields and schemas ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class Field:
+    """One named, typed field.
+
+    A nullable field may be None, but must be present. `default` is what a reader takes when the writer's record has no
+    such field (as in Avro). `length` is the most characters that a string may have.
+    """
+
+    name: str
+    type: str
+    nullable: bool = False
+    default: Any = NO_DEFAULT
+    length: int | None = None
+
+    def __post_init__(self) -> None:
+        check_name(self.name)
+        if self.type not in TYPES:
+            raise DeclarationError(
+                f"field {self.name!r}: no type {self.type!r}; there are {', '.join(TYPES)}"
+            )
+        if type(self.nullable) is not bool:
+            raise DeclarationError(f"field {self.name!r}: nullable is True or False, not {self.nullable!r}")
+        if self.length is not None and (
+            self.type != "string" or type(self.length) is not int or self.length < 1
+        ):
+            raise DeclarationError(
+                f"field {self.name!r}: length {self.length!r}: a positive number, for strings only"
+            )
+        if self.default is not NO_DEFAULT and (reason := self.problem(self.default)):
+            raise DeclarationError(f"field {self.name!r}: its default is no valid value: {reason}")
+
+    def problem(self, value: object) -> str | None:
+        """Say why `value` (or `MISSING`) is not valid here, as `fixed reason (details)`; None if it is valid."""
+        if value is MISSING:
+            return "missing"
+        if value is None:
+            return None if self.nullable else "null, but required"
+        expected = TYPES[self.type]
+        if not isinstance(value, str) if expected is str else type(value) is not expected:
+            return f"expected {self.type} (got {describe(value)})"
+        if type(value) is int and value not in _INT64:
+            return f"outside the 64-bit range (got {describe(value)})"
+        if not isinstance(value, str):
+            return None
+        if not is_unicode(value):
+            return f"lone surrogate, which is no Unicode text (got {describe(value)})"
+        if self.type == "timestamp":
+            return timestamp_problem(value)
+        if self.length is not None and len(value) > self.length:
+            return f"longer than {self.length} characters (got {len(value)})"
+        return None
+
+
+class Schema:
+    """The fields of a record at one version, in order. Hashable; two schemas with the same fields are equal."""
+
+    def __init__(self, *fields: Field) -> None:
+        self._by_name = {field.name: field for field in fields}
+        self.fields: Final = tuple(fields)
+        self._hash = hash(self.fields)
+        if len(self._by_name) != len(fields):
+            names = [field.name for field in fields]
+            twice = sorted({name for name in names if names.count(name) > 1})
+            raise DeclarationError(f"fields declared twice: {', '.join(twice)}")
+        if not fields:
+            raise DeclarationError("a schema has at least one field")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the fields, in order."""
+        return tuple(self._by_name)
+
+    def replace(self, name: str, *fields: Field) -> Schema:
+        """Return a schema in which `fields` (any number, also none) stand where the field `name` stood."""
+        at = self.names.index(name)
+        return Schema(*self.fields[:at], *fields, *self.fields[at + 1 :])
+
+    def __getitem__(self, name: str) -> Field:
+        if name not in self._by_name:
+            raise DeclarationError(f"there is no field {name!r} here; there are {', '.join(self.names)}")
+        return self._by_name[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._by_name
+
+    def __iter__(self) -> Iterator[Field]:
+        return iter(self.fields)
+
+    def __len__(self) -> int:
+        return len(self.fields)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Schema) and self.fields == other.fields
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __repr__(self) -> str:
+        return f"Schema({', '.join(map(repr, self.fields))})"
