@@ -6,15 +6,23 @@ functions of `lib.versioning.records`. It may suspect a valid record; it never m
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from operator import itemgetter
-from typing import Any, Literal, NamedTuple, TypedDict
+from typing import Any, Literal, NamedTuple, Self, TypedDict
 
 from lib.versioning.history import SchemaHistory
-from lib.versioning.records import Extra, Record, migrator, needs_recheck, record_version, validator
+from lib.versioning.records import (
+    Extra,
+    Record,
+    migrator,
+    needs_recheck,
+    record_version,
+    validator,
+)
 from lib.versioning.schema import (
     DIGITS_TO_ZERO,
     MISSING,
@@ -49,12 +57,12 @@ class Report:
     read: int = 0
     passed: int = 0
     quarantined: int = 0
-    versions: Counter[int] = field(default_factory=Counter)
-    kept: Counter[str] = field(default_factory=Counter)
-    lost: Counter[str] = field(default_factory=Counter)
-    reasons: Counter[str] = field(default_factory=Counter)
+    versions: Counter[int] = dataclasses.field(default_factory=Counter)
+    kept: Counter[str] = dataclasses.field(default_factory=Counter)
+    lost: Counter[str] = dataclasses.field(default_factory=Counter)
+    reasons: Counter[str] = dataclasses.field(default_factory=Counter)
 
-    def __iadd__(self, other: Report) -> Report:
+    def __iadd__(self, other: Report) -> Self:
         self.read += other.read
         self.passed += other.passed
         self.quarantined += other.quarantined
@@ -85,21 +93,31 @@ def count(notes: Iterable[tuple[str, Any]]) -> Counter[str]:
 CHUNK = 1000
 
 
-def process(history: SchemaHistory, extra: Extra, records: list[Any], target: int | None, way: Way) -> Batch:
+def process(
+    history: SchemaHistory,
+    extra: Extra,
+    records: list[Any],
+    target: int | None,
+    way: Way,
+) -> Batch:
     """Validate all records at their own versions, and migrate those that are valid to `target` (None: leave them)."""
-    whole = Batch([], [], Report())
+    whole = Batch([], [], report := Report())
     for start in range(0, len(records), CHUNK):
         part = _process_chunk(history, extra, records[start : start + CHUNK], target, way)
         for line in part.quarantined:
             line["line"] += start
         whole.records.extend(part.records)
         whole.quarantined.extend(part.quarantined)
-        whole.report.__iadd__(part.report)
+        report += part.report
     return whole
 
 
 def _process_chunk(
-    history: SchemaHistory, extra: Extra, records: list[Any], target: int | None, way: Way
+    history: SchemaHistory,
+    extra: Extra,
+    records: list[Any],
+    target: int | None,
+    way: Way,
 ) -> Batch:
     report = Report(read=len(records))
     aside: dict[int, tuple[int, list[str]]] = {}
@@ -118,7 +136,9 @@ def _process_chunk(
             bad = {at: bad.get(at, beyond) for at in range(len(group))}
         elif target is not None:
             for place, record in zip(
-                places, _migrate(history, extra, group, (version, target), bad, report), strict=True
+                places,
+                _migrate(history, extra, group, (version, target), bad, report),
+                strict=True,
             ):
                 results[place] = record
         aside |= {places[at]: (version, errors) for at, errors in bad.items()}
@@ -127,12 +147,22 @@ def _process_chunk(
 
 
 def _batch(
-    records: list[Any], results: list[Any], aside: dict[int, tuple[int, list[str]]], report: Report
+    records: list[Any],
+    results: list[Any],
+    aside: dict[int, tuple[int, list[str]]],
+    report: Report,
 ) -> Batch:
     quarantined: list[Quarantined] = []
     for place in sorted(aside):
         version, errors = aside[place]
-        quarantined.append({"line": place + 1, "version": version, "errors": errors, "raw": records[place]})
+        quarantined.append(
+            {
+                "line": place + 1,
+                "version": version,
+                "errors": errors,
+                "raw": records[place],
+            }
+        )
         report.reasons.update(map(reason_of, errors))
     passed = [record for place, record in enumerate(results) if place not in aside] if aside else results
     report.passed, report.quarantined = len(passed), len(quarantined)
@@ -237,9 +267,9 @@ def _suspects_in(field: Field, column: list[Any]) -> set[int]:
 
 def _suspect_numbers(field: Field, column: list[Any], places: Sequence[int]) -> set[int]:
     expected = TYPES[field.type]
-    if {expected}.issuperset(map(type, column)):
-        if field.type != "integer" or not column or (min(column) >= -(2**63) and max(column) < 2**63):
-            return set()
+    in_range = field.type != "integer" or not column or (min(column) >= -(2**63) and max(column) < 2**63)
+    if in_range and {expected}.issuperset(map(type, column)):
+        return set()
     return {at for at, value in zip(places, column, strict=True) if field.problem(value)}
 
 

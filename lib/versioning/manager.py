@@ -9,7 +9,14 @@ from typing import Any, TypedDict
 
 from lib.versioning.bulk import Batch, Report, count, process
 from lib.versioning.history import SchemaHistory
-from lib.versioning.records import Extra, Record, migrator, needs_recheck, record_version, validator
+from lib.versioning.records import (
+    Extra,
+    Record,
+    migrator,
+    needs_recheck,
+    record_version,
+    validator,
+)
 from lib.versioning.schema import VERSION_KEY
 from lib.versioning.sql import migration_script
 from lib.versioning.users import USERS
@@ -109,7 +116,9 @@ class DataVersionManager:
             told = [f"kept {name} = {value!r}" for name, value in kept]
             told += [f"lost {name} = {value!r}" for name, value in lost]
             warnings.warn(
-                f"from version {version} to {target}: {', '.join(told)}", ChangeWarning, stacklevel=3
+                f"from version {version} to {target}: {', '.join(told)}",
+                ChangeWarning,
+                stacklevel=3,
             )
         return migrated
 

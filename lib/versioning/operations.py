@@ -17,7 +17,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Final
 
-from lib.versioning.schema import NO_DEFAULT, DeclarationError, Field, Schema, check_name, describe
+from lib.versioning.schema import (
+    NO_DEFAULT,
+    DeclarationError,
+    Field,
+    Schema,
+    check_name,
+    describe,
+)
 
 
 def literal(value: Any) -> str:
@@ -133,6 +140,14 @@ class Operation:
         """Return the schema after this step; raise DeclarationError if the step makes no sense there."""
         raise NotImplementedError
 
+    def summary(self, before: Schema) -> str:
+        """The step in a line, as a difference of schemas."""
+        raise NotImplementedError
+
+    def undone(self, before: Schema) -> str:
+        """The step backward in a line."""
+        raise NotImplementedError
+
     def forward(self, before: Schema) -> Iterator[str]:
         """Lines of Python that upgrade the record `r`."""
         raise NotImplementedError
@@ -167,7 +182,10 @@ class AddField(Operation):
             source = before[self.copy_from]
             if self.default is not NO_DEFAULT:
                 raise DeclarationError("give default or copy_from, not both")
-            if (source.type, source.length) != (field.type, field.length) or source.nullable > field.nullable:
+            if (source.type, source.length) != (
+                field.type,
+                field.length,
+            ) or source.nullable > field.nullable:
                 raise DeclarationError(f"copy_from {source.name!r}: type, length or nullability differ")
         elif field.default is NO_DEFAULT:
             raise DeclarationError(
@@ -180,6 +198,15 @@ class AddField(Operation):
     def source(self) -> str:
         """The expression that fills the field."""
         return f"r[{self.copy_from!r}]" if self.copy_from else literal(self.field().default)
+
+    def summary(self, before: Schema) -> str:
+        filled = (
+            f"copied from {self.copy_from}" if self.copy_from else f"filled with {self.field().default!r}"
+        )
+        return f"+ {self.field()}, {filled}"
+
+    def undone(self, before: Schema) -> str:
+        return f"- {self.name}"
 
     def forward(self, before: Schema) -> Iterator[str]:
         return _fill(self.name, self.source())
@@ -208,6 +235,12 @@ class DropField(Operation):
             )
         return before.replace(self.name)
 
+    def summary(self, before: Schema) -> str:
+        return f"- {self.name}"
+
+    def undone(self, before: Schema) -> str:
+        return f"+ {before[self.name]}, filled with {self.restored(before).default!r}"
+
     def forward(self, before: Schema) -> Iterator[str]:
         return _remove(self.name, literal(self.restored(before).default))
 
@@ -226,6 +259,12 @@ class RenameField(Operation):
         if self.to in before:
             raise DeclarationError(f"there is a field {self.to!r} already")
         return before.replace(self.name, replace(before[self.name], name=self.to))
+
+    def summary(self, before: Schema) -> str:
+        return f"{self.name} → {self.to}"
+
+    def undone(self, before: Schema) -> str:
+        return f"{self.to} → {self.name}"
 
     def forward(self, before: Schema) -> Iterator[str]:
         return _move(self.name, self.to)
@@ -263,6 +302,12 @@ class ConvertField(Operation):
                 raise DeclarationError(f"its default {default!r} can't be converted: {error}") from None
         return before.replace(self.name, Field(self.name, self.to, field.nullable, default, self.length))
 
+    def summary(self, before: Schema) -> str:
+        return f"{self.name}: {before[self.name].type} → {self.to}"
+
+    def undone(self, before: Schema) -> str:
+        return f"{self.name}: {self.to} → {before[self.name].type}"
+
     def forward(self, before: Schema) -> Iterator[str]:
         return _convert(self.name, CONVERSIONS[self.conversion(before)])
 
@@ -298,6 +343,12 @@ class SplitField(Operation):
         default = None if field.default is None else NO_DEFAULT
         halves = (Field(name, "string", field.nullable, default, field.length) for name in self.into)
         return before.replace(self.name, *halves)
+
+    def summary(self, before: Schema) -> str:
+        return f"{self.name} → {', '.join(self.into)}, split at {self.separator!r}"
+
+    def undone(self, before: Schema) -> str:
+        return f"{', '.join(self.into)} → {self.name}, joined with {self.separator!r}"
 
     def forward(self, before: Schema) -> Iterator[str]:
         no_separator = f"{self.name}: no separator {self.separator!r} to split at (got "

@@ -12,7 +12,13 @@ from typing import Any, Final
 VERSION_KEY: Final = "schema_version"
 #: Each type of field, and the exact Python type of its values: a bool is no integer, an integer no float. (Subclasses of
 #: str, such as the members of a StrEnum, are strings.)
-TYPES: Final = {"string": str, "integer": int, "float": float, "boolean": bool, "timestamp": str}
+TYPES: Final = {
+    "string": str,
+    "integer": int,
+    "float": float,
+    "boolean": bool,
+    "timestamp": str,
+}
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 _INT64 = range(-(2**63), 2**63)
@@ -153,6 +159,10 @@ class Field:
             )
         if self.default is not NO_DEFAULT and (reason := self.problem(self.default)):
             raise DeclarationError(f"field {self.name!r}: its default is no valid value: {reason}")
+
+    def __str__(self) -> str:
+        length = f"({self.length})" if self.length is not None else ""
+        return f"{self.name} {self.type}{length}{', nullable' if self.nullable else ''}"
 
     def problem(self, value: object) -> str | None:
         """Say why `value` (or `MISSING`) is not valid here, as `fixed reason (details)`; None if it is valid."""

@@ -4,6 +4,9 @@ from lib.versioning.history import SchemaHistory
 
 
 def migration_script(
-    history: SchemaHistory, from_version: int, to_version: int, dialect: str = "postgresql"
+    history: SchemaHistory,
+    from_version: int,
+    to_version: int,
+    dialect: str = "postgresql",
 ) -> str:
     raise NotImplementedError

@@ -13,7 +13,9 @@ from lib.versioning.schema import VERSION_KEY, Field, Schema
 USERS: Final = SchemaHistory(
     "users",
     first=Schema(
-        Field("id", "string"), Field("name", "string", length=255), Field("created_at", "timestamp")
+        Field("id", "string"),
+        Field("name", "string", length=255),
+        Field("created_at", "timestamp"),
     ),
     steps={
         2: [
@@ -24,15 +26,14 @@ USERS: Final = SchemaHistory(
     },
 )
 
-_FIRST_NAMES = (
-    "Lucía Sofía Martina María Julia Paula Valeria Emma Daniela Carla Hugo Mateo Martín Lucas Leo Daniel Alejandro "
-    "Manuel Pablo Álvaro Begoña Íñigo Núria Jordi Xoán Amélie Zoë Søren Łukasz Björn Ángel Concepción"
-).split()
-_LAST_NAMES = (
-    "García Rodríguez González Fernández López Martínez Sánchez Pérez Gómez Martín Jiménez Ruiz Hernández Díaz Moreno "
-    "Muñoz Álvarez Romero Alonso Gutiérrez Navarro Torres Domínguez Vázquez Ramos Gil Ramírez Serrano Blanco Molina "
-    "Müller Dvořák Nguyễn Ibáñez Núñez Peña"
-).split()
+_FIRST_NAMES: Final = tuple(
+    "Lucía Sofía Martina María Julia Paula Valeria Emma Daniela Carla Hugo Mateo Martín Lucas Leo Daniel Pablo Álvaro "
+    "Begoña Íñigo Núria Jordi Xoán Amélie Zoë Søren Łukasz Björn Ángel Concepción".split()  # noqa: SIM905
+)
+_LAST_NAMES: Final = tuple(
+    "García Rodríguez González Fernández López Martínez Sánchez Pérez Gómez Martín Jiménez Ruiz Hernández Díaz Muñoz "
+    "Álvarez Romero Gutiérrez Navarro Domínguez Vázquez Ibáñez Núñez Peña Müller Dvořák Nguyễn".split()  # noqa: SIM905
+)
 _WITHOUT_ACCENTS = str.maketrans("áàâéèíîóöøúüñłřëÁÍØŁễ", "aaaeeiiooouunlreAIOLe")
 
 
@@ -87,7 +88,10 @@ def make_users(
 
 
 def _user(rng: random.Random, number: int, version: int) -> dict[str, Any]:
-    first, last = rng.choice(_FIRST_NAMES), f"{rng.choice(_LAST_NAMES)} {rng.choice(_LAST_NAMES)}"
+    first, last = (
+        rng.choice(_FIRST_NAMES),
+        f"{rng.choice(_LAST_NAMES)} {rng.choice(_LAST_NAMES)}",
+    )
     day = f"20{rng.randint(15, 24)}-{rng.randint(1, 12):02}-{rng.randint(1, 28):02}"
     time = f"T{rng.randint(0, 23):02}:{rng.randint(0, 59):02}:{rng.randint(0, 59):02}"
     user: dict[str, Any] = {
@@ -101,6 +105,10 @@ def _user(rng: random.Random, number: int, version: int) -> dict[str, Any]:
         user["updated_at"] = rng.choice((user["created_at"], "2025-01-31T08:30:00Z"))
     if version >= 3:
         user["phone"] = rng.choice(
-            (f"+34 6{rng.randint(0, 99_999_999):08}", f"+34 9{rng.randint(0, 99_999_999):08}", None)
+            (
+                f"+34 6{rng.randint(0, 99_999_999):08}",
+                f"+34 9{rng.randint(0, 99_999_999):08}",
+                None,
+            )
         )
     return user

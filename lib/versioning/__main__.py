@@ -1,0 +1,219 @@
+"""The command line: `python -m lib.versioning`, with `--help` for what it can do."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import signal
+import sys
+from contextlib import ExitStack
+from typing import Any, NoReturn
+
+from lib.versioning.bulk import Report
+from lib.versioning.history import SchemaHistory, UnknownVersionError
+from lib.versioning.manager import DataVersionManager
+from lib.versioning.schema import DeclarationError
+
+EPILOG = """Exit status: 0 all records passed, 1 some were quarantined, 2 nothing was done, 130 interrupted.
+Without a command it shows one record's way from version 1 to 3."""
+
+
+class Refusal(Exception):
+    """Nothing was done; the message says why and what to do."""
+
+
+def demo() -> None:
+    """One record's way through the versions, as the course shows it."""
+    manager = DataVersionManager()
+    record = {"id": "123", "name": "Juan Pérez", "created_at": "2024-01-01T10:00:00"}
+    print("Datos válidos:", manager.validate_schema(record)["valid"])
+    upgraded = manager.upgrade_data(record, 3)
+    print("Datos upgradeados a versión:", upgraded["schema_version"])
+    print("Datos upgradeados válidos:", manager.validate_schema(upgraded)["valid"])
+
+
+def parser() -> argparse.ArgumentParser:
+    """The commands and their options."""
+    top = argparse.ArgumentParser(
+        "python -m lib.versioning", description="Versions of records.", epilog=EPILOG
+    )
+    commands = top.add_subparsers(dest="command", metavar="COMMAND")
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--history", default="lib.versioning.users:USERS", metavar="MODULE:NAME",
+                        help="the history to use (default: the users of the course)")  # fmt: skip
+    lines = argparse.ArgumentParser(add_help=False, parents=[common])
+    lines.add_argument("source", help="a file of one JSON object a line, or - for standard input")
+    lines.add_argument("--quarantine", metavar="FILE", help="where lines that don't pass go, with line number and reasons "
+                       "(default: beside the input, as NAME.quarantine.ndjson)")  # fmt: skip
+    lines.add_argument("--extra", choices=["keep", "drop", "forbid"], default="keep",
+                       help="what to do with fields that are not declared (default: keep)")  # fmt: skip
+    for way, text in (
+        ("upgrade", "to a later version"),
+        ("downgrade", "to an earlier version; losses are counted"),
+    ):
+        command = commands.add_parser(way, parents=[lines], help=f"take records {text}")
+        command.add_argument(
+            "--to",
+            type=int,
+            required=True,
+            metavar="VERSION",
+            help="the version to reach",
+        )
+        command.add_argument(
+            "--out",
+            required=True,
+            metavar="FILE",
+            help="the file to write, or - for standard output",
+        )
+    commands.add_parser("validate", parents=[lines], help="check records at their own versions")
+    for name, text in (
+        ("sql", "print the SQL that migrates the table"),
+        ("diff", "say what changes between versions"),
+    ):
+        command = commands.add_parser(name, parents=[common], help=text)
+        command.add_argument(
+            "--from",
+            type=int,
+            default=1,
+            dest="from_version",
+            metavar="VERSION",
+            help="default: 1",
+        )
+        command.add_argument("--to", type=int, metavar="VERSION", help="default: the latest")
+        if name == "sql":
+            command.add_argument(
+                "--dialect",
+                default="postgresql",
+                help="postgresql (default), sqlite, mysql or duckdb",
+            )
+    return top
+
+
+def load_history(place: str) -> SchemaHistory:
+    """Import a history named as `module:NAME`, also from the folder one stands in."""
+    module, _, name = place.partition(":")
+    sys.path.insert(0, os.getcwd())
+    try:
+        history = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise Refusal(
+            f"--history {place}: {error}; name it as MODULE:NAME, such as lib.versioning.users:USERS"
+        ) from None
+    if not isinstance(history, SchemaHistory):
+        raise Refusal(f"--history {place}: that is no SchemaHistory")
+    return history
+
+
+def migrate(args: argparse.Namespace, history: SchemaHistory) -> int:
+    """`upgrade`, `downgrade` and `validate`: run over the file and print the summary to standard error."""
+    from lib.versioning.files import migrate_file, whole_or_nothing
+
+    out, target = getattr(args, "out", None), getattr(args, "to", None)
+    quarantine = args.quarantine or _default_quarantine(args.source)
+    _refuse_same_files(args.source, out, quarantine)
+    way = "downgrade" if args.command == "downgrade" else "upgrade"
+    if target is not None:
+        history.check_version(target)
+    with ExitStack() as stack:
+        source = sys.stdin.buffer if args.source == "-" else stack.enter_context(open(args.source, "rb"))
+        *outputs, aside = stack.enter_context(whole_or_nothing(*([out] if out else []), quarantine))
+        report = migrate_file(
+            DataVersionManager(history, args.extra), source, outputs[0] if outputs else None, aside,
+            target=target, way=way, progress=_progress(stack, args.source),
+        )  # fmt: skip
+    print(summary(report, quarantine), file=sys.stderr)
+    return 1 if report.quarantined else 0
+
+
+def summary(report: Report, quarantine: str) -> str:
+    """The counts in words: what was read, what passed, what was put aside and why, what was kept and lost."""
+    lines = [
+        f"read {report.read:,}, passed {report.passed:,}, quarantined {report.quarantined:,} (in {quarantine})"
+    ]
+    lines += [f"{count:>9,}  {reason}" for reason, count in report.reasons.most_common()]
+    lines += [f"{count:>9,}  {name}: a filled value was kept" for name, count in sorted(report.kept.items())]
+    lines += [f"{count:>9,}  {name}: a value was lost" for name, count in sorted(report.lost.items())]
+    return "\n".join(lines)
+
+
+def _default_quarantine(source: str) -> str:
+    if source == "-":
+        raise Refusal(
+            "reading standard input, there is no file to put the quarantine beside: give --quarantine FILE"
+        )
+    return f"{source.removesuffix('.ndjson')}.quarantine.ndjson"
+
+
+def _refuse_same_files(*paths: str | None) -> None:
+    given = [os.path.realpath(path) for path in paths if path and path != "-"]
+    if len(set(given)) != len(given) or paths[1:].count("-") > 1:
+        raise Refusal("input, output and quarantine must be three different files")
+
+
+def _progress(stack: ExitStack, path: str) -> Any:
+    """A progress bar over the bytes of the file, on a terminal only."""
+    if not sys.stderr.isatty():
+        return None
+    from tqdm import tqdm
+
+    size = None if path == "-" else os.path.getsize(path)
+    return stack.enter_context(
+        tqdm(total=size, unit="B", unit_scale=True, desc="records", leave=False)
+    ).update
+
+
+def diff(history: SchemaHistory, low: int, high: int) -> str:
+    """What changes between two versions, an operation a line."""
+    lines, version = [], None
+    for step in history.steps(low, high):
+        if step.version != version:
+            version = step.version
+            pair = f"{version - 1} → {version}" if low <= high else f"{version} → {version - 1}"
+            lines.append(f"{history.name} {pair}")
+        lines.append(
+            f"  {step.operation.summary(step.before) if low <= high else step.operation.undone(step.before)}"
+        )
+    return "\n".join(lines) or f"{history.name}: nothing changes"
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do what the arguments ask for and return the exit status."""
+    if args.command is None:
+        demo()
+        return 0
+    history = load_history(args.history)
+    if args.command not in ("sql", "diff"):
+        return migrate(args, history)
+    to = history.latest if args.to is None else args.to
+    if args.command == "diff":
+        print(diff(history, args.from_version, to))
+    else:
+        print(DataVersionManager(history).create_migration_script(args.from_version, to, args.dialect))
+    return 0
+
+
+def _interrupt(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def main() -> int:
+    """Run the command line; every refusal is one line on standard error."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        return run(parser().parse_args())
+    except (Refusal, UnknownVersionError, DeclarationError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print("error: whoever read the output has gone", file=sys.stderr)
+    except OSError as error:
+        print(f"error: {error.filename or 'output'}: {error.strerror}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("interrupted: no output file was changed", file=sys.stderr)
+        return 130
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

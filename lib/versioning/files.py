@@ -1,0 +1,199 @@
+"""Files of records, one JSON object a line (NDJSON), of any size: read, migrated and written in constant memory.
+
+Every line that is read comes out once: migrated in the output, or untouched in the quarantine with its number and every
+reason. Output files appear whole or not at all.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import msgspec
+
+from lib.versioning.bulk import Batch, Quarantined, Report, Way, process, reason_of
+from lib.versioning.manager import DataVersionManager
+
+#: So many lines, or so many bytes, are held in memory at a time; a longer line is held alone.
+LINES, BYTES = 2_000, 4_000_000
+
+_decode = msgspec.json.Decoder().decode
+_encode_lines = msgspec.json.Encoder().encode_lines
+
+
+def migrate_file(
+    manager: DataVersionManager,
+    source: BinaryIO,
+    out: BinaryIO | None,
+    quarantine: BinaryIO,
+    *,
+    target: int | None = None,
+    way: Way = "upgrade",
+    progress: Callable[[int], None] | None = None,
+) -> Report:
+    """Validate every line of `source` and migrate it to `target` (None: leave it as it is), and return the counts.
+
+    Records that pass go to `out` in their order, the others to `quarantine` as
+    `{"line", "version", "errors", "raw"}`, where `raw` is the line's text, or `{"base64": …}` if its bytes are no UTF-8.
+    `progress` is called with the number of bytes read since the last call. Raises UnknownVersionError.
+    """
+    if target is not None:
+        manager.history.check_version(target)
+    whole, first = Report(), 1
+    for lines in _chunks(source):
+        records, unreadable = _read(lines)
+        batch = process(manager.history, manager.extra, list(records.values()), target, way)
+        places = list(records)
+        for entry in batch.quarantined:
+            entry["line"] = places[entry["line"] - 1]
+        entries = sorted(unreadable + batch.quarantined, key=lambda entry: entry["line"])
+        for entry in entries:
+            entry["raw"] = _raw(lines[entry["line"]])
+            entry["line"] += first
+        if out is not None:
+            out.write(_encode_lines(batch.records))
+        quarantine.write(_encode_lines(entries))
+        whole += _with_unreadable(batch, unreadable)
+        first += len(lines)
+        if progress is not None:
+            progress(sum(map(len, lines)))
+    return whole
+
+
+def _with_unreadable(batch: Batch, unreadable: list[Quarantined]) -> Report:
+    report = batch.report
+    report.read += len(unreadable)
+    report.quarantined += len(unreadable)
+    report.reasons.update(reason_of(error) for entry in unreadable for error in entry["errors"])
+    return report
+
+
+def _chunks(source: BinaryIO) -> Iterator[list[bytes]]:
+    lines, size = [], 0
+    for line in source:
+        if not lines and not size and line.startswith(b"\xef\xbb\xbf"):
+            line = line[3:]  # the byte order mark that some editors put at the start of a file
+        lines.append(line)
+        size += len(line)
+        if len(lines) >= LINES or size >= BYTES:
+            yield lines
+            lines, size = [], 0
+    if lines:
+        yield lines
+
+
+def _read(lines: list[bytes]) -> tuple[dict[int, Any], list[Quarantined]]:
+    """Decode lines; return the values by their place (from 0), and quarantine entries for lines that hold none."""
+    records: dict[int, Any] = {}
+    unreadable: list[Quarantined] = []
+    for place, line in enumerate(lines):
+        try:
+            record = _decode(line)
+            if _may_repeat_a_key(line, record):
+                json.loads(line, object_pairs_hook=_refuse_repeated_keys)
+            records[place] = record
+        except (
+            msgspec.MsgspecError,
+            UnicodeDecodeError,
+            RecursionError,
+            ValueError,
+        ) as error:
+            unreadable.append(
+                {
+                    "line": place,
+                    "version": 0,
+                    "errors": [_why_unreadable(line, error)],
+                    "raw": None,
+                }
+            )
+    return records, unreadable
+
+
+def _may_repeat_a_key(line: bytes, record: Any) -> bool:
+    """Tell quickly that no key of a flat object can stand there twice: JSON libraries silently take the last one."""
+    size = len(record) if isinstance(record, dict) else -1
+    return line.count(b'":') != size or b" :" in line or b"\t:" in line or b"\r:" in line
+
+
+class _RepeatedKey(ValueError):
+    pass
+
+
+def _refuse_repeated_keys(pairs: list[tuple[str, Any]]) -> None:
+    keys = [key for key, _ in pairs]
+    if len(set(keys)) != len(keys):
+        raise _RepeatedKey(next(key for key in keys if keys.count(key) > 1))
+
+
+def _why_unreadable(line: bytes, error: Exception) -> str:
+    if not line.strip():
+        return "line: blank"
+    if isinstance(error, UnicodeDecodeError):
+        return f"line: not UTF-8 ({error.reason})"
+    if isinstance(error, RecursionError):
+        return "line: nested too deep"
+    if isinstance(error, _RepeatedKey):
+        return f"line: a key stands there twice (got {str(error)[:40]!r})"
+    if isinstance(error, msgspec.ValidationError):
+        return f"line: a number out of range ({error})"
+    return f"line: not JSON ({str(error).removeprefix('JSON is malformed: ')})"
+
+
+def _raw(line: bytes) -> Any:
+    line = line.removesuffix(b"\n")
+    try:
+        return line.decode()
+    except UnicodeDecodeError:
+        return {"base64": base64.b64encode(line).decode()}
+
+
+# ── Opening files ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@contextmanager
+def whole_or_nothing(*paths: str) -> Iterator[list[BinaryIO]]:
+    """Open files for writing so that all of them appear under their names when the block ends well, and none otherwise.
+
+    They are written beside their places under temporary names, flushed to disk and renamed at the end. `-` is standard
+    output, which can't be taken back.
+    """
+    with ExitStack() as stack:
+        files, parts = [], {}
+        for path in paths:
+            if path == "-":
+                files.append(sys.stdout.buffer)
+                continue
+            folder, name = os.path.split(os.path.abspath(path))
+            handle, part = tempfile.mkstemp(prefix=f".{name}.", suffix=".part", dir=folder)
+            stack.callback(_remove, part)
+            parts[part] = path
+            files.append(stack.enter_context(os.fdopen(handle, "wb")))
+        yield files
+        for file in files:
+            file.flush()
+            if file is not sys.stdout.buffer:
+                os.fsync(file.fileno())
+        for part, path in parts.items():
+            os.chmod(part, _mode(path))
+            os.replace(part, path)
+
+
+def _remove(part: str) -> None:
+    with suppress(FileNotFoundError):
+        os.unlink(part)
+
+
+def _mode(path: str) -> int:
+    """The mode of the file that is replaced, or what a new file gets."""
+    with suppress(FileNotFoundError):
+        return Path(path).stat().st_mode & 0o777
+    mask = os.umask(0)
+    os.umask(mask)
+    return 0o666 & ~mask
