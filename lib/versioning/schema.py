@@ -134,7 +134,8 @@ class Field:
     """One named, typed field.
 
     A nullable field may be None, but must be present. `default` is what a reader takes when the writer's record has no
-    such field (as in Avro). `length` is the most characters that a string may have.
+    such field (as in Avro). `length` is the most characters that a string may have. `aliases` are other names under which
+    a reader finds the field in a writer's record (as in Avro); they play no part where a record is validated or migrated.
     """
 
     name: str
@@ -142,9 +143,14 @@ class Field:
     nullable: bool = False
     default: Any = NO_DEFAULT
     length: int | None = None
+    aliases: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_name(self.name)
+        if type(self.aliases) is not tuple:
+            raise DeclarationError(f"field {self.name!r}: aliases: a tuple of names, not {self.aliases!r}")
+        for alias in self.aliases:
+            check_name(alias, f"field {self.name!r}: alias")
         if self.type not in TYPES:
             raise DeclarationError(
                 f"field {self.name!r}: no type {self.type!r}; there are {', '.join(TYPES)}"
@@ -193,10 +199,10 @@ class Schema:
         self._by_name = {field.name: field for field in fields}
         self.fields: Final = tuple(fields)
         self._hash = hash(self.fields)
-        if len(self._by_name) != len(fields):
-            names = [field.name for field in fields]
+        names = [name for field in fields for name in (field.name, *field.aliases)]
+        if len(set(names)) != len(names):
             twice = sorted({name for name in names if names.count(name) > 1})
-            raise DeclarationError(f"fields declared twice: {', '.join(twice)}")
+            raise DeclarationError(f"fields declared twice: {', '.join(twice)} (an alias counts as a name)")
         if not fields:
             raise DeclarationError("a schema has at least one field")
 
@@ -209,6 +215,19 @@ class Schema:
         """Return a schema in which `fields` (any number, also none) stand where the field `name` stood."""
         at = self.names.index(name)
         return Schema(*self.fields[:at], *fields, *self.fields[at + 1 :])
+
+    def to_avro(self, name: str) -> dict[str, Any]:
+        """Return this schema as an Avro record schema called `name`; see `lib.versioning.avro`."""
+        from lib.versioning import avro
+
+        return avro.to_avro(self, name)
+
+    @classmethod
+    def from_avro(cls, source: str | dict[str, Any]) -> Schema:
+        """Read a flat Avro record schema, given as JSON or as an object; see `lib.versioning.avro`."""
+        from lib.versioning import avro
+
+        return avro.from_avro(source)
 
     def __getitem__(self, name: str) -> Field:
         if name not in self._by_name:
