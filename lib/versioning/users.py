@@ -28,11 +28,11 @@ USERS: Final = SchemaHistory(
 
 _FIRST_NAMES: Final = tuple(
     "Lucía Sofía Martina María Julia Paula Valeria Emma Daniela Carla Hugo Mateo Martín Lucas Leo Daniel Pablo Álvaro "
-    "Begoña Íñigo Núria Jordi Xoán Amélie Zoë Søren Łukasz Björn Ángel Concepción".split()  # noqa: SIM905
+    "Begoña Íñigo Núria Jordi Xoán Amélie Zoë Søren Łukasz Björn Ángel Concepción".split()
 )
 _LAST_NAMES: Final = tuple(
     "García Rodríguez González Fernández López Martínez Sánchez Pérez Gómez Martín Jiménez Ruiz Hernández Díaz Muñoz "
-    "Álvarez Romero Gutiérrez Navarro Domínguez Vázquez Ibáñez Núñez Peña Müller Dvořák Nguyễn".split()  # noqa: SIM905
+    "Álvarez Romero Gutiérrez Navarro Domínguez Vázquez Ibáñez Núñez Peña Müller Dvořák Nguyễn".split()
 )
 _WITHOUT_ACCENTS = str.maketrans("áàâéèíîóöøúüñłřëÁÍØŁễ", "aaaeeiiooouunlreAIOLe")
 
