@@ -214,7 +214,7 @@ def _migrate(
             continue
         kept_here, lost_here = len(kept), len(lost)
         results[at] = migrate(record, kept.append, lost.append, failed.append)
-        if failed or ((recheck or len(kept) > kept_here) and (failed := check(results[at]))):
+        if failed or (recheck and (failed := check(results[at]))):
             bad[at] = failed
             del kept[kept_here:], lost[lost_here:]
             failed = []
@@ -267,8 +267,9 @@ def _suspects_in(field: Field, column: list[Any]) -> set[int]:
 
 def _suspect_numbers(field: Field, column: list[Any], places: Sequence[int]) -> set[int]:
     expected = TYPES[field.type]
-    in_range = field.type != "integer" or not column or (min(column) >= -(2**63) and max(column) < 2**63)
-    if in_range and {expected}.issuperset(map(type, column)):
+    if {expected}.issuperset(map(type, column)) and (
+        field.type != "integer" or not column or (min(column) >= -(2**63) and max(column) < 2**63)
+    ):
         return set()
     return {at for at, value in zip(places, column, strict=True) if field.problem(value)}
 

@@ -106,8 +106,8 @@ class DataVersionManager:
         migrated = migrator(self.history, version, target, self.extra)(
             record, kept.append, lost.append, failed.append
         )
-        if kept or needs_recheck(self.history, version, target):
-            failed = failed or self._errors(migrated, target)
+        if not failed and needs_recheck(self.history, version, target):
+            failed = self._errors(migrated, target)
         if failed:
             raise InvalidRecordError(failed)
         if report is not None:

@@ -59,7 +59,7 @@ def validator_source(schema: Schema, extra: Extra) -> str:
         ]
     if extra == "forbid":
         lines += [
-            f"    if len(r) > {len(schema)}:",
+            f"    if len(r) > {len(schema)} or errors:  # a field may be missing and an undeclared one be there instead",
             "        for name in r:",
             "            if name not in declared: errors.append(undeclared(name))",
         ]
@@ -105,8 +105,14 @@ def migrator_source(history: SchemaHistory, from_version: int, to_version: int, 
     """Python source of `migrate(record, kept, lost, failed)`, which returns a new record at `to_version`.
 
     It starts from `blank`, a record in which every field of that version is None: a dict that has its size already.
+    Where a record has fields that its version does not declare, `ahead` looks at those that the steps will come upon.
     """
-    lines = ["def migrate(record, kept, lost, failed):", "    r = blank | record"]
+    declared = len(history.schema(from_version))
+    lines = [
+        "def migrate(record, kept, lost, failed):",
+        f"    if len(record) > {declared} + ({VERSION_KEY!r} in record) and ahead(record, failed): return record",
+        "    r = blank | record",
+    ]
     for step in history.steps(from_version, to_version):
         effect = step.operation.forward if from_version < to_version else step.operation.backward
         lines += [f"    # {type(step.operation).__name__} {step.operation.name}"]
@@ -121,16 +127,35 @@ def migrator_source(history: SchemaHistory, from_version: int, to_version: int, 
 def migrator(history: SchemaHistory, from_version: int, to_version: int, extra: Extra) -> Migrator:
     """Compile the function that takes a valid record from one version to another; it never changes its argument."""
     blank = dict.fromkeys((*history.schema(to_version).names, VERSION_KEY))
-    return _compile(
-        migrator_source(history, from_version, to_version, extra),
-        "migrate",
-        blank=blank,
-    )
+    ahead = _ahead(history, from_version, to_version)
+    source = migrator_source(history, from_version, to_version, extra)
+    return _compile(source, "migrate", blank=blank, ahead=ahead)
+
+
+def _ahead(history: SchemaHistory, from_version: int, to_version: int) -> Callable[[Record, Note], bool]:
+    """Return a function that tells what is wrong with filled fields of later versions, before a step works on them."""
+    later: dict[str, Field] = {}
+    for step in history.steps(from_version, to_version):
+        for field in step.after if from_version < to_version else step.before:
+            if field.name not in history.schema(from_version):
+                later.setdefault(field.name, field)
+
+    def ahead(record: Record, failed: Note) -> bool:
+        wrong = [
+            f"{name}: {reason}"
+            for name, field in later.items()
+            if record.get(name) is not None and (reason := field.problem(record[name]))
+        ]
+        for text in wrong:
+            failed(text)
+        return bool(wrong)
+
+    return ahead
 
 
 @cache
 def needs_recheck(history: SchemaHistory, from_version: int, to_version: int) -> bool:
-    """Tell whether a valid record can come out invalid, so that the result must be validated."""
+    """Tell whether a valid record that nothing failed for can come out invalid, so that it must be validated."""
     return any(step.operation.recheck for step in history.steps(from_version, to_version))
 
 
