@@ -18,7 +18,7 @@ from lib.versioning.records import (
     validator,
 )
 from lib.versioning.schema import VERSION_KEY
-from lib.versioning.sql import migration_script
+from lib.versioning.sql import Phase, migration_script
 from lib.versioning.users import USERS
 
 
@@ -140,6 +140,8 @@ class DataVersionManager:
 
     # ── SQL ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def create_migration_script(self, from_version: int, to_version: int, dialect: str = "postgresql") -> str:
-        """Return SQL that takes the table of this history from one version to another."""
-        return migration_script(self.history, from_version, to_version, dialect)
+    def create_migration_script(
+        self, from_version: int, to_version: int, dialect: str = "postgresql", phase: Phase | None = None
+    ) -> str:
+        """Return SQL that takes the table of this history from one version to another: see `migration_script`."""
+        return migration_script(self.history, from_version, to_version, dialect, phase)

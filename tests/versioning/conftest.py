@@ -1,0 +1,38 @@
+"""Databases for tests: one PostgreSQL server a session, and in it a new database for each test that asks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from itertools import count
+
+import psycopg
+import pytest
+
+from lib.servers import Server, postgres
+
+_numbers = count(1)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Server]:
+    """A PostgreSQL server that lives as long as the session."""
+    with postgres() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_dsn(postgres_server: Server) -> Iterator[str]:
+    """The address of a new, empty database."""
+    name = f"test_{os.getpid()}_{next(_numbers)}"
+    with psycopg.connect(postgres_server.dsn, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE template0")
+        yield psycopg.conninfo.make_conninfo(postgres_server.dsn, dbname=name)
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def postgres_connection(postgres_dsn: str) -> Iterator[psycopg.Connection]:
+    """A connection in autocommit mode to a new, empty database."""
+    with psycopg.connect(postgres_dsn, autocommit=True) as connection:
+        yield connection

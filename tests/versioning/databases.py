@@ -1,0 +1,85 @@
+"""The databases that scripts are run on, each behind the same few functions on a DB-API connection."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+import duckdb
+
+from lib.versioning.dialects import dialect_named
+from lib.versioning.schema import Schema
+
+EMBEDDED = ("sqlite", "duckdb")
+
+
+def connect(dialect: str) -> Any:
+    """A connection to a new database in memory, in autocommit mode."""
+    return (
+        sqlite3.connect(":memory:", isolation_level=None)
+        if dialect == "sqlite"
+        else duckdb.connect(":memory:")
+    )
+
+
+def run(connection: Any, script: str) -> None:
+    """Run a script as it is."""
+    if isinstance(connection, sqlite3.Connection):
+        connection.executescript(script)
+    else:
+        connection.execute(script)
+
+
+def columns(connection: Any, table: str) -> dict[str, str]:
+    """The columns of a table and their types."""
+    if isinstance(connection, sqlite3.Connection):
+        query = f"SELECT name, type FROM pragma_table_info('{table}')"
+    else:
+        query = f"SELECT column_name, data_type FROM information_schema.columns WHERE table_name = '{table}' ORDER BY ordinal_position"
+    return dict(connection.execute(query).fetchall())
+
+
+def rows(connection: Any, table: str, names: Iterable[str], order: str = "") -> list[dict[str, Any]]:
+    """The rows of a table as dicts."""
+    names = list(names)
+    listed = ", ".join(f'"{table}"."{name}"' for name in names)
+    fetched = connection.execute(f'SELECT {listed} FROM "{table}" {order}').fetchall()
+    return [dict(zip(names, row, strict=True)) for row in fetched]
+
+
+def make_table(
+    connection: Any,
+    dialect: str,
+    table: str,
+    schema: Schema,
+    *,
+    text_timestamps: bool = False,
+    more: str = "",
+) -> None:
+    """Make the table of a schema; `text_timestamps` stores them as records spell them."""
+    sql = dialect_named(dialect)
+    listed = [
+        f'"{field.name}" '
+        + ("TEXT" if text_timestamps and field.type == "timestamp" else sql.type(field))
+        + ("" if field.nullable else " NOT NULL")
+        for field in schema
+    ]
+    connection.execute(f'CREATE TABLE "{table}" ({", ".join([*listed, *([more] if more else [])])})')
+
+
+def insert(connection: Any, table: str, records: Sequence[dict[str, Any]]) -> None:
+    """Insert rows, all with the same columns."""
+    if not records:
+        return
+    mark = "%s" if type(connection).__module__.startswith("psycopg") else "?"
+    listed = ", ".join(f'"{name}"' for name in records[0])
+    statement = f'INSERT INTO "{table}" ({listed}) VALUES ({", ".join([mark] * len(records[0]))})'
+    cursor = connection.cursor()
+    cursor.executemany(statement, [list(record.values()) for record in records])
+
+
+def moment(value: Any) -> Any:
+    """A timestamp of a database as a datetime, be it one already or text."""
+    return datetime.fromisoformat(value) if isinstance(value, str) else value
