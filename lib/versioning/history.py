@@ -37,6 +37,8 @@ class SchemaHistory:
 
     def __init__(self, name: str, *, first: Schema, steps: Steps = ()) -> None:
         self.name: Final = check_name(name, "name of a history")
+        if not isinstance(first, Schema):
+            raise DeclarationError(f"{name}: first is the Schema of version 1, not {first!r}")
         self._schemas = {1: first}
         self._steps: dict[int, tuple[Step, ...]] = {}
         for version, operations in steps.items() if isinstance(steps, Mapping) else steps:
@@ -59,8 +61,10 @@ class SchemaHistory:
 
     def _derive(self, version: int, operations: Sequence[Operation]) -> tuple[Step, ...]:
         schema, steps = self._schemas[version - 1], []
-        if not operations:
-            raise DeclarationError(f"{self.name}: the step to version {version} has no operations")
+        if isinstance(operations, Operation) or not (operations := tuple(operations)):
+            raise DeclarationError(
+                f"{self.name}, step to version {version}: give a list of one or more operations"
+            )
         for number, operation in enumerate(operations, start=1):
             place = f"{self.name}, step to version {version}, operation {number}"
             if not isinstance(operation, Operation):

@@ -24,11 +24,14 @@ from lib.versioning.schema import (
     Schema,
     check_name,
     describe,
+    is_unicode,
 )
 
 
 def literal(value: Any) -> str:
     """Write a string, number, boolean or None as Python source (`float('nan')` is no literal of its own)."""
+    if isinstance(value, str):
+        return str.__repr__(value)  # the members of an Enum of strings represent themselves otherwise
     return f"float({str(value)!r})" if type(value) is float else repr(value)
 
 
@@ -43,10 +46,14 @@ def _fill(name: str, source: str) -> Iterator[str]:
 
 
 def _remove(name: str, restored: str) -> Iterator[str]:
-    """Take a field away; its value is lost unless it equals what the opposite way would put there."""
-    differs = "v is not None" if restored == "None" else f"v is not None and v != {restored}"
+    """Take a field away; its value, also None, is lost unless it equals what the opposite way would put there."""
     yield f"v = r.pop({name!r}, None)"
-    yield f"if {differs}: lost(({name!r}, v))"
+    yield f"if {_differ('v', restored)}: lost(({name!r}, v))"
+
+
+def _differ(a: str, b: str) -> str:
+    """The expression that tells whether two values differ; NaN equals NaN here."""
+    return f"{a} is not None" if b == "None" else f"{a} != {b} and ({a} == {a} or {b} == {b})"
 
 
 def _give(name: str, variable: str, source: str) -> Iterator[str]:
@@ -55,7 +62,7 @@ def _give(name: str, variable: str, source: str) -> Iterator[str]:
     yield f"if w is None: r[{name!r}] = {variable}"
     yield "else:"
     yield f"    kept(({name!r}, w))"
-    yield f"    if {variable} is not None and {variable} != w: lost(({source!r}, {variable}))"
+    yield f"    if {variable} is not None and {_differ(variable, 'w')}: lost(({source!r}, {variable}))"
 
 
 def _move(old: str, new: str) -> Iterator[str]:
@@ -112,7 +119,8 @@ CONVERSIONS: Final[dict[tuple[str, str], Callable[[Any], Any]]] = {
     ("string", "integer"): string_to_integer,
     ("timestamp", "timestamp"): to_date_time,
 }
-_FORWARD_ONLY: Final = {("float", "integer")}
+#: Those that a step may ask for; a float becomes an integer only on the way back.
+_DECLARABLE: Final = [pair for pair in CONVERSIONS if pair != ("float", "integer")]
 
 
 def _convert(name: str, function: Callable[[Any], Any]) -> Iterator[str]:
@@ -179,7 +187,7 @@ class AddField(Operation):
     def apply(self, before: Schema) -> Schema:
         field = self.field()
         if self.copy_from is not None:
-            source = before[self.copy_from]
+            source = before[check_name(self.copy_from)]
             if self.default is not NO_DEFAULT:
                 raise DeclarationError("give default or copy_from, not both")
             if (source.type, source.length) != (
@@ -277,7 +285,8 @@ class RenameField(Operation):
 class ConvertField(Operation):
     """Convert a field to another type: integer to float, integer to string and back, or dates to date-times.
 
-    A value that can't be converted exactly fails. `length` limits the string that an integer becomes.
+    A value that can't be converted exactly fails. `length` limits the string that an integer becomes. The way back leaves
+    a date-time as it is, since a field that takes dates takes date-times as well: the same instant, spelled otherwise.
     """
 
     to: str
@@ -291,8 +300,8 @@ class ConvertField(Operation):
 
     def apply(self, before: Schema) -> Schema:
         field, pair = before[self.name], self.conversion(before)
-        if pair not in CONVERSIONS or pair in _FORWARD_ONLY:
-            known = ", ".join(f"{a} to {b}" for a, b in CONVERSIONS if (a, b) not in _FORWARD_ONLY)
+        if pair not in _DECLARABLE:
+            known = ", ".join(f"{a} to {b}" for a, b in _DECLARABLE)
             raise DeclarationError(f"no conversion of {pair[0]} to {pair[1]}; there are: {known}")
         default = field.default
         if default is not NO_DEFAULT and default is not None:
@@ -300,7 +309,8 @@ class ConvertField(Operation):
                 default = CONVERSIONS[pair](default)
             except ValueError as error:
                 raise DeclarationError(f"its default {default!r} can't be converted: {error}") from None
-        return before.replace(self.name, Field(self.name, self.to, field.nullable, default, self.length))
+        converted = replace(field, type=self.to, default=default, length=self.length)
+        return before.replace(self.name, converted)
 
     def summary(self, before: Schema) -> str:
         return f"{self.name}: {before[self.name].type} → {self.to}"
@@ -320,8 +330,8 @@ class ConvertField(Operation):
 class SplitField(Operation):
     """Split a string field in two at the first `separator`; backward they are joined again.
 
-    A value without a separator fails; backward so does a pair of which one half is None. Halves whose first contains the
-    separator would be split elsewhere the next time: they count as lost.
+    A value without a separator fails; backward so does a pair of which one half is None. Halves that would be split
+    elsewhere the next time, since the first holds the separator or ends in a part of it, count as lost.
     """
 
     into: tuple[str, str]
@@ -335,8 +345,10 @@ class SplitField(Operation):
             raise DeclarationError(f"only a string can be split, not {field.type}")
         if type(self.into) is not tuple or len(self.into) != 2:
             raise DeclarationError(f"into: a pair of names, not {self.into!r}")
-        if type(self.separator) is not str or not self.separator:
-            raise DeclarationError(f"separator: a string of at least one character, not {self.separator!r}")
+        if type(self.separator) is not str or not self.separator or not is_unicode(self.separator):
+            raise DeclarationError(
+                f"separator: Unicode text of at least one character, not {self.separator!r}"
+            )
         for name in self.into:
             if check_name(name) in before:
                 raise DeclarationError(f"there is a field {name!r} already")
@@ -351,7 +363,7 @@ class SplitField(Operation):
         return f"{', '.join(self.into)} → {self.name}, joined with {self.separator!r}"
 
     def forward(self, before: Schema) -> Iterator[str]:
-        no_separator = f"{self.name}: no separator {self.separator!r} to split at (got "
+        no_separator = f"{self.name}: no separator to split at (the separator is {self.separator!r}, got "
         yield f"v = r.pop({self.name!r}, None)"
         yield "a = b = None"
         yield "if v is not None:"
@@ -362,9 +374,11 @@ class SplitField(Operation):
 
     def backward(self, before: Schema) -> Iterator[str]:
         first, second = self.into
-        half_null = f"{first}: null, but {second} is not (or the other way round), so they can't be joined"
         yield f"a, b = r.pop({first!r}, None), r.pop({second!r}, None)"
-        yield f"if a is not None and {self.separator!r} in a: lost(({first!r}, a))"
-        yield f"if (a is None) != (b is None): failed({half_null!r})"
+        for name, v, other, w in ((first, "a", second, "b"), (second, "b", first, "a")):
+            half_null = f"{name}: null, but {other} is not, so they can't be joined"
+            yield f"if {v} is None and {w} is not None: failed({half_null!r})"
         yield f"v = None if a is None or b is None else a + {self.separator!r} + b"
+        yield f"if v is not None and v.find({self.separator!r}) < len(a):"
+        yield f"    lost(({first!r}, a)); lost(({second!r}, b))"
         yield from _give(self.name, "v", first)

@@ -37,6 +37,9 @@ class _Marker:
     def __repr__(self) -> str:
         return self._name
 
+    def __reduce__(self) -> str:
+        return self._name  # pickled, in another process too, it stays the one it is
+
 
 NO_DEFAULT: Final[Any] = _Marker("NO_DEFAULT")
 MISSING: Final[Any] = _Marker("MISSING")
@@ -151,7 +154,7 @@ class Field:
             raise DeclarationError(f"field {self.name!r}: aliases: a tuple of names, not {self.aliases!r}")
         for alias in self.aliases:
             check_name(alias, f"field {self.name!r}: alias")
-        if self.type not in TYPES:
+        if type(self.type) is not str or self.type not in TYPES:
             raise DeclarationError(
                 f"field {self.name!r}: no type {self.type!r}; there are {', '.join(TYPES)}"
             )
@@ -196,6 +199,10 @@ class Schema:
     """The fields of a record at one version, in order. Hashable; two schemas with the same fields are equal."""
 
     def __init__(self, *fields: Field) -> None:
+        if strange := [field for field in fields if not isinstance(field, Field)]:
+            raise DeclarationError(
+                f"a schema is made of fields, and {strange[0]!r} is none: give Field(name, type)"
+            )
         self._by_name = {field.name: field for field in fields}
         self.fields: Final = tuple(fields)
         self._hash = hash(self.fields)
@@ -248,6 +255,9 @@ class Schema:
 
     def __hash__(self) -> int:
         return self._hash
+
+    def __reduce__(self) -> tuple[type[Schema], tuple[Field, ...]]:
+        return Schema, self.fields  # the hashes of strings differ from process to process
 
     def __repr__(self) -> str:
         return f"Schema({', '.join(map(repr, self.fields))})"
