@@ -120,6 +120,23 @@ def measure(function: Callable[[], Any], calls: int = 1) -> tuple[float, float]:
             gc.enable()
 
 
+def interleave(functions: Mapping[str, Callable[[], Any]], rounds: int, min_seconds: float) -> list[Timing]:
+    """Time functions in turn, round by round, the first place rotating, so that none always runs on a cold machine."""
+    gc.collect()
+    gc.freeze()  # what exists already need not be searched for garbage before every measurement
+    try:
+        once = {name: measure(function)[0] for name, function in functions.items()}
+        calls = {name: max(1, round(min_seconds / max(seconds, 1e-9))) for name, seconds in once.items()}
+        names, taken = list(functions), {name: [] for name in functions}
+        for number in range(rounds):
+            start = number % len(names)
+            for name in names[start:] + names[:start]:
+                taken[name].append(measure(functions[name], calls[name]))
+    finally:
+        gc.unfreeze()
+    return [Timing(name, calls[name], *zip(*taken[name], strict=True)) for name in names]
+
+
 def compare(
     candidates: Mapping[str, Callable[[], Any]],
     *,
@@ -131,8 +148,8 @@ def compare(
 ) -> Comparison:
     """Time candidates that compute the same thing.
 
-    Each is called once to warm up and to compare its result with the baseline's; then, in every round, each is timed in
-    turn, the first place rotating, so that no one always runs on a cold or a hot machine.
+    Each is called once to warm up and to compare its result with the baseline's, and once to see how long it takes; then
+    all are timed in turn, round by round.
 
     Args:
         candidates: name → function without arguments that returns its result.
@@ -158,14 +175,5 @@ def compare(
                 f"{name!r} and {baseline!r} give different results: mend that before timing them."
             )
     functions = {**candidates, **({baseline + CONTROL: candidates[baseline]} if control else {})}
-    calls = {
-        name: max(1, round(min_seconds / max(measure(function)[0], 1e-9)))
-        for name, function in functions.items()
-    }
-    names, taken = list(functions), {name: [] for name in functions}
-    for number in range(rounds):
-        start = number % len(names)
-        for name in names[start:] + names[:start]:
-            taken[name].append(measure(functions[name], calls[name]))
-    timings = {name: Timing(name, calls[name], *zip(*taken[name], strict=True)) for name in names}
+    timings = {timing.name: timing for timing in interleave(functions, rounds, min_seconds)}
     return Comparison(baseline, timings, environment())

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from urllib.parse import unquote
 
 from lessons import (
+    ANSI,
     KERNELSPEC,
     Lesson,
     Problem,
@@ -39,7 +40,8 @@ def output_text(output: NotebookNode) -> str:
     """All the text that a reader of an output can see, without its pictures."""
     data = output.get("data", {})
     shown = [str(data[kind]) for kind in data if not kind.startswith("image/p")]
-    return "\n".join([output.get("text", ""), output.get("evalue", ""), *output.get("traceback", []), *shown])
+    texts = [output.get("text", ""), output.get("evalue", ""), *output.get("traceback", []), *shown]
+    return ANSI.sub("", "\n".join(texts))
 
 
 def executed(lesson: Lesson) -> Iterator[Problem]:

@@ -8,13 +8,14 @@ Without a name it checks all lessons. One line for each finding, with what to do
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import lesson_anatomy
 import lesson_lint
 import lesson_outputs
-from lessons import Lesson, display_path, named_paths, print_utf8, read
+from lessons import Lesson, Problem, display_path, named_paths, print_utf8, read
 
 RULES = (*lesson_anatomy.RULES, *lesson_lint.RULES, *lesson_outputs.RULES)
 
@@ -34,16 +35,17 @@ class Finding:
         )
 
 
+def rule_name(rule: Callable[[Lesson], Iterator[Problem]]) -> str:
+    """The name under which findings of a rule are reported."""
+    return rule.__name__.replace("_", "-")
+
+
 def check(path: Path) -> list[Finding]:
     """All findings in one notebook, rule by rule; empty when it keeps every rule."""
     lesson = Lesson(path.resolve(), read(path))
     if not lesson.nb.cells:
         return [Finding(path, "", "title", "the notebook is empty.")]
-    return [
-        Finding(path, cell, rule.__name__.replace("_", "-"), message)
-        for rule in RULES
-        for cell, message in rule(lesson)
-    ]
+    return [Finding(path, cell, rule_name(rule), message) for rule in RULES for cell, message in rule(lesson)]
 
 
 def main() -> int:

@@ -17,6 +17,7 @@ from nbformat import NotebookNode
 ROOT = Path(__file__).resolve().parents[1]
 LESSONS = ROOT / "notebooks"
 KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+ANSI = re.compile(r"\x1b\[[0-9;]*m")
 FENCE = re.compile(r"^ {0,3}(```+|~~~+)")
 
 

@@ -121,6 +121,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
             item.add_marker("measures")
 
 
+@pytest.hookimpl(tryfirst=True)  # before a kernel is started
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Fail a cell that nbval would let pass unseen."""
     if isinstance(item, IPyNbCell) and (reason := refusal(item.cell)):

@@ -22,6 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lessons import (
+    ANSI,
     KERNELSPEC,
     ROOT,
     code_cells,
@@ -69,12 +70,15 @@ def execute(nb: NotebookNode, folder: Path, allow_errors: bool = False) -> Noteb
         store_widget_state=False,
         allow_errors=allow_errors,
         shutdown_kernel="immediate",
+        extra_arguments=["--log-level=40"],  # no warning that local traffic is not encrypted
         on_cell_start=lambda cell, cell_index: running.append(cell),
     )
     try:
         client.execute()
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
-        raise CellFailedError(f"cell '{running[-1].id}' failed:\n{str(error).strip()}") from error
+        raise CellFailedError(
+            f"cell '{running[-1].id}' failed:\n{ANSI.sub('', str(error)).strip()}"
+        ) from error
     return tidy(fresh)
 
 

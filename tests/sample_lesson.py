@@ -1,0 +1,170 @@
+"""A small lesson that keeps every rule, for the tests of the tools: made here, so that no real lesson has to stand still."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from lessons import KERNELSPEC, code_cells, code_hash, dumps
+from nbformat import NotebookNode, from_dict
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+NAME = "03_sample.ipynb"
+EXERCISE = "### Exercise 3.{n} · Number {n}\n\nWrite `add_{n}(x)`: x plus {n}.\n\n<details><summary>Hint</summary>Use +.</details>"
+SOLUTION = (
+    "def add_{n}(x: int) -> int:\n    ### BEGIN SOLUTION\n    return x + {n} + OFFSET\n    ### END SOLUTION"
+)
+CHECK = 'assert add_{n}(START) == START + {n}, "add_{n} must add the number in its name: look at what it returns."'
+RECALL = "<details><summary>Question {n}?</summary>\n\nAn answer that is long enough.\n</details>\n"
+
+TEXTS = {
+    "title": "# 03 · A sample\n\nThree numbers are added and you see what comes out.\n\n| | |\n|---|---|\n"
+    "| Working time | 20 minutes |\n| Machine time | 5 seconds |\n| Memory | 300 MB |\n| Starts | nothing |\n"
+    "| Before you begin | [00](00_start_here.ipynb) |",
+    "objectives": "## You will be able to\n\n1. add **one**\n2. add **two**\n3. draw a **figure**",
+    "setup-text": "## Set-up\n\nRun this first.",
+    "parameters-text": "Turn these.",
+    "sum-question": "## How much is the sum?\n\n**Predict.** How much is it?",
+    "sum-means": "It is what you see. A picture of it:",
+    "draw-means": "The bar ends at six. How long does it take?",
+    "time-means": "It takes less than a minute.",
+    "raise-text": "What of a figure without text?",
+    "exercises": "## Exercises\n\nThree of them.",
+    "production": "## What went wrong in production\n\n> **Overflow.** A counter of 16 bits wrapped round.",
+    "takeaways": "## Takeaways\n\n1. Add **one** with +.\n2. Add **two** with +.\n3. A **figure** has alt text.",
+    "recall": "### Recall\n\n" + "".join(RECALL.format(n=n) for n in (1, 2, 3)),
+    "stop-text": "## Stop and reset\n\nNothing is left running.\n\n<details><summary>If it hangs</summary>Restart.</details>",
+    "further": "## Go further\n\n- [Python](https://www.python.org/)\n- [What a question looks like](#Set-up)",
+} | {f"exercise-3-{n}-text": EXERCISE.format(n=n) for n in (1, 2, 3)}
+
+CODE = {
+    "setup": ("import time\n\nfrom lib.plots import show, subplots", []),
+    "parameters": ("START = 1\nNUMBERS = [1, 2, 3]", ["parameters"]),
+    "predict-sum": ('guess = {"sum": 5, "parts": [1, -2]}  # your numbers', ["predict"]),
+    "add-numbers": ('print(sum(NUMBERS))\n{"guess": guess["sum"]}', []),
+    "draw-sum": (
+        'fig, ax = subplots()\nax.bar(["sum"], [sum(NUMBERS)])\nshow(fig, alt="One bar, six high.")',
+        [],
+    ),
+    "time-sum": (
+        "started = time.perf_counter()\nelapsed = time.perf_counter() - started\nelapsed",
+        ["nbval-ignore-output"],
+    ),
+    "assert-sum": ('assert elapsed < 60 and sum(NUMBERS) == 6, "Adding is fast."', ["objective-3"]),
+    "mute-figure": ('show(fig, alt=" ")', ["raises-exception"]),
+    "data-3-1": ("OFFSET = 0", ["exercise-data"]),
+    "stop-and-reset": ('print("Nothing to stop.")', []),
+}
+ORDER = [
+    "title",
+    "objectives",
+    "setup-text",
+    "setup",
+    "parameters-text",
+    "parameters",
+    "sum-question",
+    "predict-sum",
+    "add-numbers",
+    "sum-means",
+    "draw-sum",
+    "draw-means",
+    "time-sum",
+    "time-means",
+    "assert-sum",
+    "raise-text",
+    "mute-figure",
+    "exercises",
+    "exercise-3-1-text",
+    "data-3-1",
+    "exercise-3-1",
+    "check-3-1",
+    "exercise-3-2-text",
+    "exercise-3-2",
+    "check-3-2",
+    "exercise-3-3-text",
+    "exercise-3-3",
+    "check-3-3",
+    "production",
+    "takeaways",
+    "recall",
+    "stop-text",
+    "stop-and-reset",
+    "further",
+]
+
+
+def graded(cell_id: str, number: int) -> NotebookNode:
+    """A solution or check cell with nbgrader's metadata."""
+    check = cell_id.startswith("check")
+    metadata = {
+        "grade": check,
+        "grade_id": cell_id,
+        "locked": check,
+        "schema_version": 3,
+        "solution": not check,
+        "task": False,
+    }
+    cell = new_code_cell((CHECK if check else SOLUTION).format(n=number), id=cell_id)
+    cell.metadata.nbgrader = from_dict(metadata | ({"points": 1} if check else {}))
+    if check and number < 3:
+        cell.metadata.tags = [f"objective-{number}"]
+    return cell
+
+
+def build() -> NotebookNode:
+    """The lesson before its first run: no outputs, no counts, no hash."""
+    cells = []
+    for cell_id in ORDER:
+        if cell_id in TEXTS:
+            cells.append(new_markdown_cell(TEXTS[cell_id], id=cell_id))
+        elif cell_id in CODE:
+            source, tags = CODE[cell_id]
+            cells.append(new_code_cell(source, id=cell_id, metadata={"tags": tags} if tags else {}))
+        else:
+            cells.append(graded(cell_id, int(cell_id[-1])))
+    metadata = {"kernelspec": KERNELSPEC, "language_info": {"name": "python"}, "lesson": {"measures": False}}
+    return new_notebook(cells=cells, metadata=from_dict(metadata))
+
+
+def build_executed() -> NotebookNode:
+    """The lesson as one Run All would leave it, written by hand: for tests that need no kernel."""
+    nb = build()
+    outputs = {
+        "add-numbers": new_output("stream", name="stdout", text="6\n"),
+        "draw-sum": new_output(
+            "display_data",
+            data={"image/png": "iVBORw0KGgo=", "text/plain": "One bar, six high."},
+            metadata={"image/png": {"alt": "One bar, six high."}},
+        ),
+        "mute-figure": new_output(
+            "error", ename="ValueError", evalue="alt is empty", traceback=["ValueError: alt is empty"]
+        ),
+        "stop-and-reset": new_output("stream", name="stdout", text="Nothing to stop.\n"),
+    }
+    for count, cell in enumerate(code_cells(nb), start=1):
+        cell.execution_count = count
+        cell.outputs = [outputs[cell.id]] if cell.id in outputs else []
+    nb.metadata.lesson.code_sha256 = code_hash(nb)
+    return nb
+
+
+def write(folder: Path, nb: NotebookNode) -> Path:
+    """Store the lesson in a folder, with a first notebook beside it that its links can reach."""
+    folder.mkdir(parents=True, exist_ok=True)
+    start = new_notebook(cells=[new_markdown_cell("# 00 · Start\n\n## Glossary", id="title")])
+    (folder / "00_start_here.ipynb").write_text(dumps(start), encoding="utf-8")
+    path = folder / NAME
+    path.write_text(dumps(nb), encoding="utf-8")
+    return path
+
+
+def cell(nb: NotebookNode, cell_id: str) -> NotebookNode:
+    """The cell with this id."""
+    return next(cell for cell in nb.cells if cell.id == cell_id)
+
+
+def replace(nb: NotebookNode, cell_id: str, old: str, new: str) -> None:
+    """Change the source of one cell by a regular expression that must match."""
+    target = cell(nb, cell_id)
+    target.source, count = re.subn(old, new, target.source)
+    assert count, f"{old!r} does not match in {cell_id}"

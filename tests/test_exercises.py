@@ -1,0 +1,127 @@
+"""The three proofs of every exercise: its solution passes, the untouched stub fails helpfully, a typical wrong answer fails."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sample_lesson as sample
+from exercises import Exercise, attempt, exercises
+from learner import STUB, release
+from lessons import LESSONS, lesson_paths, read
+from sample_lesson import replace
+from wrong_answers import WRONG_ANSWERS
+
+SOLVED = {exercise.name: exercise for path in lesson_paths() for exercise in exercises(read(path))}
+SAMPLE_WRONG = {f"exercise-3-{n}": "return x" for n in (1, 2, 3)}
+
+
+def prove_solution(exercise: Exercise, folder: Path) -> None:
+    """The solution passes its own check."""
+    error = attempt(exercise, exercise.solution, folder)
+    assert error is None, f"{exercise.name}: its own check refuses the solution: {error!r}"
+
+
+def prove_failure(exercise: Exercise, answer: str, folder: Path) -> None:
+    """The answer runs, and the check refuses it with a message that helps."""
+    error = attempt(exercise, answer, folder)
+    assert error is not None, f"{exercise.name}: the check accepts {answer!r}"
+    assert type(error) is AssertionError, (
+        f"{exercise.name}: the check breaks with {error!r} instead of saying what is wrong"
+    )
+    assert len(str(error).split()) >= 4, (
+        f"{exercise.name}: the check fails without a helpful message: {str(error)!r}"
+    )
+
+
+@pytest.fixture(scope="module")
+def stubs() -> dict[str, Exercise]:
+    """All exercises as a learner gets them."""
+    return {exercise.name: exercise for path in lesson_paths() for exercise in exercises(release(read(path)))}
+
+
+@pytest.mark.parametrize("name", SOLVED)
+def test_solution_passes(name: str) -> None:
+    prove_solution(SOLVED[name], LESSONS)
+
+
+@pytest.mark.parametrize("name", SOLVED)
+def test_untouched_stub_fails_helpfully(name: str, stubs: dict[str, Exercise]) -> None:
+    assert STUB in stubs[name].solution, f"{name}: the learner would not see where to write"
+    prove_failure(stubs[name], stubs[name].solution, LESSONS)
+
+
+@pytest.mark.parametrize("name", SOLVED)
+def test_typical_wrong_answer_fails_helpfully(name: str) -> None:
+    assert name in WRONG_ANSWERS, (
+        f"{name} has no entry in tests/wrong_answers.py: which mistake do learners make here?"
+    )
+    prove_failure(SOLVED[name], SOLVED[name].answer(WRONG_ANSWERS[name]), LESSONS)
+
+
+def test_every_wrong_answer_belongs_to_an_exercise() -> None:
+    assert set(WRONG_ANSWERS) <= set(SOLVED)
+
+
+@pytest.fixture
+def solved() -> Iterator[Exercise]:
+    """The first exercise of the sample lesson."""
+    return exercises(sample.build())
+
+
+def test_sample_exercises_are_proved(tmp_path: Path) -> None:
+    released = {exercise.name: exercise for exercise in exercises(release(sample.build()))}
+    assert len(released) == 3
+    for exercise in exercises(sample.build()):
+        prove_solution(exercise, tmp_path)
+        prove_failure(released[exercise.name], released[exercise.name].solution, tmp_path)
+        prove_failure(exercise, exercise.answer(SAMPLE_WRONG[exercise.name]), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("cell_id", "old", "new", "complaint"),
+    [
+        ("exercise-3-1", "x . 1", "x + 2", "refuses the solution"),
+        ("data-3-1", "OFFSET = 0", "OTHER = 0", "refuses the solution: NameError"),
+    ],
+    ids=["wrong solution", "missing data"],
+)
+def test_solution_that_fails_is_noticed(
+    cell_id: str, old: str, new: str, complaint: str, tmp_path: Path
+) -> None:
+    nb = sample.build()
+    replace(nb, cell_id, old, new)
+    with pytest.raises(AssertionError, match=complaint):
+        prove_solution(next(exercises(nb)), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("check", "complaint"),
+    [
+        ("assert True, 'always right'", "the check accepts"),
+        ("assert add_1(1) == 2", "without a helpful message"),
+        ("assert add_1(1) + 1 == 3, 'add_1 must add one to x'", "breaks with TypeError"),
+        ("assert add_one(1) == 2, 'add_1 must add one to x'", "breaks with NameError"),
+    ],
+    ids=["cannot fail", "mute", "breaks on None", "other name"],
+)
+def test_check_that_does_not_help_is_noticed(check: str, complaint: str, tmp_path: Path) -> None:
+    nb = release(sample.build())
+    sample.cell(nb, "check-3-1").source = check
+    exercise = next(exercises(nb))
+    with pytest.raises(AssertionError, match=complaint):
+        prove_failure(exercise, exercise.solution, tmp_path)
+
+
+def test_answer_replaces_the_region_at_its_indent() -> None:
+    exercise = next(exercises(sample.build()))
+    assert exercise.answer("y = x\n\nreturn y") == "def add_1(x: int) -> int:\n    y = x\n\n    return y"
+
+
+@pytest.mark.parametrize("missing", ["exercise-3-2", "check-3-2"])
+def test_exercise_that_lacks_a_half_is_refused(missing: str) -> None:
+    nb = sample.build()
+    nb.cells = [cell for cell in nb.cells if cell.id not in (missing, "check-3-3", "exercise-3-3")]
+    with pytest.raises(ValueError, match="no (check|solution)"):
+        list(exercises(nb))

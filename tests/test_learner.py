@@ -1,0 +1,288 @@
+"""The learner's edition: what is cut, what stays, and that nothing a learner wrote is ever lost."""
+
+from __future__ import annotations
+
+import copy
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import learner
+import notebooks
+import pytest
+import sample_lesson as sample
+from learner import MANIFEST, PROMPT, STUB, blank, generate, release
+from lessons import LESSONS, code_cells, dumps, is_check, is_solution, lesson_paths, read, tags
+from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell, new_output
+from sample_lesson import NAME, cell, replace
+
+NEWER = "03_sample.new.ipynb"
+
+
+def failures(nb: NotebookNode) -> dict[str, str]:
+    """The cells of an executed notebook that raised: id → name of the error."""
+    return {one.id: out.ename for one in code_cells(nb) for out in one.outputs if out.output_type == "error"}
+
+
+@pytest.mark.parametrize("path", lesson_paths(), ids=lambda path: path.stem)
+def test_run_all_of_a_learner_fails_only_in_checks(path: Path, tmp_path: Path, kernel_path: None) -> None:
+    shutil.copytree(LESSONS, tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.ipynb"))
+    meant = failures(read(path))
+    checks = {one.id: "AssertionError" for one in code_cells(read(path)) if is_check(one)}
+    assert failures(notebooks.execute(release(read(path)), tmp_path, allow_errors=True)) == meant | checks
+
+
+def test_run_all_of_the_sample(tmp_path: Path, kernel_path: None) -> None:
+    ran = notebooks.execute(release(sample.build()), tmp_path, allow_errors=True)
+    checks = {f"check-3-{n}": "AssertionError" for n in (1, 2, 3)}
+    assert failures(ran) == {"mute-figure": "ValueError"} | checks
+
+
+def test_release_cuts_solutions_outputs_hidden_tests_and_guesses() -> None:
+    solved = sample.build_executed()
+    hidden = (
+        "\n### BEGIN HIDDEN TESTS\nassert add_1(5) == 6, 'it must add one to any x'\n### END HIDDEN TESTS"
+    )
+    cell(solved, "check-3-1").source += hidden
+    before = copy.deepcopy(solved)
+    nb = release(solved)
+    assert solved == before
+    assert cell(nb, "exercise-3-1").source == f"def add_1(x: int) -> int:\n    {STUB}"
+    assert "HIDDEN" not in dumps(nb) and "SOLUTION" not in dumps(nb) and "add_1(5)" not in dumps(nb)
+    assert (
+        cell(nb, "predict-sum").source
+        == f'{PROMPT}\nguess = {{"sum": None, "parts": [None, None]}}  # your numbers'
+    )
+    assert all(not one.outputs and one.execution_count is None for one in code_cells(nb))
+    assert {one.id for one in code_cells(nb) if "raises-exception" in tags(one)} == {
+        "mute-figure",
+        *(one.id for one in code_cells(nb) if is_solution(one) or is_check(one)),
+    }
+    assert nb.metadata.lesson == {"measures": False, "edition": "learner"}
+
+
+def test_release_refuses_a_solution_that_is_not_closed() -> None:
+    nb = sample.build()
+    replace(nb, "exercise-3-1", "\n.*END SOLUTION", "")
+    with pytest.raises(RuntimeError, match="no end solution"):
+        release(nb)
+
+
+@pytest.mark.parametrize(
+    ("solved", "blanked"),
+    [
+        ("a = 1", "a = None"),
+        ("a = -1.5  # per second", "a = None  # per second"),
+        ('a = {"é": 38, "late": "x"}  # ñ', 'a = {"é": None, "late": None}  # ñ'),
+        (
+            'a = {\n    "x": [1, 2],\n    "y": (3,),\n}\nb = True',
+            'a = {\n    "x": [None, None],\n    "y": (None,),\n}\nb = None',
+        ),
+        ('# ¿cuántos?\na = """two\nlines"""\nb = 2', "# ¿cuántos?\na = None\nb = None"),
+    ],
+)
+def test_blank_keeps_all_but_the_values(solved: str, blanked: str) -> None:
+    assert blank(solved) == blanked
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """A folder of solved lessons: the sample, a first notebook, a data file, and what must not be copied."""
+    path = sample.write(tmp_path / "notebooks", sample.build_executed()).parent
+    for name in (
+        "data/users.csv",
+        "images/a/b.png",
+        ".ipynb_checkpoints/old.ipynb",
+        "data/.hidden",
+        "TEACHING.md",
+    ):
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_text(f"content of {name}")
+    return path
+
+
+@pytest.fixture
+def target(source: Path, tmp_path: Path) -> Path:
+    """The learner's edition, freshly generated."""
+    target = tmp_path / "work"
+    assert generate(source, target) == [f"made or updated 4 file(s) in {learner.display_path(target)}"]
+    return target
+
+
+def edit(path: Path, cell_id: str, text: str) -> bytes:
+    """A learner (or an author) writes in a cell."""
+    nb = read(path)
+    cell(nb, cell_id).source = text
+    path.write_text(dumps(nb), encoding="utf-8")
+    return path.read_bytes()
+
+
+def files(target: Path) -> list[str]:
+    """All files in a folder."""
+    return sorted(path.relative_to(target).as_posix() for path in target.rglob("*") if path.is_file())
+
+
+def test_learner_gets_lessons_and_what_they_need(source: Path, target: Path) -> None:
+    assert files(target) == [MANIFEST, "00_start_here.ipynb", NAME, "data/users.csv", "images/a/b.png"]
+    assert read(target / NAME) == release(read(source / NAME))
+    assert (target / "data/users.csv").read_bytes() == (source / "data/users.csv").read_bytes()
+
+
+def test_second_generation_changes_nothing(source: Path, target: Path) -> None:
+    before = {
+        name: ((target / name).read_bytes(), (target / name).stat().st_mtime_ns) for name in files(target)
+    }
+    assert generate(source, target) == []
+    after = {
+        name: ((target / name).read_bytes(), (target / name).stat().st_mtime_ns) for name in files(target)
+    }
+    assert {name: after[name] for name in after if name != MANIFEST} == {
+        name: before[name] for name in before if name != MANIFEST
+    }
+    assert after[MANIFEST][0] == before[MANIFEST][0]
+
+
+def test_lesson_that_was_only_run_is_updated(source: Path, target: Path) -> None:
+    nb = read(target / NAME)
+    for count, one in enumerate(code_cells(nb), start=1):
+        one.execution_count = count
+        one.outputs = [new_output("stream", name="stdout", text="ran\n")]
+    nb.cells.append(new_code_cell("", id="added-by-jupyterlab"))
+    nb.metadata.language_info.version = "3.12.1"
+    (target / NAME).write_text(dumps(nb), encoding="utf-8")
+    ran = (target / NAME).read_bytes()
+    assert (
+        generate(source, target) == [] and (target / NAME).read_bytes() == ran
+    )  # nothing newer: outputs stay
+    edit(source / NAME, "sum-means", "A better explanation.")
+    assert generate(source, target) == [f"made or updated 1 file(s) in {learner.display_path(target)}"]
+    assert cell(read(target / NAME), "sum-means").source == "A better explanation."
+    assert NEWER not in files(target)
+
+
+def test_changed_lesson_is_left_alone_and_the_newer_one_is_put_beside_it(source: Path, target: Path) -> None:
+    mine = edit(target / NAME, "exercise-3-1", "def add_1(x): return x + 1")
+    assert generate(source, target) == []
+    edit(source / NAME, "sum-means", "A better explanation.")
+    (message,) = generate(source, target)
+    assert "You have changed" in message and NAME in message and NEWER in message
+    assert (target / NAME).read_bytes() == mine
+    assert cell(read(target / NEWER), "sum-means").source == "A better explanation."
+    assert generate(source, target) == []
+
+
+def test_newer_lesson_is_offered_once(source: Path, target: Path) -> None:
+    edit(target / NAME, "exercise-3-1", "def add_1(x): return x + 1")
+    edit(source / NAME, "sum-means", "Second edition.")
+    generate(source, target)
+    (target / NEWER).unlink()
+    assert generate(source, target) == [] and NEWER not in files(target)
+    edit(source / NAME, "sum-means", "Third edition.")
+    assert NEWER in generate(source, target)[0]
+
+
+def test_newer_lesson_that_was_changed_as_well_is_left_alone(source: Path, target: Path) -> None:
+    edit(target / NAME, "exercise-3-1", "def add_1(x): return x + 1")
+    edit(source / NAME, "sum-means", "Second edition.")
+    generate(source, target)
+    second = edit(target / NEWER, "exercise-3-1", "def add_1(x): return 1 + x")
+    edit(source / NAME, "sum-means", "Third edition.")
+    assert "03_sample.new-2.ipynb" in generate(source, target)[0]
+    assert (target / NEWER).read_bytes() == second
+    edit(source / NAME, "sum-means", "Fourth edition.")
+    assert "03_sample.new-2.ipynb" in generate(source, target)[0]  # nobody wrote in it
+    assert cell(read(target / "03_sample.new-2.ipynb"), "sum-means").source == "Fourth edition."
+
+
+def test_learner_who_moved_to_the_newer_lesson_goes_on_getting_updates(source: Path, target: Path) -> None:
+    edit(target / NAME, "exercise-3-1", "def add_1(x): return x + 1")
+    edit(source / NAME, "sum-means", "Second edition.")
+    generate(source, target)
+    (target / NEWER).replace(target / NAME)
+    assert generate(source, target) == []
+    edit(source / NAME, "sum-means", "Third edition.")
+    assert generate(source, target) == [f"made or updated 1 file(s) in {learner.display_path(target)}"]
+    assert cell(read(target / NAME), "sum-means").source == "Third edition."
+
+
+def test_deleted_lesson_is_made_again(source: Path, target: Path) -> None:
+    edit(target / NAME, "exercise-3-1", "def add_1(x): return x + 1")
+    (target / NAME).unlink()
+    generate(source, target)
+    assert read(target / NAME) == release(read(source / NAME))
+
+
+@pytest.mark.parametrize("content", [b"not json", b"[]", b'{"cells": 3}', b"\xff\xfe", b""], ids=repr)
+def test_broken_lesson_counts_as_the_learners(content: bytes, source: Path, target: Path) -> None:
+    (target / NAME).write_bytes(content)
+    edit(source / NAME, "sum-means", "Second edition.")
+    assert NEWER in generate(source, target)[0]
+    assert (target / NAME).read_bytes() == content
+
+
+@pytest.mark.parametrize("manifest", ["", "not json", "{}"])
+def test_without_its_records_nothing_is_overwritten(manifest: str, source: Path, target: Path) -> None:
+    mine = edit(target / NAME, "exercise-3-1", "def add_1(x): return x + 1")
+    (target / MANIFEST).write_text(manifest)
+    (message,) = generate(source, target)
+    assert NEWER in message and (target / NAME).read_bytes() == mine
+
+
+def test_changed_data_are_left_alone(source: Path, target: Path) -> None:
+    (target / "data/users.csv").write_text("mine")
+    (source / "data/users.csv").write_text("newer")
+    (message,) = generate(source, target)
+    assert "users.new.csv" in message
+    assert (target / "data/users.csv").read_text() == "mine" and (
+        target / "data/users.new.csv"
+    ).read_text() == "newer"
+
+
+def test_crash_between_file_and_record_is_harmless(
+    source: Path, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edit(source / NAME, "sum-means", "Second edition.")
+    write = learner.write_atomically
+
+    def crash(path: Path, content: bytes) -> None:
+        if path.name == MANIFEST and cell(read(target / NAME), "sum-means").source == "Second edition.":
+            raise OSError("no space left on device")
+        write(path, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(learner, "write_atomically", crash)
+        with pytest.raises(OSError, match="no space"):
+            generate(source, target)
+    assert generate(source, target) == []
+    edit(source / NAME, "sum-means", "Third edition.")
+    generate(source, target)
+    assert cell(read(target / NAME), "sum-means").source == "Third edition." and NEWER not in files(target)
+
+
+def test_full_disk_leaves_the_old_file(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = (target / NAME).read_bytes()
+
+    def full(self: Path, content: bytes) -> int:
+        with self.open("wb") as file:
+            file.write(content[:10])
+        raise OSError("no space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full)
+        with pytest.raises(OSError, match="no space"):
+            learner.write_atomically(target / NAME, b"much longer than ten bytes")
+    assert (target / NAME).read_bytes() == before
+    assert not [name for name in files(target) if "tmp" in name]
+
+
+def test_command_line(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(
+        sys, "argv", ["learner.py", "--source", str(source), "--target", str(tmp_path / "out")]
+    )
+    assert learner.main() == 0
+    assert capsys.readouterr().out.startswith("made or updated 4 file(s) in ")
+    assert set(json.loads((tmp_path / "out" / MANIFEST).read_text())) == {"generated", "offered"}

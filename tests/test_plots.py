@@ -1,0 +1,154 @@
+"""Figures can be read by everyone, are small, and are the same in every run."""
+
+from __future__ import annotations
+
+import base64
+import io
+from itertools import pairwise
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from PIL import Image
+
+from lib import plots
+from lib.plots import COLORS, LOOKS, PALETTE, STYLE, label_lines, png, show, subplots
+
+ALT = "Throughput grows up to three workers; «ñ» stays."
+
+
+def curves() -> Figure:
+    """Two measured curves with their labels."""
+    fig, ax = subplots()
+    ax.plot([1, 2, 3], [1.0, 1.9, 2.4], label="measured", **LOOKS["measured"])
+    ax.plot([1, 2, 3], [1.0, 1.8, 2.45], label="predicted", **LOOKS["predicted"])
+    ax.set_xlabel("workers")
+    label_lines(ax)
+    return fig
+
+
+def image(content: bytes) -> Image.Image:
+    """A PNG as a picture."""
+    return Image.open(io.BytesIO(content))
+
+
+def contrast(color: str) -> float:
+    """The contrast of a colour with white, by WCAG 2.2."""
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(color)]
+    return 1.05 / (float(np.dot([0.2126, 0.7152, 0.0722], linear)) + 0.05)
+
+
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What is sent to the notebook instead of being displayed."""
+    sent: list[dict[str, Any]] = []
+    monkeypatch.setattr(
+        plots,
+        "display",
+        lambda data, metadata, raw: sent.append({"data": data, "metadata": metadata, "raw": raw}),
+    )
+    return sent
+
+
+def test_show_sends_the_alt_text_both_ways_and_closes(shown: list[dict[str, Any]]) -> None:
+    fig = curves()
+    assert show(fig, alt=ALT) is None
+    (sent,) = shown
+    assert sent["raw"] and sent["metadata"] == {"image/png": {"alt": ALT}}
+    assert sent["data"]["text/plain"] == ALT
+    picture = image(base64.b64decode(sent["data"]["image/png"]))
+    assert picture.format == "PNG" and picture.info["Description"] == ALT
+    assert not plt.fignum_exists(fig.number)
+
+
+@pytest.mark.parametrize("alt", ["", "  \n"])
+def test_figure_without_alt_text_is_refused(alt: str, shown: list[dict[str, Any]]) -> None:
+    with pytest.raises(ValueError, match="alt is empty: say in a sentence"):
+        show(curves(), alt=alt)
+    assert shown == []
+
+
+def test_same_figure_gives_the_same_bytes() -> None:
+    fig = curves()
+    assert png(fig, ALT) == png(fig, ALT) == png(curves(), ALT)
+
+
+def test_background_is_opaque_white_whatever_the_session_prefers() -> None:
+    with plt.rc_context(
+        {"savefig.transparent": True, "savefig.facecolor": "none", "figure.facecolor": "none"}
+    ):
+        picture = image(png(curves(), ALT)).convert("RGBA")
+    assert picture.getpixel((0, 0)) == (255, 255, 255, 255)
+    assert picture.getextrema()[3] == (255, 255)
+
+
+def test_large_picture_is_drawn_coarser_and_a_larger_one_refused() -> None:
+    def cloud(points: int) -> Figure:
+        fig, ax = subplots()
+        ax.scatter(*np.random.default_rng(1).random((2, points)), alpha=0.5)
+        return fig
+
+    assert {image(png(fig, ALT)).width for fig in (curves(), cloud(300))} == {770}
+    coarse = png(cloud(1000), ALT)
+    assert image(coarse).width == 560 and len(coarse) <= plots.MAX_BYTES
+    with pytest.raises(
+        ValueError, match=r"takes [\d,]+ bytes at 80 dots an inch, the limit is 60,000: make it smaller"
+    ):
+        png(cloud(3000), ALT)
+
+
+def test_named_looks_differ_in_more_than_colour_and_stand_out() -> None:
+    assert set(LOOKS) == set(COLORS) == {"blue", "green", "predicted", "measured", "failed"}
+    assert len({(look["marker"], look["linestyle"]) for look in LOOKS.values()}) == len(LOOKS)
+    assert len(set(COLORS.values())) == len(LOOKS)
+    assert min(contrast(color) for color in COLORS.values()) >= 3  # WCAG 2.2, 1.4.11: graphics
+    assert min(contrast(color) for color in PALETTE[:5]) >= 3
+
+
+def test_cycle_changes_marker_and_colour_together() -> None:
+    fig, ax = subplots()
+    lines = [ax.plot([1, 2])[0] for _ in PALETTE]
+    assert (
+        len({line.get_color() for line in lines})
+        == len({line.get_marker() for line in lines})
+        == len(PALETTE)
+    )
+    plt.close(fig)
+
+
+def test_labels_stand_at_the_ends_without_overlap() -> None:
+    fig, ax = subplots()
+    for number, name in enumerate(["one", "two", "three"]):
+        ax.plot([1, 2, 4], [1, 2, 3 + number / 1000], label=name)
+    ax.plot([1, 2], [1, 1])
+    label_lines(ax, gap=0.06)
+    labels = sorted(ax.texts, key=lambda text: text.xy[1])
+    assert [text.get_text() for text in labels] == ["one", "two", "three"]
+    assert [text.get_color() for text in labels] == [line.get_color() for line in ax.get_lines()[:3]]
+    assert {text.xy[0] for text in labels} == {4}
+    heights = [text.xy[1] for text in labels]
+    assert heights[0] > 0.9 and min(np.diff(heights)) >= 0.06 - 1e-9
+    fig.draw_without_rendering()
+    boxes = [text.get_window_extent() for text in labels]
+    assert all(box.x1 <= fig.bbox.x1 for box in boxes), "a label is cut at the edge of the figure"
+    assert not any(a.overlaps(b) for a, b in pairwise(boxes))
+    plt.close(fig)
+
+
+@pytest.mark.parametrize("scale", ["linear", "log"])
+def test_label_stands_at_the_height_of_its_line(scale: str) -> None:
+    fig, ax = subplots()
+    ax.set_yscale(scale)
+    ax.set_ylim(1, 100)
+    ax.plot([1, 2], [1, 10], label="x")
+    label_lines(ax)
+    assert ax.texts[0].xy[1] == pytest.approx(9 / 99 if scale == "linear" else 0.5)
+    plt.close(fig)
+
+
+def test_style_names_only_what_matplotlib_brings() -> None:
+    assert STYLE["font.family"] == "DejaVu Sans"
+    assert set(STYLE) <= set(plt.rcParams)
