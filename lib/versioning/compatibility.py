@@ -1,0 +1,266 @@
+"""Can versions read each other's records: directly, by their schemas, or only through the migration? Two verdicts.
+
+The modes are named as in Confluent's Schema Registry. BACKWARD: the proposed schema reads what was written with the
+registered one. FORWARD: the registered schema reads what is written with the proposed one. FULL: both. These look at the
+latest registered version, the TRANSITIVE modes at all.
+
+Direct reading goes by `lib.versioning.resolution`, and by what the history knows: after a rename or a split, Avro may
+take a default, or a namesake, for a value that stands under another name. That breaks here (`Kind.MOVED`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Literal, get_args
+
+from lib.versioning.history import SchemaHistory, Step, UnknownVersionError
+from lib.versioning.operations import AddField, ConvertField, DropField, RenameField, SplitField
+from lib.versioning.resolution import Difference, Kind, differences, matches
+from lib.versioning.schema import Field, Schema, describe
+
+Mode = Literal["BACKWARD", "FORWARD", "FULL", "BACKWARD_TRANSITIVE", "FORWARD_TRANSITIVE", "FULL_TRANSITIVE"]
+MODES: Final[tuple[Mode, ...]] = get_args(Mode)
+#: Schemas by version: a history, or a sequence whose first schema is version 1.
+Versions = SchemaHistory | Sequence[Schema]
+
+_LONGEST_INTEGER: Final = len(str(-(2**63)))
+
+
+# ── Verdicts ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class Migration:
+    """What the migration between two versions, which always exists, may do to records without extra fields.
+
+    `may_fail` says where a valid record may not get through, `loses` which values the opposite way may not restore. Each
+    entry begins with the name of a field.
+    """
+
+    may_fail: tuple[str, ...]
+    loses: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What comes of it when version `reader` reads what version `writer` wrote. Without a history, no migration."""
+
+    writer: int
+    reader: int
+    differences: tuple[Difference, ...]
+    migration: Migration | None
+
+    @property
+    def breaking(self) -> tuple[Difference, ...]:
+        """The differences that stand in the way of direct reading."""
+        return tuple(difference for difference in self.differences if difference.kind.breaking)
+
+    @property
+    def compatible(self) -> bool:
+        """Can the reader read directly?"""
+        return not self.breaking
+
+    @property
+    def through_migration(self) -> bool:
+        """Does every valid record get through the migration, run by someone who has the history?"""
+        return self.migration is not None and not self.migration.may_fail
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Two verdicts on a proposed version in one mode, not to be confused, and the readings that they rest on."""
+
+    mode: Mode
+    proposed: int
+    readings: tuple[Reading, ...]
+
+    @property
+    def compatible(self) -> bool:
+        """By the schemas alone: can every reader that the mode names read directly?"""
+        return all(reading.compatible for reading in self.readings)
+
+    @property
+    def through_migration(self) -> bool:
+        """Does every valid record get to every such reader through the migration?"""
+        return all(reading.through_migration for reading in self.readings)
+
+    def __str__(self) -> str:
+        answer = {True: "compatible", False: "incompatible"}
+        direct, migrated = [], []
+        for reading in self.readings:
+            place = f"  version {reading.reader} reads {reading.writer}: "
+            direct += [f"{place}{difference}" for difference in reading.breaking]
+            if reading.migration:
+                migrated += [f"{place}may fail: {note}" for note in reading.migration.may_fail]
+                migrated += [f"{place}may lose: {note}" for note in reading.migration.loses]
+        head = f"version {self.proposed}, {self.mode}: {answer[self.compatible]}"
+        return "\n".join(
+            [head, *direct, f"through the migration: {answer[self.through_migration]}", *migrated]
+        )
+
+
+def check(versions: Versions, proposed: int, mode: Mode, *, aliases: bool = False) -> Verdict:
+    """Judge version `proposed` against those before it, which count as registered. The first is always compatible.
+
+    `aliases` lets the readers of a history know their fields' former names (`with_aliases`). Raises ValueError for an
+    unknown mode, UnknownVersionError for an unknown version.
+    """
+    if mode not in MODES:
+        raise ValueError(f"mode {mode!r}: choose one of {', '.join(MODES)}")
+    _schema(versions, proposed)
+    direction, _, transitive = mode.partition("_")
+    registered = range(1 if transitive else max(1, proposed - 1), proposed)
+    pairs = [(old, proposed) for old in registered if direction != "FORWARD"]
+    pairs += [(proposed, old) for old in registered if direction != "BACKWARD"]
+    readings = (read(versions, writer, reader, aliases=aliases) for writer, reader in pairs)
+    return Verdict(mode, proposed, tuple(readings))
+
+
+def matrix(versions: Versions, *, aliases: bool = False) -> dict[tuple[int, int], Reading]:
+    """Return the readings of all pairs (writer, reader) of versions."""
+    known = range(1, 1 + (versions.latest if isinstance(versions, SchemaHistory) else len(versions)))
+    return {
+        (writer, reader): read(versions, writer, reader, aliases=aliases)
+        for writer in known
+        for reader in known
+    }
+
+
+def read(versions: Versions, writer: int, reader: int, *, aliases: bool = False) -> Reading:
+    """Return what comes of it when version `reader` reads what version `writer` wrote; raises UnknownVersionError."""
+    written, wanted = _schema(versions, writer), _schema(versions, reader)
+    if not isinstance(versions, SchemaHistory):
+        return Reading(writer, reader, differences(wanted, written), None)
+    if aliases:
+        wanted = with_aliases(versions, reader)
+    moved = _moved(wanted, written, _lineage(versions, writer, reader))
+    return Reading(
+        writer, reader, (*differences(wanted, written), *moved), migration(versions, writer, reader)
+    )
+
+
+def _schema(versions: Versions, version: int) -> Schema:
+    if isinstance(versions, SchemaHistory):
+        return versions.schema(version)
+    if type(version) is not int or not 1 <= version <= len(versions):
+        raise UnknownVersionError(f"version {describe(version)}: there are 1 to {len(versions)}")
+    return versions[version - 1]
+
+
+# ── What the history knows of names ──────────────────────────────────────────────────────────────────────────────
+
+#: (a field's name at the one version, its name at the other, whether its whole value goes there unsplit)
+Lineage = set[tuple[str, str, bool]]
+
+
+def _lineage(history: SchemaHistory, start: int, end: int) -> Lineage:
+    low, high = sorted((start, end))
+    lineage = {(name, name, True) for name in history.schema(low).names}
+    for step in history.steps(low, high):
+        match step.operation:
+            case RenameField(name=name, to=to):
+                into, unsplit = (to,), True
+            case SplitField(name=name, into=into):
+                unsplit = False
+            case DropField(name=name):
+                into, unsplit = (), True
+            case _:
+                continue
+        passing = {(old, here, whole) for old, here, whole in lineage if here != name}
+        lineage = passing | {
+            (old, to, whole and unsplit) for old, here, whole in lineage - passing for to in into
+        }
+    return lineage if start <= end else {(new, old, whole) for old, new, whole in lineage}
+
+
+def _moved(reader: Schema, writer: Schema, lineage: Lineage) -> Iterator[Difference]:
+    """Find the fields that meet another field than the one that holds their value; pairs go from writer to reader.
+
+    A field that was dropped and declared again under its name counts as the same.
+    """
+    for field in reader:
+        names = matches(field, writer)
+        sources = {old: whole for old, new, whole in lineage if new == field.name}
+        targets = sorted(new for old, new, _ in lineage if [old] == names)
+        if sources and not any(sources.get(name) for name in names):
+            reason = f"its value stands in the writer's {' and '.join(sorted(sources))}"
+        elif targets and field.name not in targets:
+            reason = f"the writer's {names[0]} holds the value of {' and '.join(targets)}"
+        else:
+            continue
+        remedy = "migrate what was written, or write both forms as long as both versions run (expand phase)"
+        yield Difference(Kind.MOVED, field.name, reason, remedy)
+
+
+def with_aliases(history: SchemaHistory, version: int) -> Schema:
+    """Return the schema of a version, each field with the names that it had in earlier versions as aliases.
+
+    A reader with it finds renamed fields in older records; no reader knows names that are given later. A former name that
+    two fields could claim is no alias.
+    """
+    schema, former = history.schema(version), Counter[tuple[str, str]]()
+    for earlier in range(1, version):
+        pairs = _lineage(history, earlier, version)
+        former.update((new, old) for old, new, whole in sorted(pairs) if whole and old != new)
+    claimed = Counter(name for field in schema for name in (field.name, *field.aliases))
+    claimed.update(old for _, old in former)
+
+    def named(field: Field) -> Field:
+        found = [old for new, old in former if new == field.name and claimed[old] == 1]
+        return replace(field, aliases=(*field.aliases, *found))
+
+    return Schema(*map(named, schema))
+
+
+# ── What the migration may do ────────────────────────────────────────────────────────────────────────────────────
+
+
+def migration(history: SchemaHistory, from_version: int, to_version: int) -> Migration:
+    """Return where the way from one version to another may fail, and what it may lose; raises UnknownVersionError."""
+    effects = _forward if from_version <= to_version else _backward
+    notes = [note for step in history.steps(from_version, to_version) for note in effects(step)]
+    return Migration(
+        tuple(text for kind, text in notes if kind == "fails"),
+        tuple(text for kind, text in notes if kind == "loses"),
+    )
+
+
+def _forward(step: Step) -> Iterator[tuple[str, str]]:
+    match step.operation:
+        case DropField(name=name) as operation:
+            default = operation.restored(step.before).default
+            yield "loses", f"{name}: dropped, where it is not {describe(default)}"
+        case ConvertField(name=name):
+            yield from _conversion(step.before[name], step.after[name])
+        case SplitField(name=name, separator=separator):
+            yield "fails", f"{name}: may hold no separator {separator!r} to split at"
+
+
+def _backward(step: Step) -> Iterator[tuple[str, str]]:
+    match step.operation:
+        case AddField(name=name) as operation:
+            filled = operation.copy_from or describe(operation.field().default)
+            yield "loses", f"{name}: dropped, where it is not {filled}"
+        case ConvertField(name=name):
+            yield from _conversion(step.after[name], step.before[name])
+        case SplitField(name=name, separator=separator, into=(first, second)):
+            for half, other in ((first, second), (second, first)):
+                yield "loses", f"{half}: joined, where {separator!r} would split it elsewhere"
+                if step.before[name].nullable:
+                    yield "fails", f"{half}: may be null where {other} is not"
+            if (length := step.before[name].length) is not None:
+                yield "fails", f"{name}: joined, may be longer than {length} characters"
+
+
+def _conversion(before: Field, after: Field) -> Iterator[tuple[str, str]]:
+    match before.type, after.type:
+        case "integer", "float":
+            yield "fails", f"{before.name}: may be an integer above 2**53 that no float holds exactly"
+        case "float", "integer":
+            yield "fails", f"{before.name}: may be no whole number of 64 bits"
+        case "string", "integer":
+            yield "fails", f"{before.name}: may be no 64-bit integer in canonical form"
+        case "integer", "string" if after.length is not None and after.length < _LONGEST_INTEGER:
+            yield "fails", f"{before.name}: may take more than {after.length} characters"

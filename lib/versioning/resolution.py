@@ -1,0 +1,161 @@
+"""What one reader meets in what one writer wrote, by the rules for schema resolution and aliases of Avro (1.12).
+
+Fields meet by name, or by an alias of the reader's. A field that the writer does not have takes the reader's default; one
+that the reader does not have is ignored; an integer is promoted to a float; null is read only by a nullable field.
+
+Avro sees neither a length nor the format of a timestamp. They break a reader here all the same, which would find the
+record invalid; `Kind.known_to_avro` tells these kinds apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from functools import cache
+from typing import Any, Final
+
+from lib.versioning.schema import NO_DEFAULT, Field, Schema, describe
+
+_LONGEST_TIMESTAMP: Final = len("2024-02-29T10:00:00.000000+01:00")
+
+
+class Kind(StrEnum):
+    """What a reader meets in a writer's schema."""
+
+    MISSING_DEFAULT = "reader field missing default value"
+    TYPE_MISMATCH = "type mismatch"
+    NULL = "null not accepted"
+    AMBIGUOUS = "ambiguous alias"
+    LENGTH = "length exceeded"
+    FORMAT = "format not assured"
+    MOVED = "value moved"
+    # These are bridged when reading.
+    DEFAULT = "default used"
+    PROMOTED = "promoted"
+    ALIAS = "alias used"
+    IGNORED = "ignored"
+
+    @property
+    def breaking(self) -> bool:
+        """Can a valid record of the writer not be read, or be read wrongly?"""
+        return self not in (Kind.DEFAULT, Kind.PROMOTED, Kind.ALIAS, Kind.IGNORED)
+
+    @property
+    def known_to_avro(self) -> bool:
+        """Does Avro itself see it?"""
+        return self not in (Kind.LENGTH, Kind.FORMAT, Kind.MOVED)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One thing that a reader meets: its kind, the path to the field (its name, as schemas are flat), why, the remedy."""
+
+    kind: Kind
+    path: str
+    reason: str
+    remedy: str = "none needed"
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.kind} ({self.reason}); remedy: {self.remedy}"
+
+
+class IncompatibleError(ValueError):
+    """A reader's schema can't read all that a writer's schema allows; `differences` says why."""
+
+    def __init__(self, differences: Sequence[Difference]) -> None:
+        super().__init__("; ".join(map(str, differences)))
+        self.differences = tuple(differences)
+
+
+def differences(reader: Schema, writer: Schema) -> tuple[Difference, ...]:
+    """Return all that a reader meets, breaking or not: for each of its fields in order, then for those it ignores."""
+    used = {name for field in reader for name in matches(field, writer)}
+    found = [difference for field in reader for difference in _meet(field, writer)]
+    reason, remedy = "the reader has no such field", "none needed, unless the reader writes records back"
+    found += [Difference(Kind.IGNORED, name, reason, remedy) for name in writer.names if name not in used]
+    return tuple(found)
+
+
+def readable(reader: Schema, writer: Schema) -> bool:
+    """Tell whether every valid record of `writer` can be read with `reader` directly."""
+    return not any(difference.kind.breaking for difference in differences(reader, writer))
+
+
+def matches(field: Field, writer: Schema) -> list[str]:
+    """The names of the writer's fields that meet a reader's field. Of several there is no telling which is meant."""
+    return [name for name in (field.name, *field.aliases) if name in writer]
+
+
+def _meet(field: Field, writer: Schema) -> Iterator[Difference]:
+    names = matches(field, writer)
+    if len(names) > 1:
+        reason = f"the writer has {' and '.join(names)}, which are one field to the reader"
+        yield Difference(Kind.AMBIGUOUS, field.name, reason, "no alias as long as both are written")
+    elif names:
+        yield from _compare(field, writer[names[0]])
+    elif field.default is NO_DEFAULT:
+        remedy = "give the reader's field a default, or, if it was renamed, its former name as an alias"
+        reason = "the writer has no such field, and the reader's has no default"
+        yield Difference(Kind.MISSING_DEFAULT, field.name, reason, remedy)
+    else:
+        reason = f"the writer has no such field; the reader takes {describe(field.default)}"
+        yield Difference(Kind.DEFAULT, field.name, reason)
+
+
+def _compare(field: Field, written: Field) -> Iterator[Difference]:
+    name, types = field.name, (written.type, field.type)
+    if written.name != name:
+        yield Difference(Kind.ALIAS, name, f"the writer calls it {written.name}")
+    if types == ("integer", "float"):
+        yield Difference(Kind.PROMOTED, name, "integer to float, which rounds above 2**53")
+    elif types == ("string", "timestamp"):
+        reason, remedy = (
+            "a string may be no timestamp",
+            "let the reader take a string, or migrate what was written",
+        )
+        yield Difference(Kind.FORMAT, name, reason, remedy)
+    elif types[0] != types[1] and types != ("timestamp", "string"):
+        reason = f"the writer has {types[0]}, the reader {types[1]}; only integer is promoted, to float"
+        remedy = "add a field of the new type instead, and drop the old one in a later release"
+        yield Difference(Kind.TYPE_MISMATCH, name, reason, remedy)
+    if written.nullable and not field.nullable:
+        reason = "the writer's field is nullable, the reader's is not"
+        yield Difference(Kind.NULL, name, reason, "make the reader's field nullable first")
+    longest = _LONGEST_TIMESTAMP if written.type == "timestamp" else written.length
+    if (
+        field.length is not None
+        and types[0] in ("string", "timestamp")
+        and not (longest and longest <= field.length)
+    ):
+        reason = f"up to {longest or 'any number of'} characters written, up to {field.length} read"
+        yield Difference(Kind.LENGTH, name, reason, "let the reader take longer ones first")
+
+
+def expanded(before: Schema, after: Schema) -> Schema:
+    """Return what is written in the expand phase: the fields of `after`, and those that only `before` has.
+
+    So readers of both find what they know. A field that both have stands as in `after`.
+    """
+    dropped = [field for field in before if field.name not in after]
+    return Schema(*(replace(field, aliases=()) for field in (*after, *dropped)))
+
+
+@cache
+def resolver(reader: Schema, writer: Schema) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Return the function that reads a valid record of `writer` as Avro does, into a new one of the reader's fields only.
+
+    Raises IncompatibleError if the writer's records are not `readable`.
+    """
+    if breaking := [difference for difference in differences(reader, writer) if difference.kind.breaking]:
+        raise IncompatibleError(breaking)
+    sources = [(field, next(iter(matches(field, writer)), None)) for field in reader]
+
+    def resolve(record: dict[str, Any]) -> dict[str, Any]:
+        read = {}
+        for field, source in sources:
+            value = field.default if source is None else record[source]
+            read[field.name] = float(value) if field.type == "float" and type(value) is int else value
+        return read
+
+    return resolve

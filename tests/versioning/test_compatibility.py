@@ -1,0 +1,507 @@
+"""Verdicts on schemas: held against Avro's own package, against the migration, and against what readers really get."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from strategies import histories, records
+
+from benchmarks.compatibility_oracle import avro_checks, avro_reads, cases, compare
+from lib.versioning.compatibility import MODES, check, matrix, migration, read, with_aliases
+from lib.versioning.history import SchemaHistory, UnknownVersionError
+from lib.versioning.operations import (
+    AddField,
+    ConvertField,
+    DropField,
+    Operation,
+    RenameField,
+    SplitField,
+)
+from lib.versioning.records import migrator, validator
+from lib.versioning.resolution import (
+    Difference,
+    IncompatibleError,
+    Kind,
+    differences,
+    expanded,
+    readable,
+    resolver,
+)
+from lib.versioning.schema import NO_DEFAULT, DeclarationError, Field, Schema
+from lib.versioning.users import USERS
+
+USERS_4 = SchemaHistory(
+    "users",
+    first=USERS.schema(1),
+    steps={
+        2: [step.operation for step in USERS.steps(1, 2)],
+        3: [step.operation for step in USERS.steps(2, 3)],
+        4: [RenameField("name", "full_name"), SplitField("phone", ("country_code", "number"), " ")],
+    },
+)
+
+
+def one_step(field: Field, *operations: Operation) -> SchemaHistory:
+    """A history of two versions that starts with a key and the field given."""
+    return SchemaHistory("things", first=Schema(Field("id", "string"), field), steps={2: operations})
+
+
+def kinds(found: tuple[Difference, ...]) -> list[tuple[str, Kind]]:
+    return [(difference.path, difference.kind) for difference in found]
+
+
+# ── The users ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("mode", "compatible"),
+    [
+        ("BACKWARD", True),
+        ("FORWARD", True),
+        ("FULL", True),
+        ("FORWARD_TRANSITIVE", True),
+        ("BACKWARD_TRANSITIVE", False),
+        ("FULL_TRANSITIVE", False),
+    ],
+)
+def test_version_3_of_the_users_against_1_and_2(mode: Any, compatible: bool) -> None:
+    verdict = check(USERS, 3, mode)
+    assert verdict.compatible is compatible
+    assert verdict.through_migration is True
+    breaking = [difference for reading in verdict.readings for difference in reading.breaking]
+    assert kinds(tuple(breaking)) == ([] if compatible else [("updated_at", Kind.MISSING_DEFAULT)])
+    # The schemas alone give the same answer, but no migration.
+    alone = check([USERS.schema(version) for version in USERS.versions], 3, mode)
+    assert (alone.compatible, alone.through_migration) == (compatible, False)
+
+
+@pytest.mark.parametrize(
+    ("mode", "pairs"),
+    [
+        ("BACKWARD", [(2, 3)]),
+        ("FORWARD", [(3, 2)]),
+        ("FULL", [(2, 3), (3, 2)]),
+        ("BACKWARD_TRANSITIVE", [(1, 3), (2, 3)]),
+        ("FORWARD_TRANSITIVE", [(3, 1), (3, 2)]),
+        ("FULL_TRANSITIVE", [(1, 3), (2, 3), (3, 1), (3, 2)]),
+    ],
+)
+def test_a_mode_names_who_reads_whom(mode: Any, pairs: list[tuple[int, int]]) -> None:
+    assert [(reading.writer, reading.reader) for reading in check(USERS, 3, mode).readings] == pairs
+
+
+def test_a_verdict_explains_itself() -> None:
+    assert str(check(USERS, 3, "FULL_TRANSITIVE")).splitlines() == [
+        "version 3, FULL_TRANSITIVE: incompatible",
+        "  version 3 reads 1: updated_at: reader field missing default value (the writer has no such field, and the "
+        "reader's has no default); remedy: give the reader's field a default, or, if it was renamed, its former name as an "
+        "alias",
+        "through the migration: compatible",
+        "  version 1 reads 3: may lose: phone: dropped, where it is not null",
+        "  version 1 reads 3: may lose: updated_at: dropped, where it is not created_at",
+        "  version 1 reads 3: may lose: email: dropped, where it is not null",
+        "  version 2 reads 3: may lose: phone: dropped, where it is not null",
+    ]
+
+
+def test_the_matrix_of_the_users() -> None:
+    found = matrix(USERS)
+    assert {pair for pair, reading in found.items() if not reading.compatible} == {(1, 2), (1, 3)}
+    assert all(reading.through_migration for reading in found.values()) and len(found) == 9
+    assert found[1, 3] == read(USERS, 1, 3)
+
+
+def test_the_first_version_is_always_compatible() -> None:
+    assert all(check(USERS, 1, mode).compatible and not check(USERS, 1, mode).readings for mode in MODES)
+
+
+def test_unknown_modes_and_versions_are_refused() -> None:
+    with pytest.raises(ValueError, match="mode 'backward': choose one of BACKWARD, FORWARD"):
+        check(USERS, 3, "backward")  # type: ignore[arg-type]
+    with pytest.raises(UnknownVersionError, match="known: 1, 2, 3"):
+        check(USERS, 4, "FULL")
+    for version in (0, 3, True, "1"):
+        with pytest.raises(UnknownVersionError, match="there are 1 to 2"):
+            check([USERS.schema(1), USERS.schema(2)], version, "FULL")  # type: ignore[arg-type]
+
+
+# ── One reader, one writer ───────────────────────────────────────────────────────────────────────────────────────
+
+FIELD = Field("a", "string")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "written", "kind"),
+    [
+        (FIELD, FIELD, None),
+        (Field("a", "string", nullable=True), FIELD, None),
+        (FIELD, Field("a", "string", nullable=True), Kind.NULL),
+        (Field("a", "float"), Field("a", "integer"), Kind.PROMOTED),
+        (Field("a", "float", nullable=True), Field("a", "integer", nullable=True), Kind.PROMOTED),
+        (Field("a", "integer"), Field("a", "float"), Kind.TYPE_MISMATCH),
+        (Field("a", "string"), Field("a", "integer"), Kind.TYPE_MISMATCH),
+        (Field("a", "integer"), Field("a", "string"), Kind.TYPE_MISMATCH),
+        (Field("a", "integer"), Field("a", "boolean"), Kind.TYPE_MISMATCH),
+        (Field("a", "integer", default=5), Field("a", "string"), Kind.TYPE_MISMATCH),
+        (Field("a", "string"), Field("a", "timestamp"), None),
+        (Field("a", "string", length=32), Field("a", "timestamp"), None),
+        (Field("a", "string", length=31), Field("a", "timestamp"), Kind.LENGTH),
+        (Field("a", "timestamp"), FIELD, Kind.FORMAT),
+        (Field("a", "string", length=5), Field("a", "string", length=5), None),
+        (Field("a", "string", length=4), Field("a", "string", length=5), Kind.LENGTH),
+        (Field("a", "string", length=4), FIELD, Kind.LENGTH),
+        (Field("a", "string", aliases=("b",)), Field("b", "string"), Kind.ALIAS),
+        (Field("a", "string", aliases=("b",)), FIELD, None),
+    ],
+)
+def test_what_a_field_meets(wanted: Field, written: Field, kind: Kind | None) -> None:
+    found = differences(Schema(wanted), Schema(written))
+    assert kinds(found) == ([("a", kind)] if kind else [])
+    assert all(difference.reason and difference.remedy for difference in found)
+    assert readable(Schema(wanted), Schema(written)) is not (kind is not None and kind.breaking)
+
+
+def test_fields_that_only_one_side_has() -> None:
+    reader = Schema(FIELD, Field("b", "integer"), Field("c", "integer", default=7))
+    writer = Schema(FIELD, Field("d", "integer"))
+    assert kinds(differences(reader, writer)) == [
+        ("b", Kind.MISSING_DEFAULT),
+        ("c", Kind.DEFAULT),
+        ("d", Kind.IGNORED),
+    ]
+    assert differences(writer, writer) == ()
+
+
+def test_nullable_alone_is_no_default() -> None:
+    reader = Schema(FIELD, Field("b", "integer", nullable=True))
+    assert kinds(differences(reader, Schema(FIELD))) == [("b", Kind.MISSING_DEFAULT)]
+
+
+def test_a_reader_reads_as_avro_does() -> None:
+    writer = Schema(Field("old", "integer"), Field("gone", "string"), Field("n", "integer", nullable=True))
+    reader = Schema(
+        Field("n", "float", nullable=True),
+        Field("new", "integer", aliases=("old",)),
+        Field("x", "string", default="y"),
+    )
+    record = {"old": 1, "gone": "g", "n": 2, "undeclared": True}
+    got = resolver(reader, writer)(record)
+    assert got == {"n": 2.0, "new": 1, "x": "y"} and type(got["n"]) is float
+    assert record == {"old": 1, "gone": "g", "n": 2, "undeclared": True}
+    assert resolver(reader, writer)(record | {"n": None})["n"] is None
+
+
+def test_reading_what_can_not_be_read_is_refused_with_every_reason() -> None:
+    with pytest.raises(IncompatibleError, match=r"a: type mismatch .*; b: reader field missing") as caught:
+        resolver(Schema(Field("a", "integer"), Field("b", "string")), Schema(FIELD))
+    assert kinds(caught.value.differences) == [("a", Kind.TYPE_MISMATCH), ("b", Kind.MISSING_DEFAULT)]
+
+
+def test_the_longest_timestamp_is_as_long_as_the_verdict_takes_it_to_be() -> None:
+    timestamp = "2024-02-29T10:00:00.000000+01:00"
+    assert Field("a", "timestamp").problem(timestamp) is None
+    assert Field("a", "string", length=32).problem(timestamp) is None
+    assert Field("a", "string", length=31).problem(timestamp) is not None
+
+
+# ── Avro's own package ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+@given(cases())
+@settings(max_examples=500)
+def test_no_disagreement_with_avro(case: tuple[Schema, Schema, list[dict[str, Any]]]) -> None:
+    compare(*case)
+
+
+def test_a_known_departure_of_avros_static_checker() -> None:
+    # Field `a` of the reader is both `a` and `b` of the writer: Avro for Java refuses, the checker takes the first.
+    reader, writer = Schema(Field("a", "string", aliases=("b",))), Schema(FIELD, Field("b", "string"))
+    assert avro_checks(reader, writer) is True
+    assert avro_reads(reader, writer, [{"a": "x", "b": "y"}]) is None
+    assert kinds(differences(reader, writer)) == [("a", Kind.AMBIGUOUS)] and not readable(reader, writer)
+
+
+# ── Renames, splits and namesakes ────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_rename_without_alias_breaks_both_ways() -> None:
+    history = one_step(FIELD, RenameField("a", "b"))
+    for writer, reader in ((1, 2), (2, 1)):
+        here, there = ("b", "a") if reader == 2 else ("a", "b")
+        assert kinds(read(history, writer, reader).differences) == [
+            (here, Kind.MISSING_DEFAULT),
+            (there, Kind.IGNORED),
+            (here, Kind.MOVED),
+        ]
+        assert read(history, writer, reader).through_migration
+
+
+def test_a_rename_of_a_field_with_a_default_breaks_both_ways_though_avro_would_read_the_default() -> None:
+    history = one_step(Field("a", "string", nullable=True, default=None), RenameField("a", "b"))
+    for writer, reader in ((1, 2), (2, 1)):
+        assert readable(history.schema(reader), history.schema(writer))
+        assert [d.kind for d in read(history, writer, reader).breaking] == [Kind.MOVED]
+
+
+def test_an_alias_mends_a_rename_backward_but_not_forward() -> None:
+    history = one_step(FIELD, RenameField("a", "b"))
+    assert with_aliases(history, 2)["b"] == Field("b", "string", aliases=("a",))
+    assert check(history, 2, "BACKWARD", aliases=True).compatible
+    assert not check(history, 2, "FORWARD", aliases=True).compatible
+    assert {pair: r.compatible for pair, r in matrix(history, aliases=True).items()} == {
+        (1, 1): True,
+        (1, 2): True,
+        (2, 1): False,
+        (2, 2): True,
+    }
+
+
+def test_swapped_names_break_though_avro_sees_nothing() -> None:
+    other = SchemaHistory(
+        "things",
+        first=Schema(Field("a", "string"), Field("b", "string")),
+        steps={2: [RenameField("a", "t"), RenameField("b", "a"), RenameField("t", "b")]},
+    )
+    assert other.schema(1).names == ("a", "b") and sorted(other.schema(2).names) == ["a", "b"]
+    assert readable(other.schema(1), other.schema(2)) and readable(other.schema(2), other.schema(1))
+    for writer, reader in ((1, 2), (2, 1)):
+        assert sorted(kinds(read(other, writer, reader).breaking)) == [("a", Kind.MOVED), ("b", Kind.MOVED)]
+    assert with_aliases(other, 2) == other.schema(2), "a name that is another field's can't be an alias"
+
+
+def test_a_name_given_again_to_another_field_breaks() -> None:
+    history = one_step(FIELD, RenameField("a", "b"), AddField("a", "string", nullable=True))
+    assert ("a", Kind.MOVED) in kinds(read(history, 1, 2).breaking)
+    assert ("a", Kind.MOVED) in kinds(read(history, 2, 1).breaking)
+
+
+def test_a_half_under_the_name_of_the_whole_breaks() -> None:
+    history = one_step(
+        FIELD, SplitField("a", ("b", "c"), "-"), RenameField("b", "a"), DropField("c", default="")
+    )
+    assert history.schema(1) == history.schema(2)
+    for writer, reader in ((1, 2), (2, 1)):
+        assert kinds(read(history, writer, reader).breaking) == [("a", Kind.MOVED)]
+    assert with_aliases(history, 2) == history.schema(2)
+
+
+def test_former_names_through_several_versions_become_aliases() -> None:
+    history = SchemaHistory(
+        "things",
+        first=Schema(Field("a", "string", aliases=("z",)), Field("x", "string")),
+        steps={
+            2: [RenameField("a", "b")],
+            3: [RenameField("b", "c"), RenameField("c", "d")],
+            4: [SplitField("x", ("x1", "x2"), " ")],
+        },
+    )
+    assert {field.name: field.aliases for field in with_aliases(history, 4)} == {
+        "d": ("z", "a", "b"),
+        "x1": (),
+        "x2": (),
+    }
+    assert with_aliases(history, 1) == history.schema(1)
+
+
+# ── Phases of a deployment ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_rename_and_split_pass_in_the_expand_phase_only() -> None:
+    blue, green = USERS_4.schema(3), USERS_4.schema(4)
+    both = expanded(blue, green)
+    assert both.names == (*green.names, "name", "phone")
+    # Backward in time: what green writes, blue must read directly.
+    assert readable(blue, both) and readable(green, both)
+    contracted = read(USERS_4, 4, 3)
+    assert not contracted.compatible
+    assert ("phone", Kind.MOVED) in kinds(contracted.breaking), (
+        "its default would hide that the number is lost"
+    )
+    # Forward in time: green gets at what blue wrote through the migration, if every phone can be split.
+    before = read(USERS_4, 3, 4)
+    assert not before.compatible and not before.through_migration
+    assert before.migration is not None
+    assert before.migration.may_fail == ("phone: may hold no separator ' ' to split at",)
+
+
+def test_a_drop_passes_where_the_reader_has_a_default() -> None:
+    with_default = one_step(Field("a", "string", default=""), DropField("a"))
+    without = one_step(FIELD, DropField("a", default=""))
+    assert read(with_default, 2, 1).compatible and not read(without, 2, 1).compatible
+    assert readable(without.schema(1), expanded(without.schema(1), without.schema(2)))
+
+
+def test_a_change_of_type_in_place_passes_in_no_phase() -> None:
+    history = one_step(Field("a", "integer"), ConvertField("a", "string"))
+    blue, green = history.schema(1), history.schema(2)
+    assert expanded(blue, green) == green and not readable(blue, expanded(blue, green))
+
+
+def test_readers_with_aliases_can_not_tell_which_of_both_forms_is_meant() -> None:
+    green = with_aliases(USERS_4, 4)
+    assert green["full_name"].aliases == ("name",)
+    found = differences(green, expanded(USERS_4.schema(3), green))
+    assert [d.path for d in found if d.kind is Kind.AMBIGUOUS] == ["full_name"]
+
+
+# ── The migration ────────────────────────────────────────────────────────────────────────────────────────────────
+
+NULLABLE = Field("a", "string", nullable=True)
+
+
+@pytest.mark.parametrize(
+    ("field", "operation", "way", "change", "outcome"),
+    [
+        (FIELD, DropField("a", default="x"), (1, 2), {}, "loses a: dropped, where it is not string 'x'"),
+        (NULLABLE, DropField("a"), (1, 2), {}, "loses a: dropped, where it is not null"),
+        (FIELD, AddField("b", "string", default="x"), (2, 1), {}, "loses b: dropped, where it is not string 'x'"),
+        (FIELD, AddField("b", "string", copy_from="a"), (2, 1), {"b": "x"}, "loses b: dropped, where it is not a"),
+        (FIELD, ConvertField("a", "integer"), (1, 2), {}, "fails a: may be no 64-bit integer in canonical form"),
+        (Field("a", "string", length=2), ConvertField("a", "integer"), (2, 1), {"a": 123}, "fails a: may take more than 2"),
+        (Field("a", "integer"), ConvertField("a", "string", 2), (1, 2), {"a": 123}, "fails a: may take more than 2"),
+        (Field("a", "integer"), ConvertField("a", "string"), (2, 1), {}, "fails a: may be no 64-bit integer"),
+        (Field("a", "integer"), ConvertField("a", "float"), (1, 2), {"a": 2**53 + 1}, "fails a: may be an integer above"),
+        (Field("a", "integer"), ConvertField("a", "float"), (2, 1), {"a": 0.5}, "fails a: may be no whole number"),
+        (FIELD, SplitField("a", ("b", "c"), "-"), (1, 2), {}, "fails a: may hold no separator '-'"),
+        (FIELD, SplitField("a", ("b", "c"), "-"), (2, 1), {"b": "x-y"}, "loses b: joined, where '-' would split"),
+        (FIELD, SplitField("a", ("b", "c"), "--"), (2, 1), {"b": "x-"}, "loses c: joined, where '--' would split"),
+        (NULLABLE, SplitField("a", ("b", "c"), "-"), (2, 1), {"b": None}, "fails b: may be null where c is not"),
+        (NULLABLE, SplitField("a", ("b", "c"), "-"), (2, 1), {"c": None}, "fails c: may be null where b is not"),
+        (Field("a", "string", length=3), SplitField("a", ("b", "c"), "-"), (2, 1), {"b": "xy", "c": "z"}, "fails a: joined"),
+    ],
+)  # fmt: skip
+def test_what_a_migration_may_do_it_really_does(
+    field: Field, operation: Operation, way: tuple[int, int], change: dict[str, Any], outcome: str
+) -> None:
+    history = one_step(field, operation)
+    told = migration(history, *way)
+    notes = [f"fails {note}" for note in told.may_fail] + [f"loses {note}" for note in told.loses]
+    assert [note for note in notes if note.startswith(outcome)]
+    record = dict.fromkeys(history.schema(way[0]).names, "w") | change
+    assert validator(history.schema(way[0]), "forbid")(record) == []
+    failed, lost = _migrate(history, *way, record)
+    assert failed if outcome.startswith("fails") else lost
+    assert read(history, *way).through_migration is not bool(told.may_fail)
+
+
+@pytest.mark.parametrize(
+    ("field", "operation"),
+    [
+        (Field("a", "timestamp"), ConvertField("a", "timestamp")),
+        (FIELD, RenameField("a", "b")),
+        (Field("a", "integer"), AddField("b", "integer", default=0)),
+    ],
+)
+def test_what_can_not_fail_is_not_said_to(field: Field, operation: Operation) -> None:
+    history = one_step(field, operation)
+    assert migration(history, 1, 2).may_fail == migration(history, 2, 1).may_fail == ()
+
+
+def test_an_integer_always_fits_a_string_of_20_characters() -> None:
+    assert migration(one_step(Field("a", "integer"), ConvertField("a", "string", 20)), 1, 2).may_fail == ()
+    assert migration(one_step(Field("a", "integer"), ConvertField("a", "string", 19)), 1, 2).may_fail
+    assert len(str(-(2**63))) == 20
+
+
+def _migrate(
+    history: SchemaHistory, start: int, end: int, record: dict[str, Any]
+) -> tuple[list[str], list[str]]:
+    """What fails and which fields lose a value when a record is migrated."""
+    failed: list[str] = []
+    lost: list[tuple[str, Any]] = []
+    kept: list[tuple[str, Any]] = []
+    result = migrator(history, start, end, "keep")(record, kept.append, lost.append, failed.append)
+    return failed or validator(history.schema(end), "keep")(result), [name for name, _ in lost]
+
+
+@given(st.data())
+@settings(max_examples=300)
+def test_nothing_fails_and_nothing_is_lost_that_was_not_told(data: st.DataObject) -> None:
+    history = data.draw(histories())
+    start, end = data.draw(st.sampled_from(history.versions)), data.draw(st.sampled_from(history.versions))
+    told = migration(history, start, end)
+    failed, lost = _migrate(history, start, end, data.draw(records(history, start)))
+    assert not failed or told.may_fail, failed
+    if not failed:
+        assert set(lost) <= {note.partition(":")[0] for note in told.loses}
+
+
+# ── Compatible means: the reader gets the values that the migration would give it ────────────────────────────────
+
+
+@st.composite
+def tangles(draw: st.DrawFn) -> SchemaHistory:
+    """A history of strings with few names, so that names are given up, taken again and swapped."""
+    names = ["a", "b", "c", "d", "e"]
+    nullable = draw(st.booleans())
+    field = {"nullable": nullable, "default": None if nullable else "new"}
+    schema = first = Schema(*(Field(name, "string", **field) for name in names[: draw(st.integers(1, 3))]))
+    steps: dict[int, list[Operation]] = {}
+    for version in range(2, draw(st.integers(2, 4)) + 1):
+        steps[version] = []
+        for _ in range(draw(st.integers(1, 4))):
+            free = [name for name in draw(st.permutations(names)) if name not in schema]
+            name = draw(st.sampled_from(schema.names))
+            possible: list[Operation] = [AddField(free[0], "string", **field)] if free else []
+            possible += [RenameField(name, free[0])] * 2 if free else []
+            possible += [SplitField(name, (free[0], free[1]), "-")] if len(free) > 1 else []
+            possible += (
+                [DropField(name)] if len(schema) > 1 and schema[name].default is not NO_DEFAULT else []
+            )
+            if possible:
+                steps[version].append(draw(st.sampled_from(possible)))
+                schema = steps[version][-1].apply(schema)
+        assume(steps[version])
+    return SchemaHistory("tangles", first=first, steps=steps)
+
+
+@given(tangles(), st.booleans())
+@settings(max_examples=300)
+def test_readers_get_what_the_history_says(history: SchemaHistory, aliases: bool) -> None:
+    for (start, end), reading in matrix(history, aliases=aliases).items():
+        if not reading.compatible:
+            continue
+        wanted = with_aliases(history, end) if aliases else history.schema(end)
+        record = {name: f"{name}1-{name}2-{name}3" for name in history.schema(start).names}
+        direct = resolver(wanted, history.schema(start))(record)
+        notes: list[Any] = []
+        full = migrator(history, start, end, "drop")(record, notes.append, notes.append, notes.append)
+        migrated = {name: full[name] for name in wanted.names}
+        for name in wanted.names:
+            if migrated[name] in record.values():
+                assert direct[name] == migrated[name], (start, end, name)
+            if direct[name] in record.values() and direct[name] != migrated[name]:
+                # A value that the migration would not put here: then it has dropped it everywhere, in part and in whole.
+                assert not [v for v in migrated.values() if v and v in direct[name]], (start, end, name)
+        assert validator(wanted, "forbid")(direct) == []
+
+
+def test_what_is_tested_above_is_met() -> None:
+    met: Counter[str] = Counter()
+
+    @given(tangles())
+    @settings(max_examples=200, database=None)
+    def run(history: SchemaHistory) -> None:
+        for (start, end), reading in matrix(history).items():
+            if start != end:
+                met["compatible" if reading.compatible else "not"] += 1
+                moved = any(difference.kind is Kind.MOVED for difference in reading.breaking)
+                met["only moved"] += moved and readable(history.schema(end), history.schema(start))
+
+    run()
+    assert met["compatible"] > 100 and met["not"] > 100 and met["only moved"] > 100
+
+
+def test_aliases_are_no_part_of_what_two_fields_may_share() -> None:
+    with pytest.raises(DeclarationError, match="declared twice: b"):
+        Schema(Field("a", "string", aliases=("b",)), Field("b", "string"))
+    with pytest.raises(DeclarationError, match="declared twice: c"):
+        Schema(Field("a", "string", aliases=("c",)), Field("b", "string", aliases=("c",)))
+    with pytest.raises(DeclarationError, match="aliases: a tuple"):
+        Field("a", "string", aliases=["b"])  # type: ignore[arg-type]
+    with pytest.raises(DeclarationError, match="field 'a': alias"):
+        Field("a", "string", aliases=("b c",))
