@@ -93,13 +93,14 @@ def parser() -> argparse.ArgumentParser:
 def load_history(place: str) -> SchemaHistory:
     """Import a history named as `module:NAME`, also from the folder one stands in."""
     module, _, name = place.partition(":")
+    remedy = "name it as MODULE:NAME, such as lib.versioning.users:USERS"
+    if not module or module.startswith(".") or not name:
+        raise Refusal(f"--history {place}: {remedy}")
     sys.path.insert(0, os.getcwd())
     try:
         history = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise Refusal(
-            f"--history {place}: {error}; name it as MODULE:NAME, such as lib.versioning.users:USERS"
-        ) from None
+    except (ImportError, AttributeError) as error:
+        raise Refusal(f"--history {place}: {error}; {remedy}") from None
     if not isinstance(history, SchemaHistory):
         raise Refusal(f"--history {place}: that is no SchemaHistory")
     return history
@@ -193,24 +194,36 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
 def _interrupt(*_: object) -> NoReturn:
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)  # a second one would interrupt the cleaning up
     raise KeyboardInterrupt
 
 
 def main() -> int:
     """Run the command line; every refusal is one line on standard error."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in _SIGNALS:
+        if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
+            signal.signal(number, _interrupt)
     try:
-        return run(parser().parse_args())
+        status = run(parser().parse_args())
+        sys.stdout.flush()
+        return status
     except (Refusal, UnknownVersionError, DeclarationError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        print("error: whoever read the output has gone", file=sys.stderr)
     except OSError as error:
-        print(f"error: {error.filename or 'output'}: {error.strerror}", file=sys.stderr)
+        if error.filename is None:  # what standard output still holds would fail once more at the end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        gone = isinstance(error, BrokenPipeError)
+        reason = (
+            "whoever read the output has gone" if gone else f"{error.filename or 'output'}: {error.strerror}"
+        )
+        print(f"error: {reason}", file=sys.stderr)
     except KeyboardInterrupt:
-        print("interrupted: no output file was changed", file=sys.stderr)
+        print("interrupted: every output file is whole, or as it was", file=sys.stderr)
         return 130
     return 2
 

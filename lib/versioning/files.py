@@ -8,21 +8,24 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import msgspec
 
 from lib.versioning.bulk import Batch, Quarantined, Report, Way, process, reason_of
+from lib.versioning.history import SchemaHistory
 from lib.versioning.manager import DataVersionManager
+from lib.versioning.schema import DeclarationError, describe, is_unicode
 
 #: So many lines, or so many bytes, are held in memory at a time; a longer line is held alone.
 LINES, BYTES = 2_000, 4_000_000
+#: The byte order mark that some editors put at the start of a file.
+_MARK = b"\xef\xbb\xbf"
 
 _decode = msgspec.json.Decoder().decode
 _encode_lines = msgspec.json.Encoder().encode_lines
@@ -41,14 +44,16 @@ def migrate_file(
     """Validate every line of `source` and migrate it to `target` (None: leave it as it is), and return the counts.
 
     Records that pass go to `out` in their order, the others to `quarantine` as
-    `{"line", "version", "errors", "raw"}`, where `raw` is the line's text, or `{"base64": …}` if its bytes are no UTF-8.
-    `progress` is called with the number of bytes read since the last call. Raises UnknownVersionError.
+    `{"line", "version", "errors", "raw"}`, where `raw` is the line's text, or `{"base64": …}` if its bytes are no UTF-8,
+    without the line feed at its end. `progress` is called with the number of bytes read since the last call.
+    Raises UnknownVersionError, and DeclarationError for a history with a default that JSON can't write.
     """
     if target is not None:
         manager.history.check_version(target)
+        _check_defaults(manager.history)
     whole, first = Report(), 1
     for lines in _chunks(source):
-        records, unreadable = _read(lines)
+        records, unreadable = _read(lines, first)
         batch = process(manager.history, manager.extra, list(records.values()), target, way)
         places = list(records)
         for entry in batch.quarantined:
@@ -67,6 +72,16 @@ def migrate_file(
     return whole
 
 
+def _check_defaults(history: SchemaHistory) -> None:
+    for step in history.steps(1, history.latest):
+        for part in (*step.before, *step.after, step.operation):
+            default = getattr(part, "default", None)
+            if type(default) is float and not math.isfinite(default):
+                raise DeclarationError(
+                    f"{history.name}: field {part.name!r}: its default {default} has no form in JSON"
+                )
+
+
 def _with_unreadable(batch: Batch, unreadable: list[Quarantined]) -> Report:
     report = batch.report
     report.read += len(unreadable)
@@ -78,8 +93,6 @@ def _with_unreadable(batch: Batch, unreadable: list[Quarantined]) -> Report:
 def _chunks(source: BinaryIO) -> Iterator[list[bytes]]:
     lines, size = [], 0
     for line in source:
-        if not lines and not size and line.startswith(b"\xef\xbb\xbf"):
-            line = line[3:]  # the byte order mark that some editors put at the start of a file
         lines.append(line)
         size += len(line)
         if len(lines) >= LINES or size >= BYTES:
@@ -89,22 +102,22 @@ def _chunks(source: BinaryIO) -> Iterator[list[bytes]]:
         yield lines
 
 
-def _read(lines: list[bytes]) -> tuple[dict[int, Any], list[Quarantined]]:
-    """Decode lines; return the values by their place (from 0), and quarantine entries for lines that hold none."""
+def _read(lines: list[bytes], first: int) -> tuple[dict[int, Any], list[Quarantined]]:
+    """Decode lines; return the values by their place (from 0), and quarantine entries for lines that hold none.
+
+    `first` is the number of the first of these lines in the file.
+    """
     records: dict[int, Any] = {}
     unreadable: list[Quarantined] = []
     for place, line in enumerate(lines):
+        if place + first == 1:
+            line = line.removeprefix(_MARK)
         try:
             record = _decode(line)
             if _may_repeat_a_key(line, record):
                 json.loads(line, object_pairs_hook=_refuse_repeated_keys)
             records[place] = record
-        except (
-            msgspec.MsgspecError,
-            UnicodeDecodeError,
-            RecursionError,
-            ValueError,
-        ) as error:
+        except (msgspec.MsgspecError, RecursionError, ValueError) as error:
             unreadable.append(
                 {
                     "line": place,
@@ -135,15 +148,27 @@ def _refuse_repeated_keys(pairs: list[tuple[str, Any]]) -> None:
 def _why_unreadable(line: bytes, error: Exception) -> str:
     if not line.strip():
         return "line: blank"
-    if isinstance(error, UnicodeDecodeError):
-        return f"line: not UTF-8 ({error.reason})"
+    try:
+        line.decode()
+    except UnicodeDecodeError as why:
+        return f"line: not UTF-8 ({why.reason} at byte {why.start})"
     if isinstance(error, RecursionError):
         return "line: nested too deep"
     if isinstance(error, _RepeatedKey):
-        return f"line: a key stands there twice (got {str(error)[:40]!r})"
+        return f"line: a key stands there twice (got {describe(str(error))})"
     if isinstance(error, msgspec.ValidationError):
         return f"line: a number out of range ({error})"
+    if _has_lone_surrogate(line):
+        return "line: lone surrogate, which is no Unicode text"
     return f"line: not JSON ({str(error).removeprefix('JSON is malformed: ')})"
+
+
+def _has_lone_surrogate(line: bytes) -> bool:
+    """Tell whether a line would be JSON but for half a surrogate pair, which its grammar allows and Unicode does not."""
+    try:
+        return b"\\u" in line and not is_unicode(json.dumps(json.loads(line), ensure_ascii=False))
+    except (ValueError, RecursionError):
+        return False
 
 
 def _raw(line: bytes) -> Any:
@@ -161,39 +186,41 @@ def _raw(line: bytes) -> Any:
 def whole_or_nothing(*paths: str) -> Iterator[list[BinaryIO]]:
     """Open files for writing so that all of them appear under their names when the block ends well, and none otherwise.
 
-    They are written beside their places under temporary names, flushed to disk and renamed at the end. `-` is standard
-    output, which can't be taken back.
+    They are written beside their places under temporary names, flushed to disk, and renamed at the end, the first last.
+    `-` is standard output: what was written to it can't be taken back, as with a device or a pipe.
     """
     with ExitStack() as stack:
-        files, parts = [], {}
-        for path in paths:
-            if path == "-":
-                files.append(sys.stdout.buffer)
-                continue
-            folder, name = os.path.split(os.path.abspath(path))
-            handle, part = tempfile.mkstemp(prefix=f".{name}.", suffix=".part", dir=folder)
-            stack.callback(_remove, part)
-            parts[part] = path
-            files.append(stack.enter_context(os.fdopen(handle, "wb")))
+        parts: dict[str, str] = {}
+        files = [_open(path, stack, parts) for path in paths]
         yield files
         for file in files:
             file.flush()
-            if file is not sys.stdout.buffer:
+            if file.name in parts:
                 os.fsync(file.fileno())
-        for part, path in parts.items():
-            os.chmod(part, _mode(path))
+        for part, path in reversed(parts.items()):
             os.replace(part, path)
+
+
+def _open(path: str, stack: ExitStack, parts: dict[str, str]) -> BinaryIO:
+    """Open a file, by way of a temporary one that is noted in `parts` and removed where it is not renamed."""
+    if path == "-":
+        return sys.stdout.buffer
+    if os.path.exists(path) and not os.path.isfile(path):
+        return stack.enter_context(open(path, "wb"))
+    path = os.path.realpath(path)
+    folder, name = os.path.split(path)
+    part = os.path.join(folder, f".{name}.{os.urandom(4).hex()}.part")
+    parts[part] = path
+    stack.callback(_remove, part)  # before it is there, so that no interruption comes in between
+    try:
+        file = stack.enter_context(open(part, "xb"))
+    except OSError as error:
+        raise OSError(error.errno, f"can't write into {folder}: {error.strerror}", path) from None
+    with suppress(FileNotFoundError):
+        os.chmod(part, os.stat(path).st_mode & 0o777)
+    return file
 
 
 def _remove(part: str) -> None:
     with suppress(FileNotFoundError):
         os.unlink(part)
-
-
-def _mode(path: str) -> int:
-    """The mode of the file that is replaced, or what a new file gets."""
-    with suppress(FileNotFoundError):
-        return Path(path).stat().st_mode & 0o777
-    mask = os.umask(0)
-    os.umask(mask)
-    return 0o666 & ~mask
