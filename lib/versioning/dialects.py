@@ -30,6 +30,8 @@ class Dialect:
     title: ClassVar[str] = "PostgreSQL"
     #: Can the script itself test whether a column is there?
     guarded: ClassVar[bool] = True
+    #: Can a column be added that is required, if it has a default?
+    adds_required: ClassVar[bool] = True
     begin: ClassVar[tuple[str, ...]] = ("BEGIN",)
     #: What reads text without an offset as UTC, inside a transaction.
     in_utc: ClassVar[tuple[str, ...]] = ("SET LOCAL TIME ZONE 'UTC'",)
@@ -145,7 +147,7 @@ class Dialect:
         """Add a nullable column; or one with a default, which fills old rows at once, so that it may be required."""
         guard = "IF NOT EXISTS " if self.guarded else ""
         tail = f" DEFAULT {default}" if default else ""
-        tail += " NOT NULL" if default and not field.nullable else ""
+        tail += " NOT NULL" if default and not field.nullable and self.adds_required else ""
         return (
             f"ALTER TABLE {self.quote(table)} ADD COLUMN {guard}{self.quote(column)} {self.type(field)}{tail}"
         )
@@ -163,10 +165,14 @@ class Dialect:
 
 
 class DuckDB(Dialect):
-    """DuckDB. SQLAlchemy knows it not: its types are PostgreSQL's, and every name is quoted."""
+    """DuckDB. SQLAlchemy knows it not: its types are PostgreSQL's, and every name is quoted.
+
+    It drops no column that stands before one with an index: the key comes first.
+    """
 
     name = "duckdb"
     title = "DuckDB"
+    adds_required = False  # not together with IF NOT EXISTS
     in_utc = ("SET TimeZone = 'UTC'",)
 
     @cached_property

@@ -384,7 +384,8 @@ def _enclosed(sql: Dialect, part: list[str]) -> list[str]:
 
 
 def _left(plan: Plan) -> str:
-    required = [a.field.name for a in plan.added if not a.field.nullable and a.value.literal is MISSING]
+    later = [a for a in plan.added if a.value.literal is MISSING or not plan.dialect.adds_required]
+    required = [a.field.name for a in later if not a.field.nullable]
     temporary = [f"{a.column} becomes {a.field.name}" for a in plan.added if a.column != a.field.name]
     left = [f"NOT NULL for {', '.join(required)}"] if required and plan.dialect.name != "sqlite" else []
     left += [f"dropping {', '.join(plan.dropped)}"] if plan.dropped else []

@@ -36,3 +36,10 @@ def postgres_connection(postgres_dsn: str) -> Iterator[psycopg.Connection]:
     """A connection in autocommit mode to a new, empty database."""
     with psycopg.connect(postgres_dsn, autocommit=True) as connection:
         yield connection
+
+
+@pytest.fixture(scope="module")
+def postgres_module_connection(postgres_server: Server) -> Iterator[psycopg.Connection]:
+    """A connection in autocommit mode that a whole module shares."""
+    with psycopg.connect(postgres_server.dsn, autocommit=True) as connection:
+        yield connection

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -25,11 +26,16 @@ def connect(dialect: str) -> Any:
 
 
 def run(connection: Any, script: str) -> None:
-    """Run a script as it is."""
-    if isinstance(connection, sqlite3.Connection):
-        connection.executescript(script)
-    else:
-        connection.execute(script)
+    """Run a script as it is. If it fails, roll back what it began, as an operator does."""
+    try:
+        if isinstance(connection, sqlite3.Connection):
+            connection.executescript(script)
+        else:
+            connection.execute(script)
+    except Exception:
+        with contextlib.suppress(duckdb.TransactionException):  # where nothing was begun
+            connection.rollback()
+        raise
 
 
 def columns(connection: Any, table: str) -> dict[str, str]:
@@ -37,7 +43,10 @@ def columns(connection: Any, table: str) -> dict[str, str]:
     if isinstance(connection, sqlite3.Connection):
         query = f"SELECT name, type FROM pragma_table_info('{table}')"
     else:
-        query = f"SELECT column_name, data_type FROM information_schema.columns WHERE table_name = '{table}' ORDER BY ordinal_position"
+        query = (
+            "SELECT column_name, data_type FROM information_schema.columns "
+            f"WHERE table_name = '{table}' ORDER BY ordinal_position"
+        )
     return dict(connection.execute(query).fetchall())
 
 
@@ -55,18 +64,21 @@ def make_table(
     table: str,
     schema: Schema,
     *,
+    key: str = "",
     text_timestamps: bool = False,
-    more: str = "",
 ) -> None:
-    """Make the table of a schema; `text_timestamps` stores them as records spell them."""
+    """Make the table of a schema, with a primary key, declared or not; `text_timestamps` stores them as text."""
     sql = dialect_named(dialect)
     listed = [
         f'"{field.name}" '
         + ("TEXT" if text_timestamps and field.type == "timestamp" else sql.type(field))
         + ("" if field.nullable else " NOT NULL")
+        + (" PRIMARY KEY" if field.name == key else "")
         for field in schema
     ]
-    connection.execute(f'CREATE TABLE "{table}" ({", ".join([*listed, *([more] if more else [])])})')
+    if key and key not in schema:  # DuckDB drops no column that stands before one with an index
+        listed.insert(0, f'"{key}" INTEGER PRIMARY KEY')
+    connection.execute(f'CREATE TABLE "{table}" ({", ".join(listed)})')
 
 
 def insert(connection: Any, table: str, records: Sequence[dict[str, Any]]) -> None:

@@ -36,7 +36,7 @@ def database(request: pytest.FixtureRequest) -> tuple[str, Any]:
 
 def users_table(database: tuple[str, Any], *, text: bool = True) -> Any:
     dialect, connection = database
-    make_table(connection, dialect, "users", USERS.schema(1), text_timestamps=text, more="PRIMARY KEY (id)")
+    make_table(connection, dialect, "users", USERS.schema(1), text_timestamps=text, key="id")
     insert(connection, "users", V1 if text else [user | {"created_at": INSTANTS[user["id"]]} for user in V1])
     return connection
 
@@ -93,7 +93,6 @@ def test_a_second_run_changes_nothing(database: tuple[str, Any]) -> None:
     if dialect == "sqlite":
         with pytest.raises(sqlite3.OperationalError, match="duplicate column name: email"):
             run(connection, script)
-        connection.execute("ROLLBACK")
     else:
         run(connection, script)
     assert rows(connection, "users", USERS.schema(3).names, "ORDER BY id") == before

@@ -1,0 +1,178 @@
+"""The record form is the truth: on random histories and random records, scripts run on real databases agree with it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from databases import columns, connect, insert, make_table, moment, rows, run
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+from strategies import histories, instant, records
+
+from lib.versioning import DataVersionManager, SchemaHistory
+from lib.versioning.bulk import Batch
+from lib.versioning.dialects import SqlError, to_utc
+from lib.versioning.schema import VERSION_KEY, Schema
+from lib.versioning.sql import migration_plan, migration_script
+
+Row = dict[str, Any]
+#: The key of each row, which no version declares: no script may touch it.
+KEY = "row_number"
+
+
+Database = tuple[str, Any]
+
+
+@pytest.fixture(scope="module")
+def databases(postgres_module_connection: Any) -> list[Database]:
+    """The names of dialects, and connections to databases that all examples share."""
+    return [("sqlite", connect("sqlite")), ("duckdb", connect("duckdb")), ("postgresql", postgres_module_connection)]
+
+
+@st.composite
+def migrations(draw: st.DrawFn) -> tuple[SchemaHistory, int, int, list[Row]]:
+    """A history, two of its versions in either order, and records of the first."""
+    history = draw(
+        histories(max_version=4, portable=True, name=draw(st.sampled_from(["things", "order", "User"])))
+    )
+    start, end = draw(st.permutations(history.versions).map(lambda versions: versions[:2]))
+    found = draw(st.lists(records(history, start, portable=True), min_size=1, max_size=6))
+    return history, start, end, [record | {VERSION_KEY: start} for record in found]
+
+
+def hops(history: SchemaHistory, start: int, end: int) -> list[tuple[int, int]]:
+    """One migration; or one for each version, where a name that is used again needs the contract in between."""
+    step = 1 if start < end else -1
+    each = [(version, version + step) for version in range(start, end, step)]
+    try:
+        migration_plan(history, start, end)
+        return [(start, end)]
+    except SqlError as error:
+        assert "until it is dropped" in str(error)
+    try:
+        for hop in each:
+            migration_plan(history, *hop)
+    except SqlError:  # used again within one version
+        assume(False)
+    return each
+
+
+def as_records(manager: DataVersionManager, found: list[Row], end: int) -> Batch:
+    """What the record form makes of them."""
+    upgrade = not found or found[0][VERSION_KEY] < end
+    return (manager.upgrade_many if upgrade else manager.downgrade_many)(found, end)
+
+
+def stored(schema: Schema, dialect: str, as_text: bool, found: list[Row]) -> list[Row]:
+    """Records as rows, with a key."""
+    typed = not as_text and dialect != "sqlite"
+    times = {field.name for field in schema if field.type == "timestamp"} if typed else ()
+    return [
+        {KEY: number}
+        | {n: to_utc(record[n]) if n in times and record[n] is not None else record[n] for n in schema.names}
+        for number, record in enumerate(found)
+    ]
+
+
+def comparable(schema: Schema, row: Row) -> Row:
+    """A row or a record with timestamps as instants."""
+    times = {field.name for field in schema if field.type == "timestamp"}
+    return {
+        name: (
+            instant(moment(row[name]).isoformat()) if name in times and row[name] is not None else row[name]
+        )
+        for name in schema.names
+    }
+
+
+def table(
+    database: Database, history: SchemaHistory, version: int, as_text: bool, found: list[Row]
+) -> None:
+    dialect, connection = database
+    connection.execute(f'DROP TABLE IF EXISTS "{history.name}"')
+    schema = history.schema(version)
+    make_table(
+        connection, dialect, history.name, schema, text_timestamps=as_text, key=KEY
+    )
+    insert(connection, history.name, stored(schema, dialect, as_text, found))
+
+
+def contents(database: Database, history: SchemaHistory) -> tuple[dict[str, str], list[Row]]:
+    names = columns(database[1], history.name)
+    return names, rows(database[1], history.name, names, f"ORDER BY {KEY}")
+
+
+def refused(database: Database, script: str) -> bool:
+    """Run a script that may fail."""
+    try:
+        run(database[1], script)
+    except Exception:
+        return True
+    return False
+
+
+MANY = settings(max_examples=40, suppress_health_check=list(HealthCheck))
+
+
+@MANY
+@given(migrations(), st.booleans())
+def test_rows_agree_with_records(
+    databases: list[Database], migration: tuple[SchemaHistory, int, int, list[Row]], as_text: bool
+) -> None:
+    history, start, end, found = migration
+    manager = DataVersionManager(history, extra="drop")
+    way = hops(history, start, end)
+    expected = good = passing(manager, found, way)
+    for _, version in way:
+        expected = as_records(manager, expected, version).records
+    for database in databases:
+        table(database, history, start, as_text, good)
+        for hop in way:
+            for phase in (None, "contract"):
+                run_twice(database, history, migration_script(history, *hop, database[0], phase))
+        names, there = contents(database, history)
+        schema = history.schema(end)
+        assert set(names) == {KEY, *schema.names}
+        assert [row[KEY] for row in there] == list(range(len(good)))
+        assert [comparable(schema, row) for row in there] == [comparable(schema, row) for row in expected]
+
+
+def passing(manager: DataVersionManager, found: list[Row], way: list[tuple[int, int]]) -> list[Row]:
+    """The records that pass all the way."""
+    aside = set()
+    for at, record in enumerate(found):
+        current = [record]
+        for _, version in way:
+            current = as_records(manager, current, version).records if current else []
+        if not current:
+            aside.add(at)
+    return [record for at, record in enumerate(found) if at not in aside]
+
+
+def run_twice(database: Database, history: SchemaHistory, script: str) -> None:
+    """Run a script, and a second time, which changes nothing, be it refused or not."""
+    run(database[1], script)
+    before = contents(database, history)
+    refused(database, script)
+    assert contents(database, history) == before
+
+
+@MANY
+@given(migrations(), st.booleans())
+def test_what_fails_as_a_record_fails_the_script_and_changes_nothing(
+    databases: list[Database], migration: tuple[SchemaHistory, int, int, list[Row]], as_text: bool
+) -> None:
+    history, start, end, found = migration
+    manager = DataVersionManager(history, extra="drop")
+    assume(hops(history, start, end) == [(start, end)])
+    assume(as_records(manager, found, end).quarantined)
+    for database in databases:
+        table(database, history, start, as_text, found)
+        before = contents(database, history)
+        assert refused(database, migration_script(history, start, end, database[0]))
+        assert contents(database, history) == before
+        run(database[1], migration_script(history, start, end, database[0], "expand"))
+        before = contents(database, history)
+        assert refused(database, migration_script(history, start, end, database[0], "backfill", key=KEY))
+        assert contents(database, history) == before
