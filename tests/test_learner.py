@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 import learner
-import notebooks
 import pytest
 import sample_lesson as sample
 from learner import MANIFEST, PROMPT, STUB, blank, generate, release
@@ -17,6 +16,8 @@ from lessons import LESSONS, code_cells, dumps, is_check, is_solution, lesson_pa
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_output
 from sample_lesson import NAME, cell, replace
+
+import notebooks
 
 NEWER = "03_sample.new.ipynb"
 

@@ -19,8 +19,9 @@ from lessons import ROOT, code_cells, code_hash, lesson_paths, read
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell, new_output
 from nbval_frame import sanitize_rules
-from notebooks import SANITIZE
 from sample_lesson import cell, replace
+
+from notebooks import SANITIZE
 
 RULES = {rule_name(rule) for rule in (*lesson_lint.RULES, *lesson_outputs.RULES)}
 Change = Callable[[NotebookNode], object]

@@ -7,14 +7,15 @@ import sys
 from pathlib import Path
 
 import lesson_rules
-import notebooks
 import pytest
 import sample_lesson as sample
 from lessons import ROOT, code_hash, dumps, lesson_paths, read
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_notebook, new_output
-from notebooks import CellFailedError, changed_cells, refresh
 from sample_lesson import cell, replace
+
+import notebooks
+from notebooks import CellFailedError, changed_cells, refresh
 
 
 @pytest.fixture
@@ -147,6 +148,14 @@ def test_noise_is_taken_out(lesson: Path, monkeypatch: pytest.MonkeyPatch) -> No
     rewrite(lesson, nb)
     assert refresh(lesson) == "stored (changed: format)"
     assert lesson.read_bytes() == clean
+
+
+def test_printed_text_is_stored_in_one_piece() -> None:
+    pieces = [("stdout", "a"), ("stdout", "b\n"), ("stderr", "c"), ("stdout", "d")]
+    nb = new_notebook(cells=[new_code_cell("1", id="one")])
+    nb.cells[0].outputs = [new_output("stream", name=name, text=text) for name, text in pieces]
+    stored = [(output.name, output.text) for output in notebooks.tidy(nb).cells[0].outputs]
+    assert stored == [("stdout", "ab\n"), ("stderr", "c"), ("stdout", "d")]
 
 
 def test_traceback_holds_no_place_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:

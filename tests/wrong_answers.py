@@ -3,4 +3,36 @@
 The key is the exercise's grade id; the value is the code that stands in place of the solution, between its two markers.
 """
 
-WRONG_ANSWERS: dict[str, str] = {}
+WRONG_ANSWERS: dict[str, str] = {
+    # converts what should be refused: "1", True and 3.0 all become versions
+    "exercise-3-1": 'return int(record.get("schema_version", 1))',
+    # lets old records have no country, where "ES" was asked for
+    "exercise-3-2": """
+users_v4 = versioning.SchemaHistory(
+    "users",
+    first=versioning.USERS.schema(1),
+    steps={
+        2: [
+            versioning.AddField("email", "string", nullable=True, length=255),
+            versioning.AddField("updated_at", "timestamp", copy_from="created_at"),
+        ],
+        3: [versioning.AddField("phone", "string", nullable=True, length=50)],
+        4: [versioning.AddField("country", "string", nullable=True, length=2)],
+    },
+)
+""",
+    # keeps a second name for the record instead of a copy of it
+    "exercise-3-3": """
+before = record
+at_once = manager.upgrade_data(record, 3)
+in_steps = manager.upgrade_data(manager.upgrade_data(record, 2), 3)
+return at_once == in_steps and record == before
+""",
+    # returns whatever came out, valid or not
+    "exercise-3-4": """
+mended = dict(record)
+if isinstance(mended.get("created_at"), str):
+    mended["created_at"] = mended["created_at"].replace(" ", "T")
+return mended
+""",
+}

@@ -102,10 +102,28 @@ def tidy(nb: NotebookNode) -> NotebookNode:
         cell.metadata = NotebookNode(
             {key: cell.metadata[key] for key in ("tags", "nbgrader") if cell.metadata.get(key)}
         )
+        if cell.cell_type == "code":
+            cell.outputs = join_streams(cell.outputs)
         for output in cell.get("outputs", []):
             if "traceback" in output:
                 output.traceback = [shorten_paths(line) for line in output.traceback]
     return nb
+
+
+def join_streams(outputs: list[NotebookNode]) -> list[NotebookNode]:
+    """Printed text in one piece, which a kernel sends in as many as it happens to."""
+    joined: list[NotebookNode] = []
+    for output in outputs:
+        last = joined[-1] if joined else None
+        if (
+            last is not None
+            and output.output_type == last.output_type == "stream"
+            and output.name == last.name
+        ):
+            last.text += output.text
+        else:
+            joined.append(output)
+    return joined
 
 
 def compared(cell: NotebookNode, rules: Rules) -> dict[str, list[str]]:
