@@ -141,6 +141,10 @@ class Dialect:
         """Count characters."""
         return f"length({value})"
 
+    def differ(self, a: str, b: str) -> str:
+        """Tell whether two values differ, NULL being a value like any other."""
+        return f"{a} IS DISTINCT FROM {b}"
+
     # ── Statements ───────────────────────────────────────────────────────────────────────────────────────────────
 
     def add_column(self, table: str, column: str, field: Field, default: str | None) -> str:
@@ -233,6 +237,9 @@ class SQLite(Dialect):
         number = f"CAST({value} AS INTEGER)"  # stops at the ends of the range
         return f"CASE WHEN CAST({number} AS TEXT) = {value} THEN {number} END"
 
+    def differ(self, a: str, b: str) -> str:
+        return f"{a} IS NOT {b}"
+
     def fail_if_any(self, table: str, predicate: str, message: str) -> str:
         # SQLite can raise an error in a trigger only. A JSON path that makes no sense is an error that shows its text.
         failure = f"CASE WHEN count(*) > 0 THEN json_extract('{{}}', {self._told('count(*)', message)}) END"
@@ -281,6 +288,9 @@ class MySQL(Dialect):
 
     def length(self, value: str) -> str:
         return f"char_length({value})"
+
+    def differ(self, a: str, b: str) -> str:
+        return f"NOT ({a} <=> {b})"
 
     def add_column(self, table: str, column: str, field: Field, default: str | None) -> str:
         # LONGTEXT takes a default in parentheses only.

@@ -286,6 +286,11 @@ def contract_proof(plan: Plan) -> list[str]:
     ]
 
 
+def contract_undo(plan: Plan) -> list[str]:
+    """PostgreSQL: take the promise back, for a contract that could not be kept."""
+    return [f"ALTER TABLE {plan.dialect.quote(plan.table)} DROP CONSTRAINT IF EXISTS {_promise(plan)}"]
+
+
 def _promise(plan: Plan) -> str:
     return plan.dialect.quote(f"{plan.table[:40].lower()}_v{plan.to_version}_filled")
 
@@ -322,6 +327,29 @@ def _mysql_changes(plan: Plan) -> list[str]:
             kind = f"{plan.dialect.type(a.field)}{required}"
             changes.append(f"CHANGE COLUMN {quote(a.column)} {quote(a.field.name)} {kind}")
     return changes
+
+
+def losses(
+    history: SchemaHistory,
+    versions: tuple[int, int],
+    sql: Dialect,
+    stay: Mapping[str, str],
+    go: Mapping[str, str],
+) -> dict[str, str]:
+    """Predicates for the rows whose value in a column that goes the way back would not restore, by field.
+
+    `stay` gives the columns of all fields of the later one of the `versions`, `go` those of fields of the earlier one.
+    """
+    there = {name: sql.column(history.name, column) for name, column in stay.items()}
+    restored, _ = follow(history, versions[1], versions[0], sql, there)
+    found = {}
+    for name, column in go.items():
+        value = here = sql.column(history.name, column)
+        back = restored[name].sql
+        if history.schema(versions[0])[name].type == "timestamp":
+            here, back = sql.utc(value), back if restored[name].literal is not MISSING else sql.utc(back)
+        found[name] = f"{value} IS NOT NULL AND {sql.differ(here, back)}"
+    return found
 
 
 # ── Scripts ──────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -1,4 +1,4 @@
-"""Databases for tests: one PostgreSQL server a session, and in it a new database for each test that asks."""
+"""Databases for tests: one PostgreSQL server a session, and in it a new schema for each test that asks."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ def postgres_server() -> Iterator[Server]:
 
 @pytest.fixture
 def postgres_dsn(postgres_server: Server) -> Iterator[str]:
-    """The address of a new, empty database."""
+    """The address of a new, empty schema: made in a moment, other than a database."""
     name = f"test_{os.getpid()}_{next(_numbers)}"
     with psycopg.connect(postgres_server.dsn, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE template0")
-        yield psycopg.conninfo.make_conninfo(postgres_server.dsn, dbname=name)
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        connection.execute(f"CREATE SCHEMA {name}")
+        yield psycopg.conninfo.make_conninfo(postgres_server.dsn, options=f"-c search_path={name}")
+        connection.execute(f"DROP SCHEMA {name} CASCADE")
 
 
 @pytest.fixture
 def postgres_connection(postgres_dsn: str) -> Iterator[psycopg.Connection]:
-    """A connection in autocommit mode to a new, empty database."""
+    """A connection in autocommit mode to a new, empty schema."""
     with psycopg.connect(postgres_dsn, autocommit=True) as connection:
         yield connection
 

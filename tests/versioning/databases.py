@@ -45,7 +45,7 @@ def columns(connection: Any, table: str) -> dict[str, str]:
     else:
         query = (
             "SELECT column_name, data_type FROM information_schema.columns "
-            f"WHERE table_name = '{table}' ORDER BY ordinal_position"
+            f"WHERE table_schema = current_schema() AND table_name = '{table}' ORDER BY ordinal_position"
         )
     return dict(connection.execute(query).fetchall())
 

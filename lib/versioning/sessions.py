@@ -1,0 +1,173 @@
+"""One connection of a migration's own to a live database: statements, transactions that try again, and the lock."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from lib.versioning.dialects import Dialect, SqlError, dialect_named
+
+#: Seconds between tries of a transaction that met a lock or a conflict: time for those who waited behind it.
+_PAUSES = (0.1, 0.5, 1.0, 2.0)
+#: PostgreSQL's codes for a lock that was not had in time, a deadlock, and a serialization failure.
+_TRANSIENT = {"55P03", "40P01", "40001"}
+
+
+class Session:
+    """A connection in autocommit mode, in UTC."""
+
+    def __init__(self, dialect: Dialect, connection: Any, lock_timeout: float) -> None:
+        self.dialect = dialect
+        self._connection = connection
+        self._wait = (
+            [f"SET LOCAL lock_timeout = {round(lock_timeout * 1000)}"] if dialect.name == "postgresql" else []
+        )
+
+    def rows(self, statement: str) -> list[tuple[Any, ...]]:
+        """Run a query."""
+        return self._connection.execute(statement).fetchall()
+
+    def value(self, statement: str) -> Any:
+        """The one value, or the first, that a query finds; None if it finds nothing."""
+        found = self.rows(statement)
+        return found[0][0] if found else None
+
+    def run(self, statement: str) -> int:
+        """Run a statement; return the number of rows that it changed, if it changes rows."""
+        cursor = self._connection.execute(statement)
+        if self.dialect.name == "duckdb" and statement.startswith("UPDATE"):
+            return cursor.fetchone()[0]
+        return cursor.rowcount
+
+    def transact(self, statements: Iterable[str]) -> list[int]:
+        """Run statements in one transaction; try again a few times where a lock or a conflict stood in the way."""
+        statements = list(statements)
+        for pause in (*_PAUSES, None):
+            try:
+                for statement in (*self.dialect.begin, *self._wait):
+                    self.run(statement)
+                counts = [self.run(statement) for statement in statements]
+                self.run("COMMIT")
+                return counts
+            except BaseException as error:
+                with contextlib.suppress(Exception):  # the connection may be gone, or nothing be begun
+                    self.run("ROLLBACK")
+                if pause is None or not _transient(error):
+                    raise
+                time.sleep(pause)
+        raise AssertionError("the last try returns or raises")
+
+    def columns(self, table: str) -> list[str]:
+        """The names of the columns of a table, in lower case where the database ignores case; none if there is none."""
+        name = self.dialect.literal(table)
+        if self.dialect.name == "sqlite":
+            return [row[0] for row in self.rows(f"SELECT name FROM pragma_table_info({name})")]
+        query = "SELECT column_name FROM information_schema.columns WHERE table_schema = current_schema()"
+        return [row[0] for row in self.rows(f"{query} AND table_name = {name}")]
+
+    @contextlib.contextmanager
+    def lock(self, table: str, wait: float, holder: Callable[[], str]) -> Iterator[None]:
+        """Keep every other runner off a table, until the block ends or this process dies.
+
+        Raises LockedError, which tells who holds the lock, after `wait` seconds.
+        """
+        attempt, release = self._advisory(table) if self.dialect.name == "postgresql" else self._file_lock()
+        deadline = time.monotonic() + wait
+        while not attempt():
+            if time.monotonic() >= deadline:
+                raise LockedError(f"{table}: another migration is at work: {holder()}; wait for its end")
+            time.sleep(0.05)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(Exception):  # with the connection the lock is gone too
+                release()
+
+    def _advisory(self, table: str) -> tuple[Callable[[], bool], Callable[[], Any]]:
+        """PostgreSQL: a lock that the server gives up with the connection."""
+        key = f"(1836410983, {zlib.crc32(table.encode()) - 2**31})"  # the first number stands for "migr"
+        return (
+            lambda: self.value(f"SELECT pg_try_advisory_lock{key}"),
+            lambda: self.value(f"SELECT pg_advisory_unlock{key}"),
+        )
+
+    def _file_lock(self) -> tuple[Callable[[], bool], Callable[[], Any]]:
+        """SQLite and DuckDB: a lock on a file beside the database, which the kernel gives up with the process."""
+        query = "SELECT file FROM pragma_database_list WHERE name = 'main'"
+        if self.dialect.name == "duckdb":
+            query = "SELECT path FROM duckdb_databases() WHERE database_name = current_database()"
+        database = self.value(query)
+        if not database:  # in memory: nobody else can reach it
+            return lambda: True, lambda: None
+        return _flock(Path(f"{database}.migrating"))
+
+
+class LockedError(RuntimeError):
+    """Another runner is at work on the table; the message tells which."""
+
+
+def _flock(path: Path) -> tuple[Callable[[], bool], Callable[[], Any]]:
+    import fcntl
+
+    held: list[int] = []
+
+    def attempt() -> bool:
+        handle = os.open(path, os.O_CREAT | os.O_RDWR, 0o644)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(handle), path.stat()):  # not one just removed
+                held.append(handle)
+        except (BlockingIOError, FileNotFoundError):
+            pass
+        finally:
+            if not held:
+                os.close(handle)
+        return bool(held)
+
+    def release() -> None:
+        path.unlink()
+        os.close(held.pop())
+
+    return attempt, release
+
+
+def _transient(error: BaseException) -> bool:
+    text = str(error).lower()
+    return getattr(error, "sqlstate", None) in _TRANSIENT or "is locked" in text or "conflict" in text
+
+
+@contextlib.contextmanager
+def session(database: Any, lock_timeout: float) -> Iterator[Session]:
+    """Open a connection to a database, which is an Engine of SQLAlchemy, or a connection of DuckDB.
+
+    Raises SqlError for a database or driver that no migration can be run on.
+    """
+    name = database.dialect.name if hasattr(database, "dialect") else type(database).__module__.strip("_")
+    driver = getattr(getattr(database, "dialect", None), "driver", name)
+    if (name, driver) == ("duckdb", "duckdb"):
+        cursor = database.cursor()  # a connection of its own to the same database
+        try:
+            cursor.execute("SET TimeZone = 'UTC'")
+            yield Session(dialect_named(name), cursor, lock_timeout)
+        finally:
+            cursor.close()
+    elif (name, driver) in {("sqlite", "pysqlite"), ("postgresql", "psycopg")}:
+        with database.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            opened = Session(dialect_named(name), connection.connection.driver_connection, lock_timeout)
+            if name == "postgresql":
+                opened.run("SET TIME ZONE 'UTC'")
+            try:
+                yield opened
+            finally:
+                with contextlib.suppress(Exception):  # the connection goes back to a pool
+                    opened.run("RESET TIME ZONE" if name == "postgresql" else "SELECT 1")
+    else:
+        raise SqlError(
+            f"{database!r}: migrations run on an engine of SQLAlchemy for sqlite or postgresql+psycopg, and on a "
+            "connection of DuckDB; for MySQL make the scripts of migration_script and run them"
+        )

@@ -1,0 +1,312 @@
+"""Migrations run on live tables: in phases, one runner at a time, killed and resumed, nothing lost or overwritten."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import psycopg
+import pytest
+import sqlalchemy as sa
+from databases import insert, make_table
+
+from lib.versioning import (
+    USERS,
+    AddField,
+    ConvertField,
+    DropField,
+    Field,
+    RenameField,
+    Schema,
+    SchemaHistory,
+    SplitField,
+    UnknownVersionError,
+)
+from lib.versioning.dialects import SqlError, dialect_named, to_utc
+from lib.versioning.migrate import LockedError, MigrationError, run_migration
+from lib.versioning.users import make_users
+
+CHANGES = SchemaHistory(
+    "people",
+    first=Schema(
+        Field("id", "string"),
+        Field("name", "string", length=60),
+        Field("order", "integer"),
+        Field("phone", "string", nullable=True),
+        Field("note", "string", nullable=True),
+    ),
+    steps={
+        2: [
+            SplitField("name", ("first", "last"), " "),
+            RenameField("phone", "mobile"),
+            ConvertField("order", "string", length=20),
+            AddField("level", "integer", default=1),
+            DropField("note"),
+        ],
+        3: [AddField("copied", "string", nullable=True, copy_from="mobile")],
+    },
+)
+PEOPLE = [
+    {"id": "a", "name": "Ana María", "order": 7, "phone": "1", "note": "x"},
+    {"id": "b", "name": "Bo Li Su", "order": -(2**63), "phone": None, "note": None},
+    {"id": "c", "name": "C d", "order": 0, "phone": "3", "note": "y"},
+]
+
+
+class Database:
+    """A database under test: what `run_migration` is given, and plain SQL beside it."""
+
+    def __init__(self, dialect: str, target: Any, connection: Any) -> None:
+        self.dialect, self.target, self.connection = dialect, target, connection
+        self.execute = connection.execute
+
+    def table(self, history: SchemaHistory, version: int, records: list[dict[str, Any]]) -> None:
+        make_table(
+            self.connection,
+            self.dialect,
+            history.name,
+            history.schema(version),
+            key="id",
+            text_timestamps=True,
+        )
+        names = history.schema(version).names
+        insert(self.connection, history.name, [{name: record[name] for name in names} for record in records])
+
+    def rows(self, table: str) -> list[dict[str, Any]]:
+        cursor = self.execute(f"SELECT * FROM {table} ORDER BY id")
+        names = [column[0] for column in cursor.description]
+        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+    def state(self) -> list[tuple[Any, ...]]:
+        query = "SELECT table_name, version, target, phase, position, runner FROM schema_versions"
+        return [tuple(row) for row in self.execute(query).fetchall()]
+
+
+@pytest.fixture(params=["sqlite", "duckdb", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    """Each kind of database, new and empty, in a file or on a server."""
+    if request.param == "duckdb":
+        with duckdb.connect(tmp_path / "test.duckdb") as connection:
+            yield Database("duckdb", connection, connection)
+        return
+    if request.param == "sqlite":
+        engine = sa.create_engine(f"sqlite:///{tmp_path / 'test.db'}")
+    else:
+        engine = pg_engine(request.getfixturevalue("postgres_dsn"))
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        yield Database(request.param, engine, connection.connection.driver_connection)
+    engine.dispose()
+
+
+def pg_engine(dsn: str) -> sa.Engine:
+    return sa.create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(dsn))
+
+
+def users(count: int, **options: Any) -> list[dict[str, Any]]:
+    return list(make_users(count, seed=1, **options))
+
+
+def phases(result: Any) -> list[tuple[Any, ...]]:
+    return [(p.phase, p.rows, p.batches, p.lost) for p in result.phases]
+
+
+# ── Phases ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_users_from_1_to_3_and_back(database: Database) -> None:
+    records = users(25)
+    database.table(USERS, 1, records)
+    first = run_migration(database.target, USERS, 1, 3, batch_size=10)
+    assert phases(first) == [("expand", 0, 0, None), ("backfill", 25, 3, None)]
+    assert database.state() == [("users", 1, 3, "backfill", None, None)]
+    again = run_migration(database.target, USERS, 1, 3, batch_size=10)
+    assert phases(again) == [("expand", 0, 0, None), ("backfill", 0, 3, None)]
+    last = run_migration(database.target, USERS, 1, 3, phase="contract")
+    assert phases(last) == [("contract", 0, 1, {})]
+    assert database.state() == [("users", 3, None, None, None, None)]
+    found = {row["id"]: row for row in database.rows("users")}
+    assert all(str(found[r["id"]]["updated_at"])[:10] == r["created_at"][:10] for r in records)
+    assert run_migration(database.target, USERS, 1, 3, phase="contract").phases == ()
+    database.execute("UPDATE users SET email = 'a@example.org' WHERE id = '7'")
+    back = run_migration(database.target, USERS, 3, 1)
+    assert phases(back) == [("expand", 0, 0, None), ("backfill", 0, 0, None)]
+    assert len(database.rows("users")[0]) == 6, "nothing is dropped unless contract is asked for by name"
+    contracted = run_migration(database.target, USERS, 3, 1, phase="contract")
+    assert phases(contracted) == [("contract", 0, 0, {"email": 1})]
+    assert database.rows("users") == sorted(records, key=lambda record: record["id"])
+
+
+def test_every_operation_forward_and_back(database: Database) -> None:
+    database.table(CHANGES, 1, PEOPLE)
+    run_migration(database.target, CHANGES, 1, 3)
+    assert database.rows("people")[0] == PEOPLE[0] | {
+        "first": "Ana", "last": "María", "mobile": "1", "order_v3": "7", "level": 1, "copied": "1",
+    }  # fmt: skip
+    result = run_migration(database.target, CHANGES, 1, 3, phase="contract")
+    assert result.phases[0].lost == {"note": 2}
+    assert database.rows("people")[1] == {
+        "id": "b", "first": "Bo", "last": "Li Su", "mobile": None, "order": str(-(2**63)), "level": 1, "copied": None,
+    }  # fmt: skip
+    database.execute("UPDATE people SET level = 2 WHERE id = 'a'")
+    run_migration(database.target, CHANGES, 3, 1)
+    result = run_migration(database.target, CHANGES, 3, 1, phase="contract")
+    assert result.phases[0].lost == {"level": 1}
+    assert database.rows("people") == [record | {"note": None} for record in PEOPLE]
+
+
+def test_required_columns_are_required_after_contract(database: Database) -> None:
+    if database.dialect == "sqlite":
+        pytest.skip("SQLite can't make a column required that is there already")
+    database.table(USERS, 1, users(3))
+    run_migration(database.target, USERS, 1, 3)
+    database.execute("INSERT INTO users (id, name, created_at) VALUES ('old', 'x', '2024-01-01')")
+    run_migration(database.target, USERS, 1, 3, phase="contract")  # its catch-up fills what old code wrote
+    with pytest.raises((psycopg.errors.NotNullViolation, duckdb.ConstraintException)):
+        database.execute("INSERT INTO users (id, name, created_at) VALUES ('older', 'x', '2024-01-01')")
+
+
+def test_an_unfinished_migration_can_be_given_up(database: Database) -> None:
+    database.table(CHANGES, 1, PEOPLE)
+    run_migration(database.target, CHANGES, 1, 2)
+    database.execute("UPDATE people SET mobile = 'new', phone = 'new' WHERE id = 'a'")
+    assert phases(run_migration(database.target, CHANGES, 2, 1))[0] == ("expand", 0, 0, None)
+    assert database.state() == [("people", 1, 2, "backfill", None, None)]
+    result = run_migration(database.target, CHANGES, 2, 1, phase="contract")
+    assert result.phases[0].lost == {}, "both forms were written"
+    assert database.rows("people") == [PEOPLE[0] | {"phone": "new"}, *PEOPLE[1:]]
+    assert database.state() == [("people", 1, None, None, None, None)]
+
+
+def test_a_step_without_a_contract_ends_with_its_backfill(database: Database) -> None:
+    history = SchemaHistory("users", first=USERS.schema(1), steps={2: [AddField("email", "string", True)]})
+    database.table(history, 1, users(3))
+    run_migration(database.target, history, 1, 2)
+    assert database.state() == [("users", 2, None, None, None, None)]
+
+
+def test_a_dry_run_changes_nothing_and_tells(database: Database) -> None:
+    database.table(CHANGES, 1, PEOPLE)
+    before = database.rows("people")
+    result = run_migration(database.target, CHANGES, 1, 2, dry_run=True)
+    assert [(p.phase, p.rows) for p in result.phases] == [("expand", 0), ("backfill", 3)]
+    assert sum("ADD COLUMN" in statement for statement in result.phases[0].statements) == 5
+    assert database.rows("people") == before
+    with pytest.raises(Exception, match="schema_versions"):
+        database.state()
+    run_migration(database.target, CHANGES, 1, 2)
+    before = database.rows("people")
+    result = run_migration(database.target, CHANGES, 1, 2, phase="contract", dry_run=True)
+    assert result.phases[0].lost == {"note": 2} and "DROP COLUMN" in " ".join(result.phases[0].statements)
+    assert database.rows("people") == before and database.state()[0][1:4] == (1, 2, "backfill")
+
+
+def test_progress_is_told(database: Database) -> None:
+    database.table(USERS, 1, users(25))
+    told: list[tuple[str, int, int]] = []
+    run_migration(database.target, USERS, 1, 3, batch_size=10, progress=lambda *at: told.append(at))
+    assert told == [("backfill", 10, 25), ("backfill", 20, 25), ("backfill", 25, 25)]
+
+
+# ── What is refused ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_order_of_phases_and_versions_is_kept(database: Database) -> None:
+    database.table(CHANGES, 1, PEOPLE)
+    run: Callable[..., Any] = lambda *args, **more: run_migration(database.target, CHANGES, *args, **more)  # noqa: E731
+    with pytest.raises(MigrationError, match="before phase 'backfill' comes 'expand'"):
+        run(1, 2, phase="backfill")
+    run(1, 2, phase="expand")
+    with pytest.raises(MigrationError, match="before phase 'contract' comes 'backfill'"):
+        run(1, 2, phase="contract")
+    with pytest.raises(MigrationError, match="on the way to version 2: finish that .* from 2 to 1"):
+        run(1, 3)
+    with pytest.raises(MigrationError, match="people is at version 1, not 2"):
+        run(2, 3)
+    with pytest.raises(UnknownVersionError):
+        run(1, 9)
+    with pytest.raises(MigrationError, match="phase 'explode': choose one of expand, backfill, contract"):
+        run(1, 2, phase="explode")
+
+
+def test_what_is_not_there_is_named(database: Database) -> None:
+    with pytest.raises(MigrationError, match="users: there is no such table"):
+        run_migration(database.target, USERS, 1, 2)
+    database.table(USERS, 1, users(1))
+    with pytest.raises(MigrationError, match="users.key: give as key=… a unique column"):
+        run_migration(database.target, USERS, 1, 2, key="key")
+    with pytest.raises(MigrationError, match="users is not at version 2: it has no email, updated_at"):
+        run_migration(database.target, USERS, 2, 3)
+    with pytest.raises(MigrationError, match="people.name: give as key=…"):
+        database.table(CHANGES, 1, PEOPLE)
+        run_migration(database.target, CHANGES, 1, 2, key="name")
+
+
+def test_values_that_can_not_be_converted_are_counted_and_nothing_is_filled(database: Database) -> None:
+    database.table(
+        CHANGES, 1, [*PEOPLE, PEOPLE[0] | {"id": "d", "name": "Cher"}, PEOPLE[0] | {"id": "e", "name": ""}]
+    )
+    with pytest.raises(MigrationError, match="2 rows of people.name: no separator ' ' to split at"):
+        run_migration(database.target, CHANGES, 1, 2)
+    assert {row["first"] for row in database.rows("people")} == {None}
+    database.execute("UPDATE people SET name = 'Cher Bono' WHERE name NOT LIKE '% %'")
+    run_migration(database.target, CHANGES, 1, 2)
+    database.execute("UPDATE people SET name = 'x' WHERE id = 'd'")
+    with pytest.raises(MigrationError, match="1 rows of people.name: no separator ' ' to split at"):
+        run_migration(database.target, CHANGES, 1, 2, phase="contract")
+    assert database.state()[0][1:4] == (1, 2, "backfill")
+
+
+def test_other_databases_are_refused() -> None:
+    for target in (sa.create_mock_engine("mysql+pymysql://", lambda *_: None), "sqlite:///x.db"):
+        with pytest.raises(
+            SqlError, match="migrations run on an engine of SQLAlchemy for sqlite or postgresql"
+        ):
+            run_migration(target, USERS, 1, 2)
+
+
+# ── Two runners ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_second_runner_waits_or_is_told_who_is_at_work(database: Database) -> None:
+    database.table(USERS, 1, users(20))
+    inside, go_on = threading.Event(), threading.Event()
+
+    def progress(*_: Any) -> None:
+        inside.set()
+        assert go_on.wait(20)
+
+    outcome: list[Any] = []
+    first = threading.Thread(
+        target=lambda: outcome.append(
+            run_migration(database.target, USERS, 1, 2, batch_size=10, progress=progress)
+        )
+    )
+    first.start()
+    assert inside.wait(20)
+    with pytest.raises(
+        LockedError, match=rf"users: another migration is at work: process {os.getpid()} on .* since"
+    ):
+        run_migration(database.target, USERS, 1, 2, wait=0.2)
+    waiting = threading.Thread(
+        target=lambda: outcome.append(run_migration(database.target, USERS, 1, 2, batch_size=10, wait=20))
+    )
+    waiting.start()
+    time.sleep(0.2)
+    assert outcome == []
+    go_on.set()
+    first.join(20)
+    waiting.join(20)
+    assert [phases(result)[1] for result in outcome] == [
+        ("backfill", 20, 2 + 1, None),
+        ("backfill", 0, 3, None),
+    ]
