@@ -37,7 +37,9 @@ def probe(command):
     """What the Python called `command` is: a dict as PROBE prints it, or None when it does not run."""
     try:
         # -E: without the PYTHON* variables of this shell (a PYTHONHOME of another version, say)
-        output = subprocess.check_output([command, "-E", "-s", "-c", PROBE], stderr=subprocess.DEVNULL, cwd=ROOT)
+        output = subprocess.check_output(
+            [command, "-E", "-s", "-c", PROBE], stderr=subprocess.DEVNULL, cwd=ROOT
+        )
         return json.loads(output.decode("utf-8"))
     except (OSError, subprocess.CalledProcessError, ValueError):
         return None
@@ -99,7 +101,9 @@ def refuse(tried, exactly):
     print("What to do, one of these:")
     if exactly:
         print("  - leave PYTHON=... away, and a suitable Python on PATH is taken;")
-    print("  - install one: sudo apt install python3 python3-venv (Debian, Ubuntu), sudo dnf install python3.12 (Fedora, RHEL);")
+    print(
+        "  - install one: sudo apt install python3 python3-venv (Debian, Ubuntu), sudo dnf install python3.12 (Fedora, RHEL);"
+    )
     print("  - name one that is not on PATH: make PYTHON=/path/to/python3.12 lab")
     sys.exit(1)
 
@@ -107,7 +111,9 @@ def refuse(tried, exactly):
 def main():
     """Choose a Python, then let it make the environment."""
     parser = argparse.ArgumentParser(description="Set up the environment of the project in .venv, once.")
-    parser.add_argument("--exactly", action="store_true", help="use this Python, and no other that may fit better")
+    parser.add_argument(
+        "--exactly", action="store_true", help="use this Python, and no other that may fit better"
+    )
     options, rest = parser.parse_known_args()
     found, tried = choose(options.exactly)
     if found is None:

@@ -1,0 +1,60 @@
+"""Open the lessons in JupyterLab, on this machine only: what `make lab` does after the set-up.
+
+It brings the learner's copies in `work/` up to date, then becomes the JupyterLab server, so that Ctrl-C (and y) or SIGTERM ends
+the server with all its kernels. Settings are in `.jupyter/`; nothing in the user's own Jupyter configuration is changed.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+
+from environment import ROOT, STATE, activated
+
+FIRST = "work/00_start_here.ipynb"
+
+
+def lab_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """The variables that JupyterLab runs with: our settings first, our kernel, and our own memory of open tabs."""
+    config = os.pathsep.join(filter(None, [str(ROOT / ".jupyter"), environ.get("JUPYTER_CONFIG_PATH")]))
+    return activated(environ) | {
+        "JUPYTER_CONFIG_PATH": config,
+        "JUPYTERLAB_WORKSPACES_DIR": str(STATE / "workspaces"),
+    }
+
+
+def has_display(environ: Mapping[str, str]) -> bool:
+    """Whether a browser can open a window. Without one, Python would start a text browser in this terminal."""
+    return sys.platform == "darwin" or any(
+        environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")
+    )
+
+
+def lab_command(environ: Mapping[str, str], is_root: bool, port: int | None) -> list[str]:
+    """The command line of the server."""
+    command = [sys.executable, "-m", "jupyterlab", "--log-level=WARN", f"--ServerApp.root_dir={ROOT}"]
+    command += ["--allow-root"] * is_root
+    command += ["--no-browser"] * (not has_display(environ))
+    return command + ([f"--port={port}"] if port else [])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Open the lessons in JupyterLab (make lab).")
+    parser.add_argument(
+        "--port", type=int, help="the first port to try; when it is taken, the next ones are (default: 8888)"
+    )
+    options = parser.parse_args()
+    learner = subprocess.run([sys.executable, str(ROOT / "tools" / "learner.py")], cwd=ROOT)
+    if learner.returncode != 0:
+        sys.exit("The learner's copies in work/ could not be made; the lines above say why.")
+    print(
+        f"Starting JupyterLab on {FIRST}. It prints its address below; Ctrl-C, then y, stops it.", flush=True
+    )
+    command = lab_command(os.environ, os.geteuid() == 0, options.port)
+    os.chdir(ROOT)
+    os.execve(sys.executable, command, lab_environment(os.environ))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,202 @@
+"""Run the tests: what `make test` and `make test-notebook` do after the set-up.
+
+    python tools/run_tests.py                    everything
+    python tools/run_tests.py --only plain       the tests of the code (or `lessons`: the notebooks)
+    python tools/run_tests.py --notebook PATH    one notebook, as strictly as the lessons
+
+The stages: plain tests; lessons side by side; lessons that measure, one at a time; and at last a check that the run has left nothing
+behind. A stage that fails does not stop the next ones. Home, temporary folder and Jupyter's folders are the run's own and are removed.
+"""
+
+import argparse
+import contextlib
+import ctypes
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from environment import ROOT, STATE, activated
+from traces import MARK, processes_of_run, repository_state
+
+PR_SET_CHILD_SUBREAPER = 36
+PATIENCE = 10.0  # seconds that processes get to end by themselves
+PYTEST = [sys.executable, "-m", "pytest"]
+SIDE_BY_SIDE = ["-n", "2", "--dist", "loadscope"]
+STRICT = [
+    "-p",
+    "nbval_frame",
+    "--nbval",
+    "--nbval-sanitize-with",
+    str(ROOT / "tests" / "nbval_sanitize.cfg"),
+    "--nbval-cell-timeout",
+    "120",
+]
+# What a shell may have set that would change what the tests see.
+UNWANTED = """
+    PYTHONPATH PYTHONHOME PYTEST_ADDOPTS JUPYTER_PATH JUPYTER_CONFIG_PATH MPLBACKEND GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE
+""".split()
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One call of pytest."""
+
+    name: str
+    command: list[str]
+
+
+def measures(notebook: Path) -> bool:
+    """Whether a lesson times things, so that nothing else may run beside it."""
+    metadata = json.loads(notebook.read_text(encoding="utf-8")).get("metadata", {})
+    return bool(metadata.get("lesson", {}).get("measures"))
+
+
+def lesson_stages(notebooks: Sequence[Path]) -> list[Stage]:
+    """The stages that execute notebooks and compare their outputs with the stored ones."""
+    alone = [str(path) for path in notebooks if measures(path)]
+    together = [str(path) for path in notebooks if not measures(path)]
+    stages = []
+    if together:
+        beside = SIDE_BY_SIDE if len(together) > 1 else []
+        stages.append(Stage("lessons side by side", [*PYTEST, *STRICT, *beside, *together]))
+    if alone:
+        stages.append(Stage("lessons that measure, one at a time", [*PYTEST, *STRICT, *alone]))
+    return stages
+
+
+def stages(only: str | None, notebook: str | None) -> list[Stage]:
+    """The stages that were asked for.
+
+    Raises:
+        SystemExit: there is no such notebook, or there are no lessons.
+    """
+    last = Stage("nothing left behind", [*PYTEST, "tests/after"])
+    if notebook is not None:
+        path = Path(notebook).resolve()
+        if not path.is_file() or path.suffix != ".ipynb":
+            sys.exit(
+                f"No such notebook: {notebook!r}. Name one: make test-notebook NB=notebooks/03_schema_versions.ipynb"
+            )
+        return [*lesson_stages([path]), last]
+    plain = (
+        [Stage("plain tests", [*PYTEST, "tests", "--ignore=tests/after", *SIDE_BY_SIDE])]
+        if only != "lessons"
+        else []
+    )
+    lessons = lesson_stages(sorted((ROOT / "notebooks").glob("*.ipynb"))) if only != "plain" else []
+    if not lessons and only != "plain":
+        sys.exit("There are no lessons in notebooks/: is this checkout complete?")
+    return [*plain, *lessons, last]
+
+
+def run_environment(folder: Path) -> dict[str, str]:
+    """The variables of all stages: the run's own home and temporary folder, so that what is written there can be seen."""
+    own = {name: folder / name for name in ("home", "t", "jupyter")}
+    for path in own.values():
+        path.mkdir()
+    for path in (folder, own["t"]):
+        path.chmod(0o711)  # a server that a test starts as an unprivileged user must be able to pass
+    environ = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in UNWANTED and not name.startswith("XDG_")
+    }
+    jupyter = {
+        name: str(own["jupyter"])
+        for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
+    }
+    no_proxy = ",".join(
+        filter(None, [environ.get("NO_PROXY") or environ.get("no_proxy"), "127.0.0.1", "localhost"])
+    )
+    return activated(environ) | jupyter | {
+        MARK: str(folder),
+        "HOME": str(own["home"]),
+        "TMPDIR": str(own["t"]),
+        "MPLCONFIGDIR": str(STATE / "matplotlib"),  # its font list takes seconds to make: once is enough
+        "PYTHONPATH": str(ROOT / "tools"),
+        "NO_PROXY": no_proxy,
+        "no_proxy": no_proxy,
+    }  # fmt: skip
+
+
+def adopt_orphans() -> None:
+    """Make processes whose parent ends children of this one (Linux), so that none gets out of sight."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def run(stage: Stage, environ: dict[str, str]) -> bool:
+    """Run a stage and return whether it passed. Orphans that end in the meantime are reaped."""
+    process = subprocess.Popen(stage.command, cwd=ROOT, env=environ)
+    while True:
+        pid, status = os.wait()
+        if pid == process.pid:
+            process.returncode = os.waitstatus_to_exitcode(status)
+            return process.returncode == 0
+
+
+def end_all(mark: str) -> None:
+    """End what is still alive of a run: politely, then by SIGKILL."""
+    deadline, asked = time.monotonic() + PATIENCE, set()
+    while left := processes_of_run(os.getpid(), mark, os.getpid()):
+        patient = time.monotonic() < deadline
+        for process in left:
+            if patient and process.pid in asked:
+                continue
+            asked.add(process.pid)
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(process.pid, signal.SIGTERM if patient else signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        time.sleep(0.1)
+
+
+@contextlib.contextmanager
+def run_folder() -> Iterator[Path]:
+    """The run's folder, with the record of the state before it; afterwards it and all processes of the run are gone."""
+    folder = Path(tempfile.mkdtemp(prefix="lessons-"))
+    try:
+        record = {"pid": os.getpid(), "repository": repository_state(ROOT)}
+        (folder / "before.json").write_text(json.dumps(record), encoding="utf-8")
+        yield folder
+    finally:
+        end_all(str(folder))
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Run the tests (make test).")
+    parser.add_argument(
+        "--only", choices=["plain", "lessons"], help="only the tests of the code, or only the notebooks"
+    )
+    parser.add_argument("--notebook", metavar="PATH", help="only this notebook, which may lie anywhere")
+    options = parser.parse_args()
+    todo = stages(options.only, options.notebook)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    adopt_orphans()
+    results: list[tuple[str, bool, float]] = []
+    with run_folder() as folder:
+        environ = run_environment(folder)
+        for number, stage in enumerate(todo, start=1):
+            print(f"[{number}/{len(todo)}] {stage.name}", flush=True)
+            start = time.monotonic()
+            results.append((stage.name, run(stage, environ), time.monotonic() - start))
+    for name, passed, seconds in results:
+        print(f"{name:<36} {'passed' if passed else 'FAILED'} {seconds:6.0f} s")
+    sys.exit(not all(passed for _, passed, _ in results))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)
