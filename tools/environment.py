@@ -166,6 +166,7 @@ def set_up(exactly: bool, needed_mb: int) -> None:
             print(f"The environment is complete: .venv, Python {want['python']}", flush=True)
             return
         LOG.write_text("", encoding="utf-8")
+        want["python"] = this
         only_project = {**there, "project": want["project"]} == want
         progress = Progress(1 if only_project else 6)
         call = partial(run, folder=ROOT, log=LOG, progress=progress, held=held)
@@ -178,7 +179,6 @@ def set_up(exactly: bool, needed_mb: int) -> None:
             check_room(needed_mb)
             make_venv(progress, call)
             install_packages(progress, call)
-            want = wanted(this)
         install_project(progress, call)
         STAMP.write_text(json.dumps(want), encoding="utf-8")
         progress.note("the environment is complete")
