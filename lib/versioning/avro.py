@@ -17,14 +17,8 @@ from typing import Any, Final, NoReturn
 
 from lib.versioning.schema import NO_DEFAULT, DeclarationError, Field, Schema, check_name, describe
 
-_AVRO: Final = {
-    "string": "string",
-    "integer": "long",
-    "float": "double",
-    "boolean": "boolean",
-    "timestamp": "string",
-}
 _TYPES: Final = {"string": "string", "long": "integer", "double": "float", "boolean": "boolean"}
+_AVRO: Final = {ours: theirs for theirs, ours in _TYPES.items()} | {"timestamp": "string"}
 _OUTSIDE: Final = {
     "int": "32 bits; an integer is a long here",
     "float": "32 bits; a float is a double here",

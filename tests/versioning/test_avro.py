@@ -48,7 +48,7 @@ def test_each_kind_of_field_has_one_form_in_avro() -> None:
 
 
 @given(pairs())
-@settings(max_examples=200)
+@settings(max_examples=100)
 def test_out_and_in_again_is_the_same_schema_and_avro_accepts_it(pair: tuple[Schema, Schema]) -> None:
     for schema in pair:
         written = json.dumps(schema.to_avro("org.example.things"), allow_nan=False)

@@ -212,7 +212,7 @@ def test_the_longest_timestamp_is_as_long_as_the_verdict_takes_it_to_be() -> Non
 
 
 @given(cases())
-@settings(max_examples=500)
+@settings(max_examples=300)
 def test_no_disagreement_with_avro(case: tuple[Schema, Schema, list[dict[str, Any]]]) -> None:
     compare(*case)
 
@@ -305,6 +305,11 @@ def test_former_names_through_several_versions_become_aliases() -> None:
         "x2": (),
     }
     assert with_aliases(history, 1) == history.schema(1)
+
+
+def test_the_name_of_a_whole_is_no_alias_of_the_half_that_is_left() -> None:
+    history = one_step(FIELD, SplitField("a", ("b", "c"), "-"), DropField("c", default=""))
+    assert with_aliases(history, 2) == history.schema(2)
 
 
 # ── Phases of a deployment ───────────────────────────────────────────────────────────────────────────────────────
@@ -419,7 +424,7 @@ def _migrate(
 
 
 @given(st.data())
-@settings(max_examples=300)
+@settings(max_examples=200)
 def test_nothing_fails_and_nothing_is_lost_that_was_not_told(data: st.DataObject) -> None:
     history = data.draw(histories())
     start, end = data.draw(st.sampled_from(history.versions)), data.draw(st.sampled_from(history.versions))
@@ -460,7 +465,7 @@ def tangles(draw: st.DrawFn) -> SchemaHistory:
 
 
 @given(tangles(), st.booleans())
-@settings(max_examples=300)
+@settings(max_examples=200)
 def test_readers_get_what_the_history_says(history: SchemaHistory, aliases: bool) -> None:
     for (start, end), reading in matrix(history, aliases=aliases).items():
         if not reading.compatible:
@@ -484,7 +489,7 @@ def test_what_is_tested_above_is_met() -> None:
     met: Counter[str] = Counter()
 
     @given(tangles())
-    @settings(max_examples=200, database=None)
+    @settings(max_examples=100, database=None)
     def run(history: SchemaHistory) -> None:
         for (start, end), reading in matrix(history).items():
             if start != end:
@@ -493,7 +498,7 @@ def test_what_is_tested_above_is_met() -> None:
                 met["only moved"] += moved and readable(history.schema(end), history.schema(start))
 
     run()
-    assert met["compatible"] > 100 and met["not"] > 100 and met["only moved"] > 100
+    assert min(met["compatible"], met["not"], met["only moved"]) > 50
 
 
 def test_aliases_are_no_part_of_what_two_fields_may_share() -> None:
