@@ -199,7 +199,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 def _interrupt(*_: object) -> NoReturn:
     for number in _SIGNALS:
-        signal.signal(number, signal.SIG_IGN)  # a second one would interrupt the cleaning up
+        signal.signal(number, lambda *_: None)  # a second one would interrupt the cleaning up
     raise KeyboardInterrupt
 
 

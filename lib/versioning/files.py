@@ -190,19 +190,19 @@ def whole_or_nothing(*paths: str) -> Iterator[list[BinaryIO]]:
     `-` is standard output: what was written to it can't be taken back, as with a device or a pipe.
     """
     with ExitStack() as stack:
-        parts: dict[str, str] = {}
-        files = [_open(path, stack, parts) for path in paths]
+        renames: list[tuple[BinaryIO, str, str]] = []
+        files = [_open(path, stack, renames) for path in paths]
         yield files
         for file in files:
             file.flush()
-            if file.name in parts:
-                os.fsync(file.fileno())
-        for part, path in reversed(parts.items()):
+        for file, _, _ in renames:
+            os.fsync(file.fileno())
+        for _, part, path in reversed(renames):
             os.replace(part, path)
 
 
-def _open(path: str, stack: ExitStack, parts: dict[str, str]) -> BinaryIO:
-    """Open a file, by way of a temporary one that is noted in `parts` and removed where it is not renamed."""
+def _open(path: str, stack: ExitStack, renames: list[tuple[BinaryIO, str, str]]) -> BinaryIO:
+    """Open a file; a regular one by way of a part, which is noted in `renames`, and removed where it is not renamed."""
     if path == "-":
         return sys.stdout.buffer
     if os.path.exists(path) and not os.path.isfile(path):
@@ -210,7 +210,6 @@ def _open(path: str, stack: ExitStack, parts: dict[str, str]) -> BinaryIO:
     path = os.path.realpath(path)
     folder, name = os.path.split(path)
     part = os.path.join(folder, f".{name}.{os.urandom(4).hex()}.part")
-    parts[part] = path
     stack.callback(_remove, part)  # before it is there, so that no interruption comes in between
     try:
         file = stack.enter_context(open(part, "xb"))
@@ -218,9 +217,10 @@ def _open(path: str, stack: ExitStack, parts: dict[str, str]) -> BinaryIO:
         raise OSError(error.errno, f"can't write into {folder}: {error.strerror}", path) from None
     with suppress(FileNotFoundError):
         os.chmod(part, os.stat(path).st_mode & 0o777)
+    renames.append((file, part, path))
     return file
 
 
 def _remove(part: str) -> None:
-    with suppress(FileNotFoundError):
+    with suppress(FileNotFoundError, NotADirectoryError):
         os.unlink(part)

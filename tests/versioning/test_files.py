@@ -1,0 +1,792 @@
+"""Files of records and the command line: every line accounted for, output whole or not at all, whatever comes."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+import pty
+import resource
+import signal
+import stat
+import subprocess
+import sys
+import termios
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import strategies
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from lib.versioning import (
+    USERS,
+    AddField,
+    DataVersionManager,
+    DeclarationError,
+    Field,
+    InvalidRecordError,
+    Report,
+    Schema,
+    SchemaHistory,
+    make_users,
+    reason_of,
+)
+from lib.versioning import __main__ as command_line
+from lib.versioning.files import BYTES, LINES, migrate_file, whole_or_nothing
+from lib.versioning.users import BREAKS
+
+ROOT = Path(__file__).resolve().parents[2]
+COMMAND = [sys.executable, "-m", "lib.versioning"]
+ANA = {"id": "1", "name": "Ana", "created_at": "2024-01-01"}
+ANA_AT_3 = ANA | {"email": None, "updated_at": "2024-01-01", "phone": None, "schema_version": 3}
+LINE = json.dumps(ANA).encode()
+
+
+def ndjson(*records: Any) -> bytes:
+    return b"".join(json.dumps(record).encode() + b"\n" for record in records)
+
+
+def entries(data: bytes) -> list[Any]:
+    return [json.loads(line) for line in data.splitlines()]
+
+
+def raw_bytes(entry: dict[str, Any]) -> bytes:
+    """The bytes of a quarantined line, without its line feed."""
+    raw = entry["raw"]
+    return raw.encode() if isinstance(raw, str) else base64.b64decode(raw["base64"], validate=True)
+
+
+def process(
+    data: bytes, target: int | None = 3, way: Any = "upgrade", **manager: Any
+) -> tuple[list[Any], list[Any], Report]:
+    """Run bytes through `migrate_file`; return output, quarantine and counts, after holding them to the account."""
+    vm = DataVersionManager(**manager)
+    out, aside = io.BytesIO(), io.BytesIO()
+    report = migrate_file(vm, io.BytesIO(data), out, aside, target=target, way=way)
+    passed, quarantined = entries(out.getvalue()), entries(aside.getvalue())
+    lines = data.split(b"\n")
+    lines = lines[:-1] if not lines[-1] else lines
+    assert report.read == len(lines)
+    assert (report.passed, report.quarantined) == (len(passed), len(quarantined))
+    numbers = [entry["line"] for entry in quarantined]
+    assert numbers == sorted(set(numbers))
+    for entry in quarantined:
+        assert raw_bytes(entry) == lines[entry["line"] - 1]
+        assert entry["errors"]
+    assert report.reasons == Counter(reason_of(error) for entry in quarantined for error in entry["errors"])
+    # What is not in the quarantine is in the output, in its order: as many, and each what its line becomes.
+    rest = [line for number, line in enumerate(lines, start=1) if number not in set(numbers)]
+    assert len(rest) == len(passed)
+    migrate = vm.downgrade_data if way == "downgrade" else vm.upgrade_data
+    for line, record in zip(rest, passed, strict=True):
+        read = json.loads(line.removeprefix(b"\xef\xbb\xbf"))
+        assert record == (read if target is None else migrate(read, target, Report()))
+    return passed, quarantined, report
+
+
+# ── Lines ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (b"", "line: blank"),
+        (b" \t ", "line: blank"),
+        (b"\r", "line: blank"),
+        (b"not JSON", "line: not JSON"),
+        (LINE[:-1], "line: not JSON"),
+        (LINE + b"}", "line: not JSON"),
+        (LINE + LINE, "line: not JSON"),
+        (LINE[:-1] + b",}", "line: not JSON"),
+        (LINE.replace(b'"', b"'"), "line: not JSON"),
+        (LINE[:-1] + b', "x": NaN}', "line: not JSON"),
+        (LINE[:-1] + b', "x": Infinity}', "line: not JSON"),
+        (LINE[:-1] + b', "x": 01}', "line: not JSON"),
+        (LINE.replace(b"Ana", b"A\x00na"), "line: not JSON"),
+        (b"\x00" + LINE, "line: not JSON"),
+        (b"\xef\xbb\xbf" + LINE, "line: not JSON"),
+        (LINE.replace(b"Ana", "Núria".encode("latin-1")), "line: not UTF-8"),
+        (LINE.replace(b"Ana", b"Ana \xe2\x82"), "line: not UTF-8"),
+        (LINE.replace(b"Ana", b"\xed\xa0\xbd"), "line: not UTF-8"),
+        (b"\xff\xfe" + LINE, "line: not UTF-8"),
+        (LINE.replace(b"Ana", rb"Ana \ud83d"), "line: lone surrogate, which is no Unicode text"),
+        (LINE.replace(b"Ana", rb"\ude00\ud83d"), "line: lone surrogate, which is no Unicode text"),
+        (LINE[:-1] + rb', "\udc00": 1}', "line: lone surrogate, which is no Unicode text"),
+        (LINE[:-1] + b', "x": 1e999}', "line: a number out of range"),
+        (LINE[:-1] + b', "x": -' + b"9" * 5000 + b"}", "line: a number out of range"),
+        (b"[" * 100_000, "line: nested too deep"),
+        (b'{"a":' * 100_000 + b"1" + b"}" * 100_000, "line: nested too deep"),
+        (LINE[:-1] + b', "id": "2"}', "line: a key stands there twice"),
+        (LINE[:-1] + b', "id" : "2"}', "line: a key stands there twice"),
+        (LINE[:-1] + b', "id"\t: "2"}', "line: a key stands there twice"),
+        (LINE[:-1] + b', "id"\r: "2"}', "line: a key stands there twice"),
+        (LINE[:-1] + b', "\\u0069d": "2"}', "line: a key stands there twice"),
+        (LINE[:-1] + b', "x": {"a": 1, "a": 1}}', "line: a key stands there twice"),
+        (LINE[:-1] + b', "x": [[{"a": 1, "\\u0061" :1}]]}', "line: a key stands there twice"),
+        (b'{"":1,"":1}', "line: a key stands there twice"),
+        (b'{"a":1, "b" :2,"a":"\\":"}', "line: a key stands there twice"),
+        (b"[]", "record: expected an object"),
+        (b"[" + LINE + b"]", "record: expected an object"),
+        (b'"text"', "record: expected an object"),
+        (b"17", "record: expected an object"),
+        (b"null", "record: expected an object"),
+        (b"true", "record: expected an object"),
+        (LINE.replace(b'"1"', b"1"), "id: expected string"),
+        (LINE.replace(b"2024-01-01", b"2024-02-30"), "created_at: no such calendar day"),
+        (LINE[:-1] + b', "schema_version": "1"}', "schema_version: expected a version as an integer"),
+        (LINE[:-1] + b', "schema_version": 1.0}', "schema_version: expected a version as an integer"),
+        (LINE[:-1] + b', "schema_version": 9}', "schema_version: unknown version"),
+    ],
+)  # fmt: skip
+def test_a_line_that_does_not_pass_is_quarantined_with_its_number_its_bytes_and_the_reason(
+    line: bytes, reason: str
+) -> None:
+    passed, quarantined, report = process(LINE + b"\n" + line + b"\n" + LINE + b"\n")
+    assert passed == [ANA_AT_3, ANA_AT_3]
+    assert [entry["line"] for entry in quarantined] == [2]
+    assert [reason_of(error) for error in quarantined[0]["errors"]] == [reason]
+    assert report.reasons == {reason: 1}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        LINE + b"\r",
+        b" \t" + LINE + b"  ",
+        json.dumps(ANA, indent=1).replace("\n", "").encode(),
+        LINE.replace(b":", b" \t:\r "),
+        LINE.replace(b"id", rb"\u0069d"),
+        LINE.replace(b"Ana", rb"\ud83d\ude00 \" \": \\ \u0000"),
+        LINE.replace(b"Ana", json.dumps('🙂 ":', ensure_ascii=False)[1:-1].encode()),
+        LINE[:-1] + b', "x": {"a": {"a": 1}, "b": [{"a": 1}, {"a": 1}]}}',
+        LINE[:-1] + b', "x": ' + b"[" * 200 + b"]" * 200 + b"}",
+        LINE[:-1] + b', "x": 123456789012345678901234567890}',
+        LINE[:-1] + b', "x": -1e-999}',
+        LINE[:-1] + b', "x": 18446744073709551616}',
+        LINE[:-1] + b', "": 1, " ": 2}',
+    ],
+)
+def test_a_line_that_json_allows_passes_with_all_it_holds(line: bytes) -> None:
+    passed, _, report = process(line + b"\n" + LINE)
+    assert (report.read, report.passed, len(passed)) == (2, 2, 2)
+
+
+@pytest.mark.parametrize("depth", [*range(900, 1010, 5), 4000])
+def test_nesting_near_the_limit_of_recursion_is_either_written_or_quarantined(depth: int) -> None:
+    line = LINE[:-1] + b', "x": ' + b"[" * depth + b"]" * depth + b"}"
+    out, aside = io.BytesIO(), io.BytesIO()
+    report = migrate_file(DataVersionManager(), io.BytesIO(line), out, aside, target=3)
+    assert report.passed + report.quarantined == 1
+    assert out.getvalue().count(b"[") + aside.getvalue().count(b"[[") > 0
+
+
+def test_numbers_of_lines_go_on_through_the_parts_in_which_a_file_is_read() -> None:
+    good, bad = ndjson(ANA), b"bad\n"
+    data = bad + good * (LINES - 1) + bad + good * (LINES - 2) + bad + bad + bad[:-1]
+    _, quarantined, report = process(data)
+    assert [entry["line"] for entry in quarantined] == [1, LINES + 1, 2 * LINES, 2 * LINES + 1, 2 * LINES + 2]
+    assert report.versions == {1: report.passed}
+
+
+def test_a_byte_order_mark_counts_only_at_the_start_of_the_file() -> None:
+    mark = b"\xef\xbb\xbf"
+    assert process(mark + LINE)[0] == [ANA_AT_3]
+    _, quarantined, _ = process(mark + b"{}\n" + LINE)
+    assert raw_bytes(quarantined[0]) == mark + b"{}", "untouched"
+    many = ndjson(*[ANA] * LINES)
+    _, quarantined, _ = process(many + mark + LINE)
+    assert [entry["line"] for entry in quarantined] == [LINES + 1], "not at the start of a part"
+
+
+@pytest.mark.parametrize("ending", [b"", b"\n", b"\r\n"])
+def test_the_last_line_counts_with_and_without_its_end(ending: bytes) -> None:
+    passed, quarantined, _ = process(LINE + b"\r\n" + LINE + ending)
+    assert (len(passed), len(quarantined)) == (2, 0)
+    passed, quarantined, _ = process(LINE + b"\n" + b"bad" + ending)
+    assert (len(passed), len(quarantined)) == (1, 1)
+
+
+def test_an_empty_file_gives_empty_files() -> None:
+    assert process(b"") == ([], [], Report())
+
+
+def test_lines_of_ten_megabytes_are_lines_like_others() -> None:
+    much = 10_000_000
+    lines = [
+        LINE[:-1] + b', "x": "' + b"y" * much + b'"}',
+        LINE.replace(b"Ana", b"y" * much),
+        b"[" * much,
+        b"\xff" * much,
+        b" " * much,
+        LINE[:-1] + b', "x": [' + b'{"a": 1},' * (much // 50) + b"1]}",
+        LINE,
+    ]
+    assert much > BYTES
+    out, aside = io.BytesIO(), io.BytesIO()
+    report = migrate_file(DataVersionManager(), io.BytesIO(b"\n".join(lines)), out, aside, target=3)
+    quarantined = entries(aside.getvalue())
+    assert [entry["line"] for entry in quarantined] == [2, 3, 4, 5]
+    assert [raw_bytes(entry) for entry in quarantined] == lines[1:5]
+    assert all(len(str(entry["errors"])) < 300 for entry in quarantined), (
+        "errors are short, however long the value"
+    )
+    assert [record["id"] for record in entries(out.getvalue())] == ["1", "1", "1"]
+    reasons = ["name: longer than 255 characters", "line: nested too deep", "line: not UTF-8", "line: blank"]
+    assert report.reasons == Counter(reasons)
+
+
+def _mutated(data: bytes, at: int, what: bytes, cut: int) -> bytes:
+    at %= len(data) + 1
+    return data[:at] + what + data[at + cut :]
+
+
+_JSON = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text(max_size=5)),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=3), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+_USER_LINES = st.one_of(
+    strategies.records(USERS, 1, extra=True), strategies.records(USERS, 2), strategies.records(USERS, 3)
+).map(lambda record: json.dumps(record, ensure_ascii=False).encode())
+_LINES = st.one_of(
+    _USER_LINES,
+    st.binary(max_size=30),
+    st.builds(
+        _mutated, _USER_LINES, st.integers(0, 200), st.one_of(st.binary(max_size=2), st.sampled_from([
+            b'"', b"\\", b"{", b"}", b"[", b":", b" :", b",", b"\n", b"\r\n", b"\x00", b"\xff", b"\xe2\x82", b"\\ud83d", b"1e999",
+            b"99999999999999999999", b'"id":1,', b'"id" :"x",', b"\xef\xbb\xbf", b"-", b".", b"null",
+        ])), st.integers(0, 3),
+    ),
+    _JSON.map(lambda value: json.dumps(value).encode()),
+    st.dictionaries(st.sampled_from([*USERS.schema(3).names, "schema_version"]), _JSON).map(
+        lambda record: json.dumps(record).encode()
+    ),
+)  # fmt: skip
+
+
+@given(st.lists(_LINES, max_size=8), st.booleans(), st.sampled_from([None, 1, 2, 3]), st.booleans())
+@settings(max_examples=150)
+@example([b'{"":0,"":0}'], True, 3, True)
+def test_fuzzed_lines_never_crash_and_are_never_lost(
+    lines: list[bytes], ended: bool, target: int | None, up: bool
+) -> None:
+    data = b"\n".join(lines) + (b"\n" if ended else b"")
+    process(data, target, "upgrade" if up else "downgrade")
+
+
+def test_a_default_that_json_can_not_write_is_refused_before_anything_is_written() -> None:
+    history = SchemaHistory(
+        "readings",
+        first=Schema(Field("id", "string")),
+        steps={2: [AddField("value", "float", default=float("nan"))]},
+    )
+    out = io.BytesIO()
+    with pytest.raises(
+        DeclarationError, match=r"readings: field 'value': its default nan has no form in JSON"
+    ):
+        migrate_file(DataVersionManager(history), io.BytesIO(b'{"id":"1"}'), out, io.BytesIO(), target=2)
+    assert out.getvalue() == b""
+
+
+def test_downgrading_a_file_counts_what_is_lost() -> None:
+    full = ANA_AT_3 | {"phone": "+34 600", "email": "ana@example.org"}
+    passed, _, report = process(ndjson(full, ANA_AT_3), target=1, way="downgrade")
+    assert passed == [ANA | {"schema_version": 1}] * 2
+    assert report.lost == {"phone": 1, "email": 1}
+
+
+# ── The command, in this process ─────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty folder to stand in; signals and the path of imports are put back."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    handlers = {number: signal.getsignal(number) for number in command_line._SIGNALS}
+    yield tmp_path
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def command(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Call the command line and return its exit status, standard output and standard error."""
+
+    def call(*args: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["versioning", *args])
+        try:
+            status = command_line.main()
+        except SystemExit as end:
+            status = end.code
+        return (status, *capsys.readouterr())
+
+    return call
+
+
+def files_in(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_without_a_command_it_shows_the_way_of_one_record(command: Command) -> None:
+    lines = "Datos válidos: True\nDatos upgradeados a versión: 3\nDatos upgradeados válidos: True\n"
+    assert command() == (0, lines, "")
+
+
+def test_a_file_that_passes_gives_status_0_and_an_empty_quarantine(command: Command, folder: Path) -> None:
+    Path("users.ndjson").write_bytes(ndjson(ANA, ANA_AT_3))
+    status, out, err = command("upgrade", "users.ndjson", "--to", "3", "--out", "out.ndjson")
+    assert (status, out) == (0, "")
+    assert err == "read 2, passed 2, quarantined 0 (in users.quarantine.ndjson)\n"
+    assert entries(files_in(folder)["out.ndjson"]) == [ANA_AT_3, ANA_AT_3]
+    assert files_in(folder)["users.quarantine.ndjson"] == b""
+    assert files_in(folder).keys() == {"users.ndjson", "out.ndjson", "users.quarantine.ndjson"}
+
+
+def test_a_file_of_which_some_is_quarantined_gives_status_1_and_a_summary_by_reason(
+    command: Command, folder: Path
+) -> None:
+    ahead = ANA | {"email": "ana@example.org"}
+    Path("users.txt").write_bytes(ndjson(ANA, ahead, ANA | {"id": 1}, ANA | {"id": 2}) + b"\n")
+    status, _, err = command("upgrade", "users.txt", "--to", "3", "--out", "out", "--quarantine", "bad")
+    assert status == 1
+    assert err.splitlines() == [
+        "read 5, passed 2, quarantined 3 (in bad)",
+        "        2  id: expected string",
+        "        1  line: blank",
+        "        1  email: a filled value was kept",
+    ]
+    assert [entry["line"] for entry in entries(files_in(folder)["bad"])] == [3, 4, 5]
+
+
+def test_downgrade_validate_and_extra(command: Command, folder: Path) -> None:
+    Path("in").write_bytes(ndjson(ANA_AT_3 | {"phone": "600", "x": 1}, ANA))
+    status, _, err = command("downgrade", "in", "--to", "2", "--out", "out", "--extra", "drop")
+    assert status == 1
+    assert "        1  phone: a value was lost" in err.splitlines()
+    assert "        1  schema_version: below the target version" in err.splitlines()
+    assert entries(files_in(folder)["out"]) == [
+        {k: v for k, v in ANA_AT_3.items() if k != "phone"} | {"schema_version": 2}
+    ]
+    status, out, err = command("validate", "in", "--extra", "forbid")
+    assert (status, out) == (1, "")
+    assert err.splitlines() == [
+        "read 2, passed 1, quarantined 1 (in in.quarantine.ndjson)",
+        "        1  extra field: not declared",
+    ]
+
+
+def test_diff_says_what_changes_both_ways(command: Command) -> None:
+    status, out, _ = command("diff")
+    assert status == 0
+    assert out.splitlines() == [
+        "users 1 → 2",
+        "  + email string(255), nullable, filled with None",
+        "  + updated_at timestamp, copied from created_at",
+        "users 2 → 3",
+        "  + phone string(50), nullable, filled with None",
+    ]
+    assert command("diff", "--from", "3", "--to", "2")[1].splitlines() == ["users 3 → 2", "  - phone"]
+    assert command("diff", "--from", "2", "--to", "2")[1] == "users: nothing changes\n"
+
+
+def test_sql_is_what_the_manager_writes(command: Command) -> None:
+    vm = DataVersionManager()
+    assert command("sql")[1].strip() == vm.create_migration_script(1, 3).strip()
+    arguments = ("sql", "--from", "2", "--to", "3", "--dialect", "sqlite")
+    assert command(*arguments)[1].strip() == vm.create_migration_script(2, 3, "sqlite").strip()
+    assert command("sql", "--dialect", "oracle")[0] == 2
+
+
+def test_a_history_of_ones_own(command: Command) -> None:
+    Path("shop.py").write_text(
+        "from lib.versioning import *\n"
+        "ORDERS = SchemaHistory('orders', first=Schema(Field('n', 'integer')), steps={2: [RenameField('n', 'number')]})\n"
+    )
+    Path("broken_shop.py").write_text(
+        "from lib.versioning import *\n"
+        "ORDERS = SchemaHistory('orders', first=Schema(Field('n', 'integer')), steps={2: [RenameField('m', 'x')]})\n"
+    )
+    Path("in").write_bytes(b'{"n": 5}\n')
+    status, out, _ = command(
+        "upgrade", "in", "--history", "shop:ORDERS", "--to", "2", "--out", "-", "--quarantine", "bad"
+    )
+    assert (status, json.loads(out)) == (0, {"number": 5, "schema_version": 2})
+    status, _, err = command("diff", "--history", "broken_shop:ORDERS")
+    assert (status, err) == (2, "error: orders, step to version 2, operation 1: RenameField string 'm': "
+                                "there is no field 'm' here; there are n\n")  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["upgrade", "none.ndjson", "--to", "3", "--out", "o"], ["none.ndjson", "No such file"]),
+        (["upgrade", ".", "--to", "3", "--out", "o", "--quarantine", "q"], ["Is a directory"]),
+        (["upgrade", "in", "--to", "99", "--out", "o"], ["users", "unknown version", "99", "known: 1, 2, 3"]),
+        (["upgrade", "in", "--to", "3.0", "--out", "o"], ["--to", "invalid int value", "'3.0'"]),
+        (["upgrade", "in", "--out", "o"], ["--to"]),
+        (["upgrade", "in", "--to", "3"], ["--out"]),
+        (["upgrade", "in", "--to", "3", "--out", "in"], ["three different files"]),
+        (["upgrade", "in", "--to", "3", "--out", "./sub/../in"], ["three different files"]),
+        (["upgrade", "in", "--to", "3", "--out", "o", "--quarantine", "o"], ["three different files"]),
+        (["upgrade", "in", "--to", "3", "--out", "-", "--quarantine", "-"], ["three different files"]),
+        (["upgrade", "-", "--to", "3", "--out", "o"], ["standard input", "--quarantine FILE"]),
+        (["upgrade", "in", "--to", "3", "--out", "no/o"], ["no/o", "can't write into", "No such file"]),
+        (["upgrade", "in", "--to", "3", "--out", "o", "--quarantine", "no/q"], ["no/q", "can't write into"]),
+        (["upgrade", "in", "--to", "3", "--out", "sub"], ["sub", "Is a directory"]),
+        (["upgrade", "in", "--to", "3", "--out", "o", "--quarantine", "sub"], ["sub", "Is a directory"]),
+        (["upgrade", "in", "--to", "3", "--out", "in/o"], ["in/o", "Not a directory"]),
+        (["validate", "in", "--history", "nothing"], ["--history nothing", "MODULE:NAME"]),
+        (["validate", "in", "--history", "..up:X"], ["--history ..up:X", "MODULE:NAME"]),
+        (["validate", "in", "--history", "no_such_module:X"], ["No module named 'no_such_module'"]),
+        (["validate", "in", "--history", "lib.versioning.users:X"], ["no attribute 'X'", "MODULE:NAME"]),
+        (["validate", "in", "--history", "os:path"], ["--history os:path", "no SchemaHistory"]),
+        (["validate", "in", "--extra", "maybe"], ["--extra", "maybe"]),
+        (["diff", "--to", "4"], ["unknown version", "4"]),
+        (["sql", "--from", "0"], ["unknown version", "0"]),
+        (["explode"], ["explode"]),
+    ],
+)  # fmt: skip
+def test_what_can_not_be_done_is_refused_with_status_2_and_nothing_is_touched(
+    command: Command, folder: Path, args: list[str], words: list[str]
+) -> None:
+    Path("in").write_bytes(ndjson(ANA, ANA | {"id": 1}))
+    Path("o").write_bytes(b"old")
+    (folder / "sub").mkdir()
+    status, out, err = command(*args)
+    assert (status, out) == (2, "")
+    assert [word for word in words if word not in err] == []
+    assert len(err.splitlines()) == 1 or err.startswith("usage: ")
+    (folder / "sub").rmdir()
+    assert files_in(folder) == {"in": ndjson(ANA, ANA | {"id": 1}), "o": b"old"}
+
+
+def test_a_folder_without_permission_is_named(command: Command, folder: Path) -> None:
+    Path("in").write_bytes(ndjson(ANA))
+    (folder / "locked").mkdir(mode=0o500)
+    if os.access(folder / "locked", os.W_OK):
+        pytest.skip("root may write everywhere")
+    status, _, err = command("upgrade", "in", "--to", "3", "--out", "locked/out")
+    assert status == 2
+    assert "locked/out: can't write into" in err
+    assert "Permission denied" in err
+
+
+def test_a_replaced_file_keeps_its_mode_and_a_link_its_place(command: Command, folder: Path) -> None:
+    Path("in").write_bytes(ndjson(ANA))
+    Path("private").write_bytes(b"old")
+    Path("private").chmod(0o600)
+    Path("link").symlink_to("private")
+    assert command("upgrade", "in", "--to", "3", "--out", "link", "--quarantine", "q")[0] == 0
+    assert Path("link").is_symlink()
+    assert json.loads(Path("private").read_bytes()) == ANA_AT_3
+    assert stat.S_IMODE(Path("private").stat().st_mode) == 0o600
+    mask = os.umask(0o022)
+    os.umask(mask)
+    assert stat.S_IMODE(Path("q").stat().st_mode) == 0o666 & ~mask
+
+
+def test_devices_and_pipes_are_written_not_replaced(command: Command, folder: Path) -> None:
+    Path("in").write_bytes(ndjson(ANA, {}))
+    before = os.stat(os.devnull)
+    assert command("validate", "in", "--quarantine", os.devnull)[0] == 1
+    assert stat.S_ISCHR(os.stat(os.devnull).st_mode)
+    assert os.stat(os.devnull).st_ino == before.st_ino
+    os.mkfifo("pipe")
+    reader = os.open("pipe", os.O_RDONLY | os.O_NONBLOCK)
+    assert command("upgrade", "in", "--to", "3", "--out", "pipe", "--quarantine", "q")[0] == 1
+    assert json.loads(os.read(reader, 10_000)) == ANA_AT_3
+    os.close(reader)
+    assert stat.S_ISFIFO(os.stat("pipe").st_mode)
+
+
+def test_files_appear_together_and_only_when_the_block_ends_well(folder: Path) -> None:
+    Path("a").write_bytes(b"old")
+    with pytest.raises(ZeroDivisionError), whole_or_nothing("a", "b") as (a, b):
+        a.write(b"new")
+        b.write(b"new")
+        assert files_in(folder)["a"] == b"old"
+        assert "b" not in files_in(folder)
+        _ = 1 / 0
+    assert files_in(folder) == {"a": b"old"}
+    with whole_or_nothing("a", "b") as (a, b):
+        a.write(b"new a")
+        b.write(b"new b")
+        assert files_in(folder)["a"] == b"old"
+    assert files_in(folder) == {"a": b"new a", "b": b"new b"}
+
+
+def test_the_output_appears_last_so_that_who_waits_for_it_finds_the_quarantine(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+    replace = os.replace
+    monkeypatch.setattr(
+        os, "replace", lambda part, path: (order.append(Path(path).name), replace(part, path))
+    )
+    with whole_or_nothing("out", "quarantine"):
+        pass
+    assert order == ["quarantine", "out"]
+
+
+# ── The command, in a process of its own ─────────────────────────────────────────────────────────────────────────
+
+
+def start(folder: Path, *args: str, **options: Any) -> subprocess.Popen[bytes]:
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE) | options
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    return subprocess.Popen([*COMMAND, *args], cwd=folder, env=environment, **pipes)
+
+
+def test_standard_input_to_standard_output(tmp_path: Path) -> None:
+    process = start(tmp_path, "upgrade", "-", "--to", "3", "--out", "-", "--quarantine", "bad.ndjson")
+    out, err = process.communicate(ndjson(ANA) + b"\xff\n")
+    assert process.returncode == 1
+    assert entries(out) == [ANA_AT_3]
+    assert err.decode().splitlines()[0] == "read 2, passed 1, quarantined 1 (in bad.ndjson)"
+    assert b"\r" not in err, "no progress bar where there is no terminal"
+    assert raw_bytes(entries(files_in(tmp_path)["bad.ndjson"])[0]) == b"\xff"
+
+
+def test_the_command_imports_neither_pandas_nor_pyarrow(tmp_path: Path) -> None:
+    (tmp_path / "in").write_bytes(ndjson(ANA))
+    code = (
+        "import sys; sys.argv = ['versioning', 'upgrade', 'in', '--to', '3', '--out', 'out']\n"
+        "from lib.versioning.__main__ import main; status = main()\n"
+        "print(status, {'pandas', 'pyarrow', 'sqlalchemy', 'numpy'} & set(sys.modules))"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, check=True
+    )
+    assert done.stdout == b"0 set()\n"
+
+
+def test_on_a_terminal_there_is_a_progress_bar(tmp_path: Path) -> None:
+    (tmp_path / "in").write_bytes(ndjson(*make_users(3 * LINES, seed=1)))
+    terminal, end = pty.openpty()
+    termios.tcsetwinsize(end, (24, 80))
+    process = start(tmp_path, "upgrade", "in", "--to", "3", "--out", "out", stderr=end)
+    os.close(end)
+    seen = b""
+    while True:
+        try:
+            part = os.read(terminal, 4096)
+        except OSError:  # the other end is closed
+            break
+        if not part:
+            break
+        seen += part
+    os.close(terminal)
+    process.communicate()
+    assert process.returncode == 0
+    assert b"records:" in seen
+    assert b"%|" in seen
+    assert b"read 6,000, passed 6,000" in seen
+
+
+def wait_for_parts(process: subprocess.Popen[bytes], folder: Path, size: int = 0) -> None:
+    """Wait until the process has opened its two outputs and written at least `size` bytes to them."""
+    deadline = time.monotonic() + 30
+    while True:
+        parts = list(folder.glob(".*.part"))
+        if len(parts) == 2 and sum(part.stat().st_size for part in parts) >= size:
+            return
+        assert process.poll() is None, "it ended early"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def interrupted_midway(folder: Path, *signals: int, **options: Any) -> tuple[int, bytes]:
+    """Send signals to a command that has written a part of its output and waits for more input."""
+    (folder / "out").write_bytes(b"old")
+    process = start(folder, "upgrade", "-", "--to", "3", "--out", "out", "--quarantine", "bad", **options)
+    assert process.stdin is not None
+    process.stdin.write(ndjson(*make_users(5 * LINES, seed=1)))
+    process.stdin.flush()
+    wait_for_parts(process, folder, size=3 * LINES * 100)
+    assert files_in(folder)["out"] == b"old", "the output appears at the end"
+    for number in signals:
+        process.send_signal(number)
+    _, err = process.communicate()
+    return process.returncode, err
+
+
+@pytest.mark.parametrize(
+    "signals",
+    [(signal.SIGINT,), (signal.SIGTERM,), (signal.SIGHUP,), (signal.SIGINT, signal.SIGINT, signal.SIGTERM)],
+    ids=["Ctrl-C", "terminate", "hang up", "impatience"],
+)
+def test_an_interruption_leaves_no_half_file_and_no_part(tmp_path: Path, signals: tuple[int, ...]) -> None:
+    status, err = interrupted_midway(tmp_path, *signals)
+    assert status == 130
+    assert err == b"interrupted: every output file is whole, or as it was\n"
+    assert files_in(tmp_path) == {"out": b"old"}
+
+
+def test_a_killed_command_leaves_no_half_output(tmp_path: Path) -> None:
+    status, _ = interrupted_midway(tmp_path, signal.SIGKILL)
+    assert status == -signal.SIGKILL
+    assert files_in(tmp_path)["out"] == b"old"
+    assert "bad" not in files_in(tmp_path)
+
+
+def test_a_signal_that_was_to_be_ignored_stays_ignored(tmp_path: Path) -> None:
+    def ignore() -> None:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    status, _ = interrupted_midway(tmp_path, signal.SIGHUP, preexec_fn=ignore)
+    assert status == 0, "as under nohup"
+    assert files_in(tmp_path)["out"].count(b"\n") == 5 * LINES
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full on this system")
+@pytest.mark.parametrize("args", [
+    ("upgrade", "in", "--to", "3", "--out", "-"), ("upgrade", "in", "--to", "3", "--out", "/dev/full"), ("diff",),
+])  # fmt: skip
+def test_a_full_disk_is_told_in_one_line(tmp_path: Path, args: tuple[str, ...]) -> None:
+    (tmp_path / "in").write_bytes(ndjson(ANA))
+    with open("/dev/full", "wb") as full:
+        process = start(tmp_path, *args, stdout=full)
+        _, err = process.communicate()
+    assert (process.returncode, err) == (2, b"error: output: No space left on device\n")
+    assert files_in(tmp_path).keys() == {"in"}
+
+
+def test_a_disk_that_fills_up_midway_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "in").write_bytes(ndjson(*make_users(3 * LINES, seed=1)))
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
+
+    process = start(tmp_path, "upgrade", "in", "--to", "3", "--out", "out", preexec_fn=limit)
+    _, err = process.communicate()
+    assert (process.returncode, err) == (2, b"error: output: File too large\n")
+    assert files_in(tmp_path).keys() == {"in"}
+
+
+def test_a_reader_that_goes_away_is_told(tmp_path: Path) -> None:
+    (tmp_path / "in").write_bytes(ndjson(*make_users(3 * LINES, seed=1)))
+    reader, end = os.pipe()
+    os.close(reader)
+    process = start(tmp_path, "upgrade", "in", "--to", "3", "--out", "-", stdout=end)
+    os.close(end)
+    _, err = process.communicate()
+    assert (process.returncode, err) == (2, b"error: whoever read the output has gone\n")
+    assert files_in(tmp_path).keys() == {"in"}
+
+
+# ── A large file ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+#: What each way of breaking a record at version 1 is called; "…surrogate pair" never gets as far as the record.
+REASONS = {
+    "id is missing": "id: missing",
+    "id is a number": "id: expected string",
+    "name is null": "name: null, but required",
+    "name is a boolean": "name: expected string",
+    "name is too long": "name: longer than 255 characters",
+    "name holds half a surrogate pair": "line: lone surrogate, which is no Unicode text",
+    "created_at is missing": "created_at: missing",
+    "created_at is no date": "created_at: not an ISO 8601 timestamp",
+    "created_at is 30 February": "created_at: no such calendar day",
+    "created_at has 24:00": "created_at: no such time of day or offset",
+    "created_at is a week date": "created_at: not an ISO 8601 timestamp",
+    "created_at has a space for T": "created_at: not an ISO 8601 timestamp",
+    "version is a string": "schema_version: expected a version as an integer",
+    "version is unknown": "schema_version: unknown version",
+}
+UNREADABLE = {b"": "line: blank", b"{": "line: not JSON", b'{"id": "\xe2\x82': "line: not UTF-8"}
+
+PEAK = """
+import re, sys
+from lib.versioning.__main__ import main
+status = main()
+# The peak of this program alone: getrusage would count what the parent had in memory before exec.
+print(re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1])
+sys.exit(status)
+"""
+
+
+def peak_of(folder: Path, *args: str) -> tuple[int, str, int]:
+    """Run the command; return its exit status, its standard error and its peak memory in bytes."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", PEAK, *args], cwd=folder, env=environment, capture_output=True, text=True
+    )
+    return done.returncode, done.stderr, int(done.stdout) * 1024
+
+
+@pytest.mark.skipif(
+    not os.path.exists("/proc/self/status"), reason="reads the peak memory from Linux's /proc"
+)
+def test_fifty_thousand_lines_of_which_one_in_a_hundred_is_broken(tmp_path: Path) -> None:
+    expected: Counter[str] = Counter()
+    with open(tmp_path / "users.ndjson", "wb") as file:
+        broken = 0
+        for number, user in enumerate(make_users(50_000, seed=3, ahead=0.05)):
+            line = json.dumps(user).encode()
+            if number % 100 == 50:
+                what = [*BREAKS, *UNREADABLE][broken % (len(BREAKS) + len(UNREADABLE))]
+                broken += 1
+                if isinstance(what, str):
+                    BREAKS[what](user)
+                    line = json.dumps(user).encode()
+                expected[UNREADABLE[what] if isinstance(what, bytes) else REASONS[what]] += 1
+                line = what if isinstance(what, bytes) else line
+            file.write(line + b"\n")
+    assert len(expected) >= 10
+    status, err, peak = peak_of(
+        tmp_path, "upgrade", "users.ndjson", "--to", "3", "--out", "out", "--quarantine", "bad"
+    )
+    assert status == 1
+    first, *rest = err.splitlines()
+    assert first == "read 50,000, passed 49,500, quarantined 500 (in bad)"
+    told = {
+        reason: int(count.replace(",", "")) for count, reason in (line.split(maxsplit=1) for line in rest)
+    }
+    kept = told.pop("email: a filled value was kept")
+    assert told == expected
+    assert 2_300 < kept < 2_700
+    # The file holds 4 MB; read as a whole, its records would take more than 60.
+    assert peak < 80_000_000
+    lines = (tmp_path / "users.ndjson").read_bytes().split(b"\n")
+    quarantined = entries((tmp_path / "bad").read_bytes())
+    assert all(raw_bytes(entry) == lines[entry["line"] - 1] for entry in quarantined)
+    assert [entry["line"] for entry in quarantined] == list(range(51, 50_001, 100))
+    assert (tmp_path / "out").read_bytes().count(b"\n") == 49_500
+
+
+def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
+    part = ndjson(*make_users(10_000, seed=3))
+    peaks = []
+    for times in (2, 10):
+        (tmp_path / "in").write_bytes(part * times)
+        peaks.append(peak_of(tmp_path, "upgrade", "in", "--to", "3", "--out", "out")[2])
+    assert peaks[1] < peaks[0] + 5_000_000
+
+
+def test_single_records_and_files_agree(tmp_path: Path) -> None:
+    vm = DataVersionManager()
+    users = list(make_users(2_500, seed=5, broken=0.3, ahead=0.2))
+    _, quarantined, _ = process(ndjson(*users))
+    reasons = {entry["line"]: entry["errors"] for entry in quarantined}
+    for number, user in enumerate(users, start=1):
+        try:
+            vm.upgrade_data(user, 3, Report())
+            assert number not in reasons
+        except InvalidRecordError as error:
+            if "surrogate" not in str(error):
+                assert reasons[number] == error.errors
+        except ValueError as error:
+            assert str(error) == f"users: {reasons[number][0].removeprefix('schema_version: ')}"
