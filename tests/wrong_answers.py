@@ -35,4 +35,28 @@ if isinstance(mended.get("created_at"), str):
     mended["created_at"] = mended["created_at"].replace(" ", "T")
 return mended
 """,
+    "exercise-4-1": """\
+    if backward and forward:
+        return "any"
+    return "writers" if backward else "readers"
+""",
+    "exercise-4-2": """\
+mended = versioning.SchemaHistory(
+    "users",
+    first=versioning.USERS.schema(1),
+    steps={
+        2: [
+            versioning.AddField("email", "string", nullable=True, length=255),
+            versioning.AddField("updated_at", "timestamp", nullable=True),
+        ],
+        3: [versioning.AddField("phone", "string", nullable=True, length=50)],
+    },
+)
+""",
+    "exercise-4-3": """\
+    return min(v for v in history.versions if compatibility.read(history, v, reader).compatible)
+""",
+    "exercise-4-4": """\
+    return [(before, [before]), (after, [before, after]), (after, [after])]
+""",
 }
