@@ -1,0 +1,182 @@
+"""What the course behind this project promised, and the defects of its original, row by row. (SQL: see test_sql.)"""
+
+from __future__ import annotations
+
+import copy
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lib.versioning import (
+    USERS,
+    ChangeWarning,
+    DataVersionManager,
+    InvalidRecordError,
+    Report,
+    UnknownVersionError,
+)
+
+ROOT = Path(__file__).resolve().parents[2]
+JUAN = {"id": "123", "name": "Juan Pérez", "created_at": "2024-01-01T10:00:00"}
+JUAN_AT_2 = JUAN | {"schema_version": 2, "email": None, "updated_at": "2024-01-01T10:00:00"}
+JUAN_AT_3 = JUAN_AT_2 | {"schema_version": 3, "phone": None}
+
+
+@pytest.fixture
+def vm() -> DataVersionManager:
+    return DataVersionManager()
+
+
+# ── What was promised ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_users_history_is_the_default(vm: DataVersionManager) -> None:
+    assert vm.history is USERS
+    assert [USERS.schema(version).names for version in USERS.versions] == [
+        ("id", "name", "created_at"),
+        ("id", "name", "created_at", "email", "updated_at"),
+        ("id", "name", "created_at", "email", "updated_at", "phone"),
+    ]
+    kinds = {field.name: (field.type, field.nullable) for field in USERS.schema(3)}
+    assert kinds == {
+        "id": ("string", False),
+        "name": ("string", False),
+        "created_at": ("timestamp", False),
+        "email": ("string", True),
+        "updated_at": ("timestamp", False),
+        "phone": ("string", True),
+    }
+
+
+@pytest.mark.parametrize("created_at", ["2024-01-01", "2024-01-01T10:00:00"])
+def test_dates_and_date_times_are_both_valid(vm: DataVersionManager, created_at: str) -> None:
+    assert vm.validate_schema(JUAN | {"created_at": created_at})["valid"] is True
+
+
+def test_an_absent_version_means_1(vm: DataVersionManager) -> None:
+    assert vm.validate_schema(JUAN) == {"valid": True, "version": 1, "errors": []}
+    assert vm.validate_schema(JUAN | {"schema_version": 1}) == {"valid": True, "version": 1, "errors": []}
+
+
+def test_validation_takes_the_version_of_the_record_or_the_one_given(vm: DataVersionManager) -> None:
+    assert vm.validate_schema(JUAN_AT_3) == {"valid": True, "version": 3, "errors": []}
+    assert vm.validate_schema(JUAN_AT_3, 1) == {"valid": True, "version": 1, "errors": []}
+    assert vm.validate_schema(JUAN, version=2) == {
+        "valid": False,
+        "version": 2,
+        "errors": ["email: missing", "updated_at: missing"],
+    }
+
+
+def test_an_optional_field_must_be_present_but_may_be_none(vm: DataVersionManager) -> None:
+    assert vm.validate_schema(JUAN_AT_3)["valid"]
+    absent = {name: value for name, value in JUAN_AT_3.items() if name != "phone"}
+    assert vm.validate_schema(absent)["errors"] == ["phone: missing"]
+
+
+def test_upgrading_adds_the_fields_of_each_version(vm: DataVersionManager) -> None:
+    assert vm.upgrade_data(JUAN, 2) == JUAN_AT_2
+    assert vm.upgrade_data(JUAN, 3) == JUAN_AT_3
+    assert vm.upgrade_data(JUAN_AT_2, 3) == JUAN_AT_3
+    assert vm.upgrade_data(JUAN_AT_3, 3) == JUAN_AT_3
+
+
+def test_the_command_prints_its_three_lines() -> None:
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-m", "lib.versioning"], capture_output=True, env=environment)
+    lines = "Datos válidos: True\nDatos upgradeados a versión: 3\nDatos upgradeados válidos: True\n"
+    assert (done.returncode, done.stdout.decode(), done.stderr) == (0, lines, b"")
+
+
+# ── The defects of the original, row by row ──────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("target", [99, 4, 0, -1])
+def test_row_2_an_unknown_target_is_refused_and_the_known_versions_named(
+    vm: DataVersionManager, target: int
+) -> None:
+    with pytest.raises(UnknownVersionError, match=rf"users: .*{target}; known: 1, 2, 3"):
+        vm.upgrade_data(JUAN, target)
+
+
+def test_row_3_a_target_below_the_record_is_refused_and_the_way_back_named(vm: DataVersionManager) -> None:
+    with pytest.raises(ValueError, match=r"version 3.*above 1.*downgrade_data"):
+        vm.upgrade_data(JUAN_AT_3, 1)
+    assert vm.downgrade_data(JUAN_AT_3, 1) == JUAN | {"schema_version": 1}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("email", "juan@example.org"), ("updated_at", "2025-05-05"), ("phone", "+34 600")]
+)
+def test_row_4_a_filled_field_of_a_later_version_is_kept_and_reported(
+    vm: DataVersionManager, name: str, value: str
+) -> None:
+    ahead = JUAN | {"schema_version": 1, name: value}
+    report = Report()
+    assert vm.upgrade_data(ahead, 3, report) == JUAN_AT_3 | {name: value}
+    assert report.kept == {name: 1}
+    with pytest.warns(ChangeWarning, match=f"kept {name}") as told:
+        vm.upgrade_data(ahead, 3)
+    assert told[0].filename == __file__, "the warning points at the caller"
+
+
+@pytest.mark.parametrize("label", ["1", True, 3.0, None, [1], "3", False, 1.0])
+def test_row_5_a_version_is_an_exact_integer(vm: DataVersionManager, label: object) -> None:
+    record = JUAN_AT_3 | {"schema_version": label}
+    verdict = vm.validate_schema(record)
+    assert (verdict["valid"], verdict["version"]) == (False, 0)
+    assert verdict["errors"][0].startswith("schema_version: expected a version as an integer (got ")
+    with pytest.raises(UnknownVersionError, match="expected a version as an integer"):
+        vm.upgrade_data(record, 3)
+    with pytest.raises(UnknownVersionError, match="expected a version as an integer"):
+        vm.upgrade_data(JUAN, label)  # type: ignore[arg-type]
+
+
+def test_row_6_the_record_is_never_changed(vm: DataVersionManager) -> None:
+    inside = {"a": [1]}
+    for record in (JUAN | {"x": inside}, JUAN_AT_2 | {"x": inside}, JUAN_AT_3 | {"x": inside}, {"id": None}):
+        before = copy.deepcopy(record)
+        vm.validate_schema(record)
+        for method in (vm.upgrade_data, vm.downgrade_data):
+            for target in (1, 2, 3):
+                try:
+                    result = method(record, target)
+                except ValueError:
+                    continue
+                assert result is not record
+                result.clear()
+        assert record == before
+        assert list(record) == list(before)
+
+
+@pytest.mark.parametrize("name", ["id", "name", "created_at"])
+def test_row_7_none_in_a_required_field_is_an_error_that_names_it(vm: DataVersionManager, name: str) -> None:
+    record = JUAN | {name: None}
+    assert vm.validate_schema(record)["errors"] == [f"{name}: null, but required"]
+    with pytest.raises(InvalidRecordError, match=f"^{name}: null"):
+        vm.upgrade_data(record, 3)
+
+
+@pytest.mark.parametrize("created_at", ["not a date", "2024-02-30"])
+def test_row_8_what_is_no_date_is_an_error(vm: DataVersionManager, created_at: str) -> None:
+    errors = vm.validate_schema(JUAN | {"created_at": created_at})["errors"]
+    assert len(errors) == 1
+    assert errors[0].startswith("created_at: ")
+    assert repr(created_at) in errors[0]
+
+
+@pytest.mark.parametrize("version", [99, 0, "1", True, 2.0, None])
+def test_row_9_validation_returns_the_same_three_keys_always(vm: DataVersionManager, version: object) -> None:
+    for record in (JUAN, {}, None, [JUAN], "text", {"schema_version": version}, {1: 2}):
+        verdict = vm.validate_schema(record, version)  # type: ignore[arg-type]
+        assert list(verdict) == ["valid", "version", "errors"]
+        assert type(verdict["valid"]) is bool
+        assert type(verdict["version"]) is int
+        assert verdict["valid"] == (verdict["errors"] == [])
+        assert all(type(error) is str for error in verdict["errors"])
+    assert vm.validate_schema(JUAN, 99)["errors"] == [
+        "schema_version: unknown version (got integer 99; known: 1, 2, 3)"
+    ]

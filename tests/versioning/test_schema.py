@@ -1,0 +1,303 @@
+"""What a record looks like at one version: every value that is valid, and the words for every one that is not."""
+
+from __future__ import annotations
+
+import copy
+import enum
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import oracle
+import pytest
+import strategies
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lib.versioning import DeclarationError, Field, Schema
+from lib.versioning.schema import (
+    MISSING,
+    NO_DEFAULT,
+    TYPES,
+    check_name,
+    describe,
+    is_unicode,
+    timestamp_problem,
+)
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# ── Timestamps ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2024-01-01", "2024-02-29", "2000-02-29", "0001-01-01", "9999-12-31", "2024-01-01T00:00:00", "2024-01-01T23:59:59",
+        "2024-01-01T10:00:00.1", "2024-01-01T10:00:00.12", "2024-01-01T10:00:00.123", "2024-01-01T10:00:00.1234",
+        "2024-01-01T10:00:00.12345", "2024-01-01T10:00:00.123456", "2024-01-01T10:00:00Z", "2024-01-01T10:00:00.5Z",
+        "2024-01-01T10:00:00+00:00", "2024-01-01T10:00:00-00:00", "2024-01-01T10:00:00+23:59", "2024-01-01T10:00:00-23:59",
+        "2024-01-01T10:00:00.123456+05:30", "0001-01-01T00:00:00-00:01", "9999-12-31T23:59:59.999999+00:01",
+    ],
+)  # fmt: skip
+def test_valid_timestamps(text: str) -> None:
+    assert timestamp_problem(text) is None
+    assert oracle.is_timestamp(text)
+
+
+SHAPE, DAY, TIME, RANGE = (
+    "not an ISO 8601 timestamp",
+    "no such calendar day",
+    "no such time of day or offset",
+    "outside the years 0001 to 9999 in UTC",
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", SHAPE), ("not a date", SHAPE), ("2024", SHAPE), ("2024-01", SHAPE), ("20240101", SHAPE), ("2024-1-1", SHAPE),
+        ("24-01-01", SHAPE), ("2024/01/01", SHAPE), ("01-01-2024", SHAPE), ("2024-W09-4", SHAPE), ("2024-W09", SHAPE),
+        ("2024W094", SHAPE), ("2024-060", SHAPE), ("2024-01-01T", SHAPE), ("2024-01-01T10", SHAPE), ("2024-01-01T10:00", SHAPE),
+        ("2024-01-01T10:00Z", SHAPE), ("2024-01-01T100000", SHAPE), ("20240101T100000", SHAPE), ("2024-01-01 10:00:00", SHAPE),
+        ("2024-01-01t10:00:00", SHAPE), ("2024-01-01T10:00:00z", SHAPE), ("2024-01-01T10:00:00.", SHAPE),
+        ("2024-01-01T10:00:00.1234567", SHAPE), ("2024-01-01T10:00:00,5", SHAPE), ("2024-01-01T10:00:00+01", SHAPE),
+        ("2024-01-01T10:00:00+0100", SHAPE), ("2024-01-01T10:00:00+01:00:00", SHAPE), ("2024-01-01T10:00:00 +01:00", SHAPE),
+        ("2024-01-01T10:00:00\u221201:00", SHAPE), ("2024-01-01Z", SHAPE), ("2024-01-01+01:00", SHAPE), (" 2024-01-01", SHAPE),
+        ("2024-01-01 ", SHAPE), ("2024-01-01\n", SHAPE), ("+2024-01-01", SHAPE), ("-2024-01-01", SHAPE), ("12024-01-01", SHAPE),
+        ("٢٠٢٤-٠١-٠١", SHAPE), ("\uff12024-01-01", SHAPE), ("2024-01-01T10:00:00\u0660", SHAPE), ("2024\u201001\u201001", SHAPE),
+        ("2024-01-01T10:00:00Z+01:00", SHAPE), ("2024-01-01T10:00:00ZZ", SHAPE), ("2024-01-01\x00", SHAPE),
+        ("2024-02-30", DAY), ("2023-02-29", DAY), ("1900-02-29", DAY), ("2024-04-31", DAY), ("2024-00-01", DAY), ("2024-13-01", DAY),
+        ("2024-01-00", DAY), ("2024-01-32", DAY), ("0000-01-01", DAY), ("2023-02-29T10:00:00Z", DAY), ("0000-01-01T00:00:00", DAY),
+        ("2024-01-01T24:00:00", TIME), ("2024-01-01T24:00:00Z", TIME), ("2024-01-01T24:00:00.000000+00:00", TIME),
+        ("2024-01-01T25:00:00", TIME), ("2024-01-01T10:60:00", TIME), ("2024-01-01T23:59:60", TIME), ("2016-12-31T23:59:60Z", TIME),
+        ("2024-01-01T10:00:00+24:00", TIME), ("2024-01-01T10:00:00-24:00", TIME), ("2024-01-01T10:00:00+99:00", TIME),
+        ("2024-01-01T10:00:00+10:60", TIME), ("2024-01-01T10:00:00-10:99", TIME), ("2024-01-01T10:00:00+23:60", TIME),
+        ("0001-01-01T00:00:00+00:01", RANGE), ("9999-12-31T23:59:59-00:01", RANGE), ("9999-12-31T23:59:00.5-00:01", RANGE),
+    ],
+)  # fmt: skip
+def test_what_is_no_timestamp_and_why(text: str, reason: str) -> None:
+    assert timestamp_problem(text) == f"{reason} (got {describe(text)})"
+    assert not oracle.is_timestamp(text)
+
+
+@given(strategies.timestamps())
+def test_every_spelling_of_a_timestamp_is_valid(text: str) -> None:
+    assert timestamp_problem(text) is None
+
+
+_EDITS = st.lists(
+    st.tuples(
+        st.integers(0, 32), st.sampled_from([*"0123456789-:T.Z+ \n٣", "24", "60", ""]), st.integers(0, 2)
+    ),
+    min_size=1,
+    max_size=3,
+)
+
+
+@given(strategies.timestamps(), _EDITS)
+def test_edited_timestamps_are_judged_as_by_the_rule_written_out(
+    text: str, edits: list[tuple[int, str, int]]
+) -> None:
+    for at, put, cut in edits:
+        text = text[:at] + put + text[at + cut :]
+    assert (timestamp_problem(text) is None) == oracle.is_timestamp(text)
+
+
+# ── Values ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Colour(enum.StrEnum):
+    RED = "red"
+
+
+class Number(enum.IntEnum):
+    ONE = 1
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        (Field("f", "string"), ""),
+        (Field("f", "string"), "x" * 10_000_000),
+        (Field("f", "string", length=3), "añ🙂"),
+        (Field("f", "string"), "\0"),
+        (Field("f", "string"), Colour.RED),
+        (Field("f", "string", nullable=True), None),
+        (Field("f", "integer"), 0),
+        (Field("f", "integer"), 2**63 - 1),
+        (Field("f", "integer"), -(2**63)),
+        (Field("f", "float"), 0.0),
+        (Field("f", "float"), float("nan")),
+        (Field("f", "float"), float("-inf")),
+        (Field("f", "boolean"), False),
+        (Field("f", "timestamp"), "2024-01-01"),
+    ],
+)
+def test_values_that_are_valid(field: Field, value: Any) -> None:
+    assert field.problem(value) is None
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "problem"),
+    [
+        (Field("f", "string"), MISSING, "missing"),
+        (Field("f", "string", nullable=True), MISSING, "missing"),
+        (Field("f", "string"), None, "null, but required"),
+        (Field("f", "string"), 5, "expected string (got integer 5)"),
+        (Field("f", "string"), b"5", "expected string (got bytes)"),
+        (Field("f", "string"), True, "expected string (got boolean True)"),
+        (Field("f", "string"), ["a"], "expected string (got array of 1)"),
+        (Field("f", "string"), {}, "expected string (got object of 0)"),
+        (Field("f", "string"), float("nan"), "expected string (got float nan)"),
+        (Field("f", "string", length=2), "abc", "longer than 2 characters (got 3)"),
+        (Field("f", "string"), "\ud83d", r"lone surrogate, which is no Unicode text (got string '\ud83d')"),
+        (
+            Field("f", "timestamp"),
+            "\ud83d",
+            r"lone surrogate, which is no Unicode text (got string '\ud83d')",
+        ),
+        (Field("f", "integer"), True, "expected integer (got boolean True)"),
+        (Field("f", "integer"), 5.0, "expected integer (got float 5.0)"),
+        (Field("f", "integer"), "5", "expected integer (got string '5')"),
+        (Field("f", "integer"), Number.ONE, "expected integer (got Number)"),
+        (Field("f", "integer"), 2**63, "outside the 64-bit range (got integer of 64 bits)"),
+        (Field("f", "integer"), -(2**63) - 1, "outside the 64-bit range (got integer of 64 bits)"),
+        (Field("f", "float"), 5, "expected float (got integer 5)"),
+        (Field("f", "float"), True, "expected float (got boolean True)"),
+        (Field("f", "float"), "nan", "expected float (got string 'nan')"),
+        (Field("f", "boolean"), 1, "expected boolean (got integer 1)"),
+        (Field("f", "boolean"), "true", "expected boolean (got string 'true')"),
+        (Field("f", "timestamp"), 1704067200, "expected timestamp (got integer 1704067200)"),
+        (Field("f", "timestamp"), "x" * 999, f"not an ISO 8601 timestamp (got string '{'x' * 40}…')"),
+    ],
+)
+def test_values_that_are_not_and_the_words_for_it(field: Field, value: Any, problem: str) -> None:
+    assert field.problem(value) == problem
+
+
+@given(st.data())
+def test_a_field_takes_exactly_the_values_of_its_type(data: st.DataObject) -> None:
+    field = data.draw(strategies.fields("f"))
+    value = data.draw(
+        st.one_of(strategies.values(field), st.sampled_from([v for v in strategies._ODD if v is not MISSING]))
+    )
+    assert (field.problem(value) is None) == oracle.is_valid(field, value)
+
+
+@given(st.text(st.characters(codec=None), max_size=10))
+def test_text_with_half_a_surrogate_pair_is_no_unicode(text: str) -> None:
+    assert is_unicode(text) == (not any(0xD800 <= ord(character) <= 0xDFFF for character in text))
+
+
+def test_descriptions_are_short_and_safe_to_print_however_odd_the_value() -> None:
+    for value in [
+        "\n" * 10**6,
+        "\ud83d" * 50,
+        10**5000,
+        -(10**5000),
+        [0] * 10**6,
+        {1: 2},
+        object,
+        lambda: 0,
+        b"x" * 10**6,
+    ]:
+        assert len(describe(value)) < 300
+        assert describe(value).isprintable()
+
+
+# ── Declarations ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+BAD_NAMES = [
+    "", " ", "a b", "1a", "a-b", "año", "a.b", "a'b", 'a"b', "a\n", "\na", "a;b", "__import__('os')", "x): import os #",
+    "a" * 64, "\uff41", "a\x00", None, 5, b"a", ["a"], Colour.RED, "schema_version",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD_NAMES, ids=lambda name: repr(name)[:20])
+def test_a_name_that_is_none_is_refused(name: Any) -> None:
+    with pytest.raises(DeclarationError, match="field name"):
+        Field(name, "string")
+    with pytest.raises(DeclarationError):
+        check_name(name)
+
+
+@pytest.mark.parametrize("name", ["a", "_", "A1", "a" * 63, "class", "None", "select", "__class__"])
+def test_a_name_is_any_ascii_identifier(name: str) -> None:
+    assert Field(name, "string").name == name
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"type": "text"}, "field 'f': no type 'text'; there are string, integer, float, boolean, timestamp"),
+        ({"type": None}, "field 'f': no type None"),
+        ({"type": ["string"]}, "field 'f': no type"),
+        ({"type": str}, "field 'f': no type"),
+        ({"nullable": 1}, "field 'f': nullable is True or False, not 1"),
+        ({"nullable": "no"}, "field 'f': nullable is True or False"),
+        ({"length": 0}, "field 'f': length 0: a positive number, for strings only"),
+        ({"length": -1}, "field 'f': length -1"),
+        ({"length": True}, "field 'f': length True"),
+        ({"length": "5"}, "field 'f': length '5'"),
+        ({"type": "integer", "length": 5}, "field 'f': length 5: a positive number, for strings only"),
+        ({"default": None}, "field 'f': its default is no valid value: null, but required"),
+        ({"default": 5}, "field 'f': its default is no valid value: expected string"),
+        ({"default": "abc", "length": 2}, "field 'f': its default is no valid value: longer than 2"),
+        (
+            {"type": "timestamp", "default": "2024-02-30"},
+            "its default is no valid value: no such calendar day",
+        ),
+        ({"type": "integer", "default": True}, "its default is no valid value: expected integer"),
+        ({"default": "\ud83d"}, "its default is no valid value: lone surrogate"),
+    ],
+)
+def test_a_field_declared_without_sense_is_refused(arguments: dict[str, Any], words: str) -> None:
+    with pytest.raises(DeclarationError) as refused:
+        Field("f", **{"type": "string"} | arguments)
+    assert words in str(refused.value)
+
+
+def test_a_schema_declared_without_sense_is_refused() -> None:
+    with pytest.raises(DeclarationError, match="at least one field"):
+        Schema()
+    with pytest.raises(DeclarationError, match="declared twice: a, b"):
+        Schema(Field("a", "string"), Field("b", "string"), Field("a", "integer"), Field("b", "string"))
+    with pytest.raises(DeclarationError, match=r"'id' is none: give Field\(name, type\)"):
+        Schema("id")  # type: ignore[arg-type]
+    with pytest.raises(DeclarationError, match="there is no field 'c' here; there are a"):
+        Schema(Field("a", "string"))["c"]
+
+
+def test_schemas_are_values() -> None:
+    a, b = Field("a", "string"), Field("b", "integer", default=5)
+    assert Schema(a, b) == Schema(a, Field("b", "integer", default=5))
+    assert hash(Schema(a, b)) == hash(Schema(a, Field("b", "integer", default=5)))
+    assert Schema(a, b) != Schema(b, a)
+    assert Schema(a, b) != (a, b)
+    assert [*Schema(a, b)] == [a, b]
+    assert (len(Schema(a, b)), "a" in Schema(a, b), "c" in Schema(a, b)) == (2, True, False)
+    assert Schema(a, b).replace("a", Field("x", "float"), Field("y", "float")).names == ("x", "y", "b")
+    assert Schema(a, b).replace("b").names == ("a",)
+    assert str(Field("a", "string", nullable=True, length=5)) == "a string(5), nullable"
+
+
+def test_a_schema_comes_through_pickle_and_copy_into_another_process() -> None:
+    schema = Schema(Field("a", "string", nullable=True), Field("b", "integer", default=5))
+    for other in (pickle.loads(pickle.dumps(schema)), copy.deepcopy(schema)):
+        assert other == schema
+        assert hash(other) == hash(schema)
+        assert other["a"].default is NO_DEFAULT
+    assert pickle.loads(pickle.dumps(MISSING)) is MISSING
+    code = (
+        "import pickle, sys; from lib.versioning.schema import *; schema = pickle.load(sys.stdin.buffer)\n"
+        "same = Schema(Field('a', 'string', nullable=True), Field('b', 'integer', default=5))\n"
+        "assert schema == same and hash(schema) == hash(same) and schema['a'].default is NO_DEFAULT"
+    )
+    subprocess.run([sys.executable, "-c", code], input=pickle.dumps(schema), cwd=ROOT, check=True)
+
+
+def test_there_are_five_types() -> None:
+    assert list(TYPES) == ["string", "integer", "float", "boolean", "timestamp"]
