@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import multiprocessing
+import contextlib
+import json
 import os
 import random
-import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -32,7 +33,7 @@ from lib.versioning import (
     SplitField,
     UnknownVersionError,
 )
-from lib.versioning.dialects import SqlError, dialect_named, to_utc
+from lib.versioning.dialects import SqlError, to_utc
 from lib.versioning.migrate import LockedError, MigrationError, run_migration
 from lib.versioning.users import make_users
 
@@ -99,17 +100,24 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
         with duckdb.connect(tmp_path / "test.duckdb") as connection:
             yield Database("duckdb", connection, connection)
         return
-    if request.param == "sqlite":
-        engine = sa.create_engine(f"sqlite:///{tmp_path / 'test.db'}")
+    file = tmp_path / "test.db"
+    address = str(file) if request.param == "sqlite" else request.getfixturevalue("postgres_dsn")
+    with engine_for(request.param, address) as opened:
+        yield opened
+
+
+@contextlib.contextmanager
+def engine_for(dialect: str, address: str) -> Iterator[Database]:
+    """An engine, and a connection beside it in autocommit mode."""
+    if dialect == "sqlite":
+        engine = sa.create_engine(f"sqlite:///{address}", connect_args={"timeout": 30})
     else:
-        engine = pg_engine(request.getfixturevalue("postgres_dsn"))
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        yield Database(request.param, engine, connection.connection.driver_connection)
-    engine.dispose()
-
-
-def pg_engine(dsn: str) -> sa.Engine:
-    return sa.create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(dsn))
+        engine = sa.create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(address))
+    try:
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            yield Database(dialect, engine, connection.connection.driver_connection)
+    finally:
+        engine.dispose()
 
 
 def users(count: int, **options: Any) -> list[dict[str, Any]]:
@@ -310,3 +318,112 @@ def test_a_second_runner_waits_or_is_told_who_is_at_work(database: Database) -> 
         ("backfill", 20, 2 + 1, None),
         ("backfill", 0, 3, None),
     ]
+
+
+# ── Killed, under live writes ────────────────────────────────────────────────────────────────────────────────────
+
+
+class LiveWriter:
+    """An application that writes while a table migrates, and remembers what it wrote."""
+
+    def __init__(self, database: Database, address: str, ids: list[str]) -> None:
+        self.dialect, self.address, self.ids = database.dialect, address, ids
+        self.written: dict[str, tuple[str, str]] = {}  # by id: created_at, updated_at
+        self.deleted: set[str] = set()
+        self.statements = 0
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._write)
+
+    def __enter__(self) -> LiveWriter:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._end.set()
+        self._thread.join()
+
+    def _write(self) -> None:
+        rng, number = random.Random(5), 0
+        connection: Any = (
+            sqlite3.connect(self.address, isolation_level=None, timeout=30)
+            if self.dialect == "sqlite"
+            else psycopg.connect(self.address, autocommit=True)
+        )
+        with contextlib.closing(connection):
+            while not self._end.wait(0.001):
+                number += 1
+                self._one(connection.execute, rng, number, f"2030-01-01T00:00:{number % 60:02}")
+                self.statements += 1
+
+    def _one(self, execute: Callable[..., Any], rng: random.Random, number: int, moment: str) -> None:
+        key = rng.choice(self.ids)
+        if number % 7 == 0:  # old code, which knows no updated_at
+            key, day = f"new{rng.random()}", f"2025-01-{number % 28 + 1:02}"
+            execute(f"INSERT INTO users (id, name, created_at) VALUES ('{key}', 'x', '{day}')")
+            self.written[key] = (day, day)
+        elif number % 11 == 0:
+            execute(f"DELETE FROM users WHERE id = '{key}'")
+            self.deleted.add(key)
+        elif key not in self.deleted:
+            execute(f"UPDATE users SET created_at = '2030-01-01', updated_at = '{moment}' WHERE id = '{key}'")
+            self.written[key] = ("2030-01-01", moment)
+
+
+def check_nothing_is_lost(database: Database, records: list[dict[str, Any]], writer: LiveWriter) -> None:
+    expected = {record["id"]: (record["created_at"],) * 2 for record in records} | writer.written
+    for key in writer.deleted:
+        del expected[key]
+    found = {row["id"]: (at(row["created_at"]), at(row["updated_at"])) for row in database.rows("users")}
+    assert found == {key: (to_utc(created), to_utc(updated)) for key, (created, updated) in expected.items()}
+
+
+def at(value: Any) -> Any:
+    return to_utc(value) if isinstance(value, str) else value
+
+
+def killed_runs(dialect: str, address: str, times: int, batch_size: int) -> dict[str, int]:
+    script = Path(__file__).with_name("killed_runner.py")
+    arguments = [dialect, address, "1", "3", str(times), str(batch_size), "42"]
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, str(script), *arguments],
+        env=os.environ | {"PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("dialect", ["sqlite", "postgresql"])
+def test_a_backfill_killed_ten_times_loses_nothing_and_overwrites_nothing(
+    dialect: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    address = str(tmp_path / "test.db") if dialect == "sqlite" else request.getfixturevalue("postgres_dsn")
+    records = users(2000)
+    with engine_for(dialect, address) as database:
+        database.execute("BEGIN")
+        database.table(USERS, 1, records)
+        database.execute("COMMIT")
+        run_migration(database.target, USERS, 1, 3, phase="expand")
+        with LiveWriter(database, address, [record["id"] for record in records]) as writer:
+            told = killed_runs(dialect, address, times=10, batch_size=20)
+        result = run_migration(database.target, USERS, 1, 3, phase="contract")
+        assert told["killed"] >= 5, told
+        assert told["batches"] < 100, f"the last run began at the start again: {told}"
+        assert writer.statements > 100 and writer.written and writer.deleted
+        check_nothing_is_lost(database, records, writer)
+        assert result.phases[0].lost == {}
+
+
+def test_a_killed_backfill_on_duckdb_is_resumed(tmp_path: Path) -> None:
+    address, records = str(tmp_path / "test.duckdb"), users(300)
+    with duckdb.connect(address) as connection:
+        Database("duckdb", connection, connection).table(USERS, 1, records)
+    told = killed_runs("duckdb", address, times=3, batch_size=20)
+    assert told["killed"] >= 1 and told["rows"] < 300, told
+    with duckdb.connect(address) as connection:
+        database = Database("duckdb", connection, connection)
+        assert all(at(row["created_at"]) == row["updated_at"] for row in database.rows("users"))
+        assert len(database.rows("users")) == 300

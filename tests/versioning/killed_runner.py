@@ -1,0 +1,68 @@
+"""Start a migration again and again, and kill each with SIGKILL at a random moment; then let one run to its end.
+
+Usage: killed_runner.py DIALECT ADDRESS FROM TO TIMES BATCH_SIZE SEED. Prints, as JSON, how many runs were killed at work,
+and the rows and batches of the last backfill. The runs are forked, so that they take no time to import.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import sys
+import time
+from functools import partial
+from typing import Any
+
+import duckdb
+import psycopg
+import sqlalchemy as sa
+
+from lib.versioning.migrate import MigrationResult, Progress, run_migration
+from lib.versioning.sql import migration_plan
+from lib.versioning.users import USERS
+
+
+def migrate(
+    dialect: str, address: str, versions: tuple[int, int], batch_size: int, progress: Progress | None = None
+) -> MigrationResult:
+    """Run expand and backfill."""
+    database: Any
+    if dialect == "duckdb":
+        database = duckdb.connect(address)
+    elif dialect == "sqlite":
+        database = sa.create_engine(f"sqlite:///{address}", connect_args={"timeout": 30})
+    else:
+        database = sa.create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(address))
+    return run_migration(database, USERS, *versions, batch_size=batch_size, progress=progress, wait=30)
+
+
+def main(
+    dialect: str, address: str, start: int, end: int, times: int, batch_size: int, rng: random.Random
+) -> None:
+    """Kill each run a random time after a random number of batches, so that every machine kills at work."""
+    migration_plan(USERS, start, end, dialect)  # imports what the runs need
+    killed = 0
+    for _ in range(times):
+        after, (read_end, write_end) = rng.randint(0, 4), os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.close(read_end)
+            tell = partial(os.write, write_end, b".")
+            migrate(dialect, address, (start, end), batch_size, lambda *_, tell=tell: tell())
+            os._exit(0)
+        os.close(write_end)
+        while after and os.read(read_end, 1):
+            after -= 1
+        time.sleep(rng.uniform(0, 0.01))
+        os.kill(child, signal.SIGKILL)
+        killed += os.WIFSIGNALED(os.waitpid(child, 0)[1])
+        os.close(read_end)
+    last = migrate(dialect, address, (start, end), batch_size).phases[1]
+    print(json.dumps({"killed": killed, "rows": last.rows, "batches": last.batches}))
+
+
+if __name__ == "__main__":
+    numbers = [int(text) for text in sys.argv[3:8]]
+    main(sys.argv[1], sys.argv[2], *numbers[:3], numbers[3], random.Random(numbers[4]))
