@@ -1,0 +1,509 @@
+"""Each operation forward and backward, what it keeps and loses, what it refuses; and that data never becomes code."""
+
+from __future__ import annotations
+
+import ast
+import enum
+from typing import Any
+
+import pytest
+import strategies
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lib.versioning import (
+    AddField,
+    Batch,
+    ConvertField,
+    DataVersionManager,
+    DeclarationError,
+    DropField,
+    Field,
+    InvalidRecordError,
+    RenameField,
+    Report,
+    Schema,
+    SchemaHistory,
+    SplitField,
+)
+from lib.versioning.operations import (
+    CONVERSIONS,
+    Operation,
+    float_to_integer,
+    integer_to_float,
+    integer_to_string,
+    string_to_integer,
+    to_date_time,
+)
+from lib.versioning.records import migrator_source, validator_source
+
+Record = dict[str, Any]
+NAN = float("nan")
+
+
+def history(first: list[Field], *operations: Operation) -> SchemaHistory:
+    return SchemaHistory("things", first=Schema(*first), steps={2: operations})
+
+
+def labelled(record: Record, version: int) -> Record:
+    return record | {"schema_version": version}
+
+
+def spelled(record: Record | None) -> dict[str, str]:
+    """Values by their spelling, so that types must be the same, and NaN is itself."""
+    return {name: repr(value) for name, value in (record or {}).items()}
+
+
+class Outcome:
+    """What both forms, single and bulk, make of a record; they are held to agree."""
+
+    def __init__(self, history: SchemaHistory, record: Record, target: int, extra: Any = "keep") -> None:
+        vm, report = DataVersionManager(history, extra), Report()
+        up = record.get("schema_version", 1) < target
+        self.errors: list[str] = []
+        self.record: Record | None = None
+        try:
+            self.record = (vm.upgrade_data if up else vm.downgrade_data)(record, target, report)
+        except InvalidRecordError as error:
+            self.errors = error.errors
+        self.kept, self.lost = dict(report.kept), dict(report.lost)
+        batch: Batch = (vm.upgrade_many if up else vm.downgrade_many)([record], target)
+        assert repr(batch.records) == repr([self.record] if not self.errors else [])
+        assert [entry["errors"] for entry in batch.quarantined] == ([self.errors] if self.errors else [])
+        assert (dict(batch.report.kept), dict(batch.report.lost)) == (self.kept, self.lost)
+
+    def __eq__(self, other: object) -> bool:
+        record, kept, lost = other if isinstance(other, tuple) else (other, {}, {})
+        return (spelled(self.record), self.kept, self.lost) == (spelled(record), kept, lost)
+
+    def __repr__(self) -> str:
+        return f"({self.record}, {self.kept}, {self.lost}, {self.errors})"
+
+
+# ── Forward and backward, with what is kept and lost ─────────────────────────────────────────────────────────────
+
+ID = Field("id", "integer")
+ADD = history([ID], AddField("note", "string", default="none"))
+ADD_NULLABLE = history([ID], AddField("note", "string", nullable=True))
+ADD_NULLABLE_WITH_DEFAULT = history([ID], AddField("note", "string", nullable=True, default="none"))
+ADD_NAN = history([ID], AddField("value", "float", default=NAN))
+COPY = history([ID, Field("a", "float")], AddField("b", "float", copy_from="a"))
+COPY_NULLABLE = history(
+    [ID, Field("a", "float", nullable=True)], AddField("b", "float", nullable=True, copy_from="a")
+)
+DROP = history([ID, Field("note", "string")], DropField("note", default="none"))
+DROP_NULLABLE = history([ID, Field("note", "string", nullable=True)], DropField("note"))
+DROP_NULLABLE_WITH_DEFAULT = history(
+    [ID, Field("note", "string", nullable=True, default="none")], DropField("note")
+)
+RENAME = history([ID, Field("a", "string", nullable=True)], RenameField("a", "b"))
+SPLIT = history([ID, Field("name", "string", nullable=True)], SplitField("name", ("first", "last"), " "))
+SPLIT_AA = history([ID, Field("name", "string")], SplitField("name", ("first", "last"), "aa"))
+FLOAT = history([ID, Field("n", "integer", nullable=True)], ConvertField("n", "float"))
+TEXT = history([ID, Field("n", "integer")], ConvertField("n", "string", length=3))
+NUMBER = history([ID, Field("n", "string", length=4)], ConvertField("n", "integer"))
+MOMENT = history([ID, Field("at", "timestamp")], ConvertField("at", "timestamp"))
+NOTHING: tuple[dict[str, int], dict[str, int]] = ({}, {})
+
+
+@pytest.mark.parametrize(
+    ("history", "before", "after", "kept", "lost"),
+    [
+        (ADD, {"id": 1}, {"id": 1, "note": "none"}, *NOTHING),
+        (ADD, {"id": 1, "note": None}, {"id": 1, "note": "none"}, *NOTHING),
+        (ADD, {"id": 1, "note": ""}, {"id": 1, "note": ""}, {"note": 1}, {}),
+        (ADD, {"id": 1, "note": "x"}, {"id": 1, "note": "x"}, {"note": 1}, {}),
+        (ADD_NULLABLE, {"id": 1}, {"id": 1, "note": None}, *NOTHING),
+        (ADD_NULLABLE, {"id": 1, "note": "x"}, {"id": 1, "note": "x"}, {"note": 1}, {}),
+        (ADD_NULLABLE_WITH_DEFAULT, {"id": 1}, {"id": 1, "note": "none"}, *NOTHING),
+        (ADD_NAN, {"id": 1}, {"id": 1, "value": NAN}, *NOTHING),
+        (COPY, {"id": 1, "a": 2.5}, {"id": 1, "a": 2.5, "b": 2.5}, *NOTHING),
+        (COPY, {"id": 1, "a": 2.5, "b": None}, {"id": 1, "a": 2.5, "b": 2.5}, *NOTHING),
+        (COPY, {"id": 1, "a": 2.5, "b": 0.0}, {"id": 1, "a": 2.5, "b": 0.0}, {"b": 1}, {}),
+        (COPY, {"id": 1, "a": NAN}, {"id": 1, "a": NAN, "b": NAN}, *NOTHING),
+        (COPY_NULLABLE, {"id": 1, "a": None}, {"id": 1, "a": None, "b": None}, *NOTHING),
+        (DROP, {"id": 1, "note": "none"}, {"id": 1}, *NOTHING),
+        (DROP, {"id": 1, "note": "x"}, {"id": 1}, {}, {"note": 1}),
+        (DROP_NULLABLE, {"id": 1, "note": None}, {"id": 1}, *NOTHING),
+        (DROP_NULLABLE, {"id": 1, "note": "x"}, {"id": 1}, {}, {"note": 1}),
+        (DROP_NULLABLE_WITH_DEFAULT, {"id": 1, "note": "none"}, {"id": 1}, *NOTHING),
+        (DROP_NULLABLE_WITH_DEFAULT, {"id": 1, "note": None}, {"id": 1}, {}, {"note": 1}),
+        (RENAME, {"id": 1, "a": "x"}, {"id": 1, "b": "x"}, *NOTHING),
+        (RENAME, {"id": 1, "a": None}, {"id": 1, "b": None}, *NOTHING),
+        (RENAME, {"id": 1, "a": "x", "b": None}, {"id": 1, "b": "x"}, *NOTHING),
+        (RENAME, {"id": 1, "a": "x", "b": "x"}, {"id": 1, "b": "x"}, {"b": 1}, {}),
+        (RENAME, {"id": 1, "a": "x", "b": "y"}, {"id": 1, "b": "y"}, {"b": 1}, {"a": 1}),
+        (RENAME, {"id": 1, "a": None, "b": "y"}, {"id": 1, "b": "y"}, {"b": 1}, {}),
+        (SPLIT, {"id": 1, "name": "Ana López"}, {"id": 1, "first": "Ana", "last": "López"}, *NOTHING),
+        (SPLIT, {"id": 1, "name": "Ana López Gil"}, {"id": 1, "first": "Ana", "last": "López Gil"}, *NOTHING),
+        (SPLIT, {"id": 1, "name": " "}, {"id": 1, "first": "", "last": ""}, *NOTHING),
+        (SPLIT, {"id": 1, "name": None}, {"id": 1, "first": None, "last": None}, *NOTHING),
+        (SPLIT, {"id": 1, "name": "A B", "last": "C"}, {"id": 1, "first": "A", "last": "C"}, {"last": 1}, {"name": 1}),
+        (SPLIT, {"id": 1, "name": "A B", "last": "B"}, {"id": 1, "first": "A", "last": "B"}, {"last": 1}, {}),
+        (SPLIT_AA, {"id": 1, "name": "xaaay"}, {"id": 1, "first": "x", "last": "ay"}, *NOTHING),
+        (FLOAT, {"id": 1, "n": 5}, {"id": 1, "n": 5.0}, *NOTHING),
+        (FLOAT, {"id": 1, "n": None}, {"id": 1, "n": None}, *NOTHING),
+        (FLOAT, {"id": 1, "n": -(2**63)}, {"id": 1, "n": -(2.0**63)}, *NOTHING),
+        (TEXT, {"id": 1, "n": -50}, {"id": 1, "n": "-50"}, *NOTHING),
+        (NUMBER, {"id": 1, "n": "-50"}, {"id": 1, "n": -50}, *NOTHING),
+        (MOMENT, {"id": 1, "at": "2024-01-01"}, {"id": 1, "at": "2024-01-01T00:00:00"}, *NOTHING),
+        (MOMENT, {"id": 1, "at": "2024-01-01T10:00:00Z"}, {"id": 1, "at": "2024-01-01T10:00:00Z"}, *NOTHING),
+    ],
+)  # fmt: skip
+def test_forward(
+    history: SchemaHistory, before: Record, after: Record, kept: dict[str, int], lost: dict[str, int]
+) -> None:
+    got = Outcome(history, before, 2)
+    assert got == (labelled(after, 2), kept, lost)
+
+
+@pytest.mark.parametrize(
+    ("history", "after", "before", "kept", "lost"),
+    [
+        (ADD, {"id": 1, "note": "none"}, {"id": 1}, *NOTHING),
+        (ADD, {"id": 1, "note": "x"}, {"id": 1}, {}, {"note": 1}),
+        (ADD_NULLABLE, {"id": 1, "note": None}, {"id": 1}, *NOTHING),
+        (ADD_NULLABLE, {"id": 1, "note": ""}, {"id": 1}, {}, {"note": 1}),
+        (ADD_NULLABLE_WITH_DEFAULT, {"id": 1, "note": None}, {"id": 1}, {}, {"note": 1}),
+        (ADD_NULLABLE_WITH_DEFAULT, {"id": 1, "note": "none"}, {"id": 1}, *NOTHING),
+        (ADD_NAN, {"id": 1, "value": NAN}, {"id": 1}, *NOTHING),
+        (ADD_NAN, {"id": 1, "value": 0.0}, {"id": 1}, {}, {"value": 1}),
+        (COPY, {"id": 1, "a": 2.5, "b": 2.5}, {"id": 1, "a": 2.5}, *NOTHING),
+        (COPY, {"id": 1, "a": 2.5, "b": 3.5}, {"id": 1, "a": 2.5}, {}, {"b": 1}),
+        (COPY, {"id": 1, "a": NAN, "b": float("nan")}, {"id": 1, "a": NAN}, *NOTHING),
+        (COPY, {"id": 1, "a": NAN, "b": 1.0}, {"id": 1, "a": NAN}, {}, {"b": 1}),
+        (COPY_NULLABLE, {"id": 1, "a": 1.5, "b": None}, {"id": 1, "a": 1.5}, {}, {"b": 1}),
+        (COPY_NULLABLE, {"id": 1, "a": None, "b": None}, {"id": 1, "a": None}, *NOTHING),
+        (DROP, {"id": 1}, {"id": 1, "note": "none"}, *NOTHING),
+        (DROP, {"id": 1, "note": "x"}, {"id": 1, "note": "x"}, {"note": 1}, {}),
+        (DROP_NULLABLE, {"id": 1}, {"id": 1, "note": None}, *NOTHING),
+        (DROP_NULLABLE_WITH_DEFAULT, {"id": 1}, {"id": 1, "note": "none"}, *NOTHING),
+        (RENAME, {"id": 1, "b": "x"}, {"id": 1, "a": "x"}, *NOTHING),
+        (RENAME, {"id": 1, "b": "x", "a": "y"}, {"id": 1, "a": "y"}, {"a": 1}, {"b": 1}),
+        (SPLIT, {"id": 1, "first": "Ana", "last": "López Gil"}, {"id": 1, "name": "Ana López Gil"}, *NOTHING),
+        (SPLIT, {"id": 1, "first": "", "last": ""}, {"id": 1, "name": " "}, *NOTHING),
+        (SPLIT, {"id": 1, "first": None, "last": None}, {"id": 1, "name": None}, *NOTHING),
+        (SPLIT, {"id": 1, "first": "Ana Sol", "last": "Gil"}, {"id": 1, "name": "Ana Sol Gil"}, {}, {"first": 1, "last": 1}),
+        (SPLIT, {"id": 1, "first": "A", "last": "B", "name": "N"}, {"id": 1, "name": "N"}, {"name": 1}, {"first": 1}),
+        (SPLIT_AA, {"id": 1, "first": "xa", "last": "y"}, {"id": 1, "name": "xaaay"}, {}, {"first": 1, "last": 1}),
+        (FLOAT, {"id": 1, "n": 5.0}, {"id": 1, "n": 5}, *NOTHING),
+        (FLOAT, {"id": 1, "n": -(2.0**63)}, {"id": 1, "n": -(2**63)}, *NOTHING),
+        (TEXT, {"id": 1, "n": "-50"}, {"id": 1, "n": -50}, *NOTHING),
+        (NUMBER, {"id": 1, "n": -50}, {"id": 1, "n": "-50"}, *NOTHING),
+        (MOMENT, {"id": 1, "at": "2024-01-01T00:00:00"}, {"id": 1, "at": "2024-01-01T00:00:00"}, *NOTHING),
+        (MOMENT, {"id": 1, "at": "2024-01-01"}, {"id": 1, "at": "2024-01-01"}, *NOTHING),
+    ],
+)  # fmt: skip
+def test_backward(
+    history: SchemaHistory, after: Record, before: Record, kept: dict[str, int], lost: dict[str, int]
+) -> None:
+    got = Outcome(history, labelled(after, 2), 1)
+    assert got == (labelled(before, 1), kept, lost)
+
+
+@pytest.mark.parametrize(
+    ("history", "record", "target", "errors"),
+    [
+        (SPLIT, {"id": 1, "name": "Ana"}, 2,
+         ["name: no separator to split at (the separator is ' ', got string 'Ana')"]),
+        (SPLIT_AA, {"id": 1, "name": "a"}, 2, ["name: no separator to split at (the separator is 'aa', got string 'a')"]),
+        (SPLIT, {"id": 1, "first": None, "last": "Gil"}, 1, ["first: null, but last is not, so they can't be joined"]),
+        (SPLIT, {"id": 1, "first": "Ana", "last": None}, 1, ["last: null, but first is not, so they can't be joined"]),
+        (FLOAT, {"id": 1, "n": 2**53 + 1}, 2, ["n: no exact float (got integer 9007199254740993)"]),
+        (FLOAT, {"id": 1, "n": 2**63 - 1}, 2, ["n: no exact float (got integer 9223372036854775807)"]),
+        (FLOAT, {"id": 1, "n": 1.5}, 1, ["n: no exact 64-bit integer (got float 1.5)"]),
+        (FLOAT, {"id": 1, "n": NAN}, 1, ["n: no exact 64-bit integer (got float nan)"]),
+        (FLOAT, {"id": 1, "n": float("inf")}, 1, ["n: no exact 64-bit integer (got float inf)"]),
+        (FLOAT, {"id": 1, "n": 2.0**63}, 1, ["n: no exact 64-bit integer (got float 9.223372036854776e+18)"]),
+        (TEXT, {"id": 1, "n": 1234}, 2, ["n: longer than 3 characters (got 4)"]),
+        (TEXT, {"id": 1, "n": "5.0"}, 1, ["n: no 64-bit integer in canonical form (got string '5.0')"]),
+        (NUMBER, {"id": 1, "n": "05"}, 2, ["n: no 64-bit integer in canonical form (got string '05')"]),
+        (NUMBER, {"id": 1, "n": 12345}, 1, ["n: longer than 4 characters (got 5)"]),
+        # A filled field of a later version is checked before any step works on it.
+        (ADD, {"id": 1, "note": 5}, 2, ["note: expected string (got integer 5)"]),
+        (RENAME, {"id": 1, "a": "x", "b": 5}, 2, ["b: expected string (got integer 5)"]),
+        (SPLIT, {"id": 1, "name": "A B", "first": 5, "last": []}, 2,
+         ["first: expected string (got integer 5)", "last: expected string (got array of 0)"]),
+        (DROP, {"id": 1, "note": 5, "schema_version": 2}, 1, ["note: expected string (got integer 5)"]),
+    ],
+)  # fmt: skip
+def test_what_can_not_be_migrated_is_told_in_both_forms(
+    history: SchemaHistory, record: Record, target: int, errors: list[str]
+) -> None:
+    got = Outcome(history, labelled(record, 3 - target), target)
+    assert (got.record, got.errors) == (None, errors)
+    assert (got.kept, got.lost) == NOTHING, "nothing is counted for a record that is put aside"
+
+
+def test_a_wrong_value_of_a_later_version_does_not_crash_the_steps_that_work_on_it() -> None:
+    things = SchemaHistory(
+        "things",
+        first=Schema(ID),
+        steps={
+            2: [AddField("a", "string", nullable=True), AddField("n", "integer", default=0),
+                AddField("t", "timestamp", default="2024-01-01")],
+            3: [SplitField("a", ("b", "c"), "-"), ConvertField("n", "float"), ConvertField("t", "timestamp")],
+            4: [ConvertField("b", "integer"), RenameField("c", "d")],
+        },
+    )  # fmt: skip
+    for wrong in (5, 5.5, True, [], {}, b"x", object()):
+        record = {"id": 1, "a": wrong, "n": "x", "t": wrong}
+        got = Outcome(things, record, 4)
+        assert [error.partition(":")[0] for error in got.errors] == ["a", "n", "t"]
+
+
+def test_all_failures_of_a_record_are_told() -> None:
+    things = history(
+        [Field("a", "string"), Field("b", "string"), Field("n", "integer")],
+        SplitField("a", ("a1", "a2"), "-"),
+        SplitField("b", ("b1", "b2"), "-"),
+        ConvertField("n", "float"),
+    )
+    got = Outcome(things, {"a": "x", "b": "y", "n": 2**62 + 1}, 2)
+    assert [error.partition(" (")[0] for error in got.errors] == [
+        "a: no separator to split at",
+        "b: no separator to split at",
+        "n: no exact float",
+    ]
+
+
+def test_the_steps_of_a_version_are_done_in_order_and_backward_the_last_first() -> None:
+    swap = history(
+        [Field("a", "string"), Field("b", "string")],
+        RenameField("a", "c"),
+        RenameField("b", "a"),
+        RenameField("c", "b"),
+    )
+    assert Outcome(swap, {"a": "1", "b": "2"}, 2).record == {"a": "2", "b": "1", "schema_version": 2}
+    assert Outcome(swap, {"a": "1", "b": "2", "schema_version": 2}, 1).record == {
+        "a": "2", "b": "1", "schema_version": 1,
+    }  # fmt: skip
+    again = history(
+        [ID, Field("a", "string")], DropField("a", default="x"), AddField("a", "integer", default=7)
+    )
+    assert Outcome(again, {"id": 1, "a": "s"}, 2) == ({"id": 1, "a": 7, "schema_version": 2}, {}, {"a": 1})
+
+
+# ── Conversions ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@given(st.one_of(st.integers(-(2**63), 2**63 - 1), st.integers(-(2**54), 2**54)))
+def test_an_integer_becomes_a_float_exactly_or_not_at_all(value: int) -> None:
+    try:
+        converted = integer_to_float(value)
+    except ValueError:
+        assert int(float(value)) != value
+        return
+    assert type(converted) is float
+    assert converted == value
+    if converted < 2.0**63:
+        assert float_to_integer(converted) == value
+
+
+@given(st.one_of(st.floats(), st.integers(-(2**62), 2**62).map(float)))
+def test_a_float_becomes_an_integer_exactly_or_not_at_all(value: float) -> None:
+    try:
+        converted = float_to_integer(value)
+    except ValueError:
+        assert value != value or value % 1 or not -(2.0**63) <= value < 2.0**63 or abs(value) == float("inf")
+        return
+    assert type(converted) is int
+    assert converted == value
+    assert integer_to_float(converted) == value
+
+
+@given(st.integers(-(2**63), 2**63 - 1))
+def test_an_integer_becomes_text_and_comes_back(value: int) -> None:
+    assert string_to_integer(integer_to_string(value)) == value
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", " 5", "5 ", "5\n", "+5", "-0", "00", "05", "-05", "5.0", "5e3", "0x5", "1_000", "٥", "\uff15", "--5", "-",
+     "9223372036854775808", "-9223372036854775809", "1" * 10_000],
+)  # fmt: skip
+def test_text_becomes_an_integer_only_in_the_form_that_comes_back(text: str) -> None:
+    with pytest.raises(ValueError, match="no 64-bit integer in canonical form") as error:
+        string_to_integer(text)
+    assert len(str(error.value)) < 200
+
+
+@pytest.mark.parametrize("value", [0, 1, -1, 2**63 - 1, -(2**63)])
+def test_text_becomes_an_integer_at_the_limits(value: int) -> None:
+    assert string_to_integer(str(value)) == value
+
+
+@given(strategies.timestamps())
+def test_a_date_becomes_its_midnight_and_the_instant_stays(text: str) -> None:
+    converted = to_date_time(text)
+    assert "T" in converted
+    assert strategies.instant(converted) == strategies.instant(text)
+    assert to_date_time(converted) == converted
+
+
+# ── Declarations that make no sense ──────────────────────────────────────────────────────────────────────────────
+
+A, N = Field("a", "string"), Field("n", "integer")
+
+
+class Colour(enum.StrEnum):
+    RED = "red"
+    A = "a"
+
+
+@pytest.mark.parametrize(
+    ("operation", "words"),
+    [
+        (AddField("b", "string"), "existing records have no value for it"),
+        (AddField("b", "text"), "field 'b': no type 'text'"),
+        (AddField("a", "string", nullable=True), "there is such a field already"),
+        (AddField("b", "string", default="x", copy_from="a"), "give default or copy_from, not both"),
+        (AddField("b", "string", default=None), "its default is no valid value: null"),
+        (AddField("b", "string", copy_from="c"), "there is no field 'c' here; there are a, n"),
+        (AddField("b", "string", copy_from="b"), "there is no field 'b' here"),
+        (AddField("b", "integer", copy_from="a"), "copy_from 'a': type, length or nullability differ"),
+        (AddField("b", "string", length=5, copy_from="a"), "copy_from 'a': type, length or nullability differ"),
+        (AddField("b", "string", copy_from=Colour.A), "field name Colour: use"),
+        (AddField("b", "string", copy_from=["a"]), "field name array of 1: use"),
+        (AddField("b", "integer", default=2**63), "outside the 64-bit range"),
+        (AddField("b'; import os #", "string", nullable=True), "field name string \"b'; import os #\""),
+        (AddField("schema_version", "integer", default=1), "reserved for the version of the record"),
+        (DropField("c"), "there is no field 'c' here; there are a, n"),
+        (DropField("a"), "it is required and has no default"),
+        (DropField("a", default=5), "its default is no valid value: expected string"),
+        (DropField("a", default=None), "its default is no valid value: null"),
+        (RenameField("c", "d"), "there is no field 'c' here"),
+        (RenameField("a", "n"), "there is a field 'n' already"),
+        (RenameField("a", "a"), "there is a field 'a' already"),
+        (RenameField("a", "x y"), "field name string 'x y': use"),
+        (RenameField("a", "schema_version"), "reserved"),
+        (RenameField("a", "r[']}; __import__('os').abort() #"), "use 1 to 63 of the letters"),
+        (RenameField("a", None), "field name null"),
+        (RenameField("a", ["b"]), "field name array of 1"),
+        (ConvertField("c", "float"), "there is no field 'c' here"),
+        (ConvertField("a", "float"), "no conversion of string to float; there are: integer to float"),
+        (ConvertField("a", "string"), "no conversion of string to string"),
+        (ConvertField("n", "timestamp"), "no conversion of integer to timestamp"),
+        (ConvertField("n", "nonsense"), "no conversion of integer to nonsense"),
+        (ConvertField("n", ["float"]), "no conversion of integer to ['float']"),
+        (ConvertField("n", "float", length=5), "length 5: a positive number, for strings only"),
+        (ConvertField("n", "string", length=0), "length 0"),
+        (SplitField("c", ("x", "y"), " "), "there is no field 'c' here"),
+        (SplitField("n", ("x", "y"), " "), "only a string can be split, not integer"),
+        (SplitField("a", ("x",), " "), "into: a pair of names, not ('x',)"),
+        (SplitField("a", ["x", "y"], " "), "into: a pair of names, not ['x', 'y']"),
+        (SplitField("a", "xy", " "), "into: a pair of names, not 'xy'"),
+        (SplitField("a", ("x", "n"), " "), "there is a field 'n' already"),
+        (SplitField("a", ("a", "x"), " "), "there is a field 'a' already"),
+        (SplitField("a", ("x", "x"), " "), "declared twice: x"),
+        (SplitField("a", ("x", "y z"), " "), "field name string 'y z'"),
+        (SplitField("a", ("x", None), " "), "field name null"),
+        (SplitField("a", ("x", "y"), ""), "separator: Unicode text of at least one character, not ''"),
+        (SplitField("a", ("x", "y"), None), "separator: Unicode text of at least one character, not None"),
+        (SplitField("a", ("x", "y"), "\ud83d"), "separator: Unicode text"),
+        (SplitField("a", ("x", "y"), Colour.RED), "separator: Unicode text"),
+        (SplitField(None, ("x", "y"), " "), "field name null"),
+    ],
+)  # fmt: skip
+def test_what_makes_no_sense_is_refused_when_declared_and_the_place_named(
+    operation: Operation, words: str
+) -> None:
+    with pytest.raises(DeclarationError) as refused:
+        SchemaHistory("things", first=Schema(A, N), steps={2: [AddField("ok", "boolean", default=True)], 3: [
+            RenameField("ok", "fine"), RenameField("fine", "ok"), operation,
+        ]})  # fmt: skip
+    message = str(refused.value).replace(", ok", "")
+    assert message.startswith(f"things, step to version 3, operation 3: {type(operation).__name__} ")
+    assert words in message
+
+
+def test_a_default_that_can_not_be_converted_is_refused() -> None:
+    with pytest.raises(DeclarationError, match=r"its default 'x' can't be converted: no 64-bit integer"):
+        history([Field("n", "string", default="x")], ConvertField("n", "integer"))
+    assert (
+        history([Field("n", "string", default="5")], ConvertField("n", "integer")).schema(2)["n"].default == 5
+    )
+
+
+def test_derived_schemas() -> None:
+    first = [Field("a", "string", True, None, 9, ("old",)), Field("n", "integer", default=3, aliases=("m",))]
+    split = history(first, SplitField("a", ("x", "y"), "-"), ConvertField("n", "string", 5)).schema(2)
+    assert split.fields == (
+        Field("x", "string", True, None, 9),
+        Field("y", "string", True, None, 9),
+        Field("n", "string", False, "3", 5, ("m",)),
+    )
+    renamed = history(first, RenameField("a", "b"), DropField("n")).schema(2)
+    assert renamed.fields == (Field("b", "string", True, None, 9, ("old",)),)
+    added = history(first, AddField("b", "string", True), AddField("c", "integer", copy_from="n")).schema(2)
+    assert added["b"] == Field("b", "string", True, None)
+    assert added["c"] == Field("c", "integer"), "a copied field has no static default"
+
+
+def test_every_conversion_is_tested_here() -> None:
+    assert len(CONVERSIONS) == 5
+
+
+# ── Data never becomes code ──────────────────────────────────────────────────────────────────────────────────────
+
+NASTY = [
+    "'", '"', "'''", '"""', "\\", "\\'", "\n", "\r\n", "\u2028", "\0", "{}", "{r}", "%s", "#", "')); raise SystemExit #",
+    "\n    raise SystemExit\n", '"); raise SystemExit; ("', "\\x27); raise SystemExit #", "${x}", "é🙂", "f'{1/0}'",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", NASTY)
+def test_separators_and_defaults_are_data_whatever_they_hold(text: str) -> None:
+    things = history(
+        [Field("a", "string"), Field("b", "string")],
+        SplitField("a", ("x", "y"), text),
+        AddField("c", "string", default=text),
+        DropField("b", default=text),
+    )
+    up = Outcome(things, {"a": f"1{text}2", "b": text}, 2)
+    assert up == {"x": "1", "y": "2", "c": text, "schema_version": 2}
+    assert up.record is not None
+    assert Outcome(things, up.record, 1).record == {"a": f"1{text}2", "b": text, "schema_version": 1}
+    assert Outcome(things, {"a": "", "b": text}, 2).errors[0].startswith("a: no separator to split at")
+
+
+def test_members_of_enums_and_other_kinds_of_string_are_data_too() -> None:
+    class Hostile(str):
+        def __repr__(self) -> str:
+            return "exit('the data was run')"
+
+    for default in (Colour.RED, Hostile("red")):
+        things = history([ID], AddField("c", "string", default=default))
+        assert Outcome(things, {"id": 1}, 2).record == {"id": 1, "c": "red", "schema_version": 2}
+        things = history([ID, Field("c", "string")], DropField("c", default=default))
+        assert Outcome(things, {"id": 1, "schema_version": 2}, 1).record == {
+            "id": 1,
+            "c": "red",
+            "schema_version": 1,
+        }
+
+
+class _WithoutData(ast.NodeTransformer):
+    def visit_Constant(self, node: ast.Constant) -> ast.Constant:
+        return ast.copy_location(ast.Constant("data"), node) if isinstance(node.value, str) else node
+
+
+def _skeleton(source: str) -> str:
+    return ast.dump(_WithoutData().visit(ast.parse(source)))
+
+
+@given(st.lists(strategies.texts().filter(bool), min_size=3, max_size=3))
+def test_the_code_generated_is_the_same_whatever_the_data(texts: list[str]) -> None:
+    def sources(separator: str, default: str, restored: str) -> list[str]:
+        things = history(
+            [Field("a", "string"), Field("b", "string")],
+            SplitField("a", ("x", "y"), separator),
+            AddField("c", "string", default=default),
+            DropField("b", default=restored),
+        )
+        return [migrator_source(things, 1, 2, "drop"), migrator_source(things, 2, 1, "keep")] + [
+            validator_source(things.schema(version), "forbid") for version in (1, 2)
+        ]
+
+    for ours, plain in zip(sources(*texts), sources("p", "q", "s"), strict=True):
+        assert _skeleton(ours) == _skeleton(plain)
