@@ -1,0 +1,144 @@
+"""Live statements on a table of PostgreSQL while something is done to it: what waited, and what was lost."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+import psycopg
+from psycopg import sql
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NAME = "live load"
+SAMPLE = 0.01  # seconds between two looks at who waits for a lock
+
+
+class LiveLoad:
+    """Reads and writes on the table `users` at a constant rate, in threads, as long as the `with` block lasts.
+
+    Every fifth statement sets the name of a row that no other statement writes, the others read a row. The load is
+    open loop: a statement has a time at which it is due, and waits from then on, also while all connections are
+    blocked. Every 10 ms the server is asked how many of the statements wait for a lock.
+
+    dsn: of the database. keys: ids of rows, used in order, at least one a statement. rate: statements a second.
+    """
+
+    def __init__(self, dsn: str, keys: Sequence[str], *, rate: float = 200, connections: int = 16) -> None:
+        self._dsn, self._keys, self._rate = dsn, keys, rate
+        self._numbers, self._stop, self._start = itertools.count(), threading.Event(), 0.0
+        self._statements: list[tuple[float, float, str, str]] = []
+        self._samples: list[tuple[float, int]] = []
+        self._acknowledged: dict[str, str] = {}
+        self._spans: list[tuple[str, float, float]] = []
+        self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(connections)]
+        self._threads.append(threading.Thread(target=self._watch, daemon=True))
+        self._ready = threading.Barrier(len(self._threads) + 1)
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        self._start = time.perf_counter() + 0.05
+        self._ready.wait(30)
+        time.sleep(0.5)  # some statements before anything happens, to compare with
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: BaseException | TracebackType | None) -> None:
+        if kind is None:
+            time.sleep(0.5)
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    @contextmanager
+    def span(self, name: str) -> Iterator[None]:
+        """Note when something is done while the load runs."""
+        begin = time.perf_counter() - self._start
+        try:
+            yield
+        finally:
+            self._spans.append((name, begin, time.perf_counter() - self._start))
+
+    def _connect(self) -> psycopg.Connection:
+        return psycopg.connect(self._dsn, autocommit=True, application_name=NAME)
+
+    def _work(self) -> None:
+        with self._connect() as connection:
+            self._ready.wait(30)
+            while not self._stop.is_set():
+                number = next(self._numbers)
+                due = number / self._rate
+                if self._stop.wait(max(0.0, self._start + due - time.perf_counter())):
+                    break
+                self._statement(connection, number, due)
+
+    def _statement(self, connection: psycopg.Connection, number: int, due: float) -> None:
+        write, value = number % 5 == 0, f"renamed {number}"
+        try:
+            key = self._keys[number]
+            if write:
+                connection.execute("UPDATE users SET name = %s WHERE id = %s", (value, key))
+                self._acknowledged[key] = value
+            else:
+                connection.execute("SELECT name FROM users WHERE id = %s", (key,)).fetchone()
+            outcome = "ok"
+        except (
+            psycopg.Error,
+            IndexError,
+        ) as error:  # out of keys: a failed statement, which nobody overlooks
+            outcome = type(error).__name__
+        waited = time.perf_counter() - self._start - due
+        self._statements.append((due, waited, "write" if write else "read", outcome))
+
+    def _watch(self) -> None:
+        question = sql.SQL(
+            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name = {}"
+        ).format(NAME)
+        with self._connect() as connection:
+            self._ready.wait(30)
+            while not self._stop.wait(SAMPLE):
+                at = time.perf_counter() - self._start
+                row = connection.execute(question).fetchone()
+                self._samples.append((at, row[0] if row else 0))
+
+    def statements(self) -> pd.DataFrame:
+        """One row a statement: when it was `due`, how long it `waited` for its answer (seconds), `kind`, `outcome`."""
+        import pandas as pd
+
+        rows = sorted(self._statements)
+        return pd.DataFrame(rows, columns=["due", "waited", "kind", "outcome"])
+
+    def locks(self) -> pd.DataFrame:
+        """One row a look at the server: `at` (seconds), `waiting` (statements that wait for a lock)."""
+        import pandas as pd
+
+        return pd.DataFrame(self._samples, columns=["at", "waiting"])
+
+    def spans(self) -> pd.DataFrame:
+        """One row a `span`: `name`, `begin`, `end` (seconds)."""
+        import pandas as pd
+
+        return pd.DataFrame(self._spans, columns=["name", "begin", "end"])
+
+    def blocked(self) -> float:
+        """The longest time, in seconds, over which at every look some statement was waiting for a lock."""
+        longest, since = 0.0, None
+        for at, waiting in self._samples:
+            since = (at if since is None else since) if waiting else None
+            longest = max(longest, at - since) if since is not None else longest
+        return longest
+
+    def lost(self) -> int:
+        """How many writes that were acknowledged the table does not hold."""
+        with self._connect() as connection:
+            rows = connection.execute(
+                "SELECT id, name FROM users WHERE id = ANY(%s)", (list(self._acknowledged),)
+            )
+            found: dict[str, str] = dict(rows.fetchall())
+        return sum(found.get(key) != value for key, value in self._acknowledged.items())
