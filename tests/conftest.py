@@ -17,6 +17,11 @@ settings.register_profile("steady", derandomize=True, deadline=None, print_blob=
 settings.load_profile("steady")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Know the mark of what must not share the machine with other tests."""
+    config.addinivalue_line("markers", "measures: times things, so it runs alone")
+
+
 @pytest.fixture
 def kernel_path(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let kernels started by a test import `lib`, wherever their notebook lies and whether or not `lib` is installed."""

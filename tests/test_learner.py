@@ -27,7 +27,16 @@ def failures(nb: NotebookNode) -> dict[str, str]:
     return {one.id: out.ename for one in code_cells(nb) for out in one.outputs if out.output_type == "error"}
 
 
-@pytest.mark.parametrize("path", lesson_paths(), ids=lambda path: path.stem)
+def lessons() -> list[object]:
+    """The lessons, those that time things marked as such."""
+    measuring = [path for path in lesson_paths() if read(path).metadata.get("lesson", {}).get("measures")]
+    return [
+        pytest.param(path, id=path.stem, marks=[pytest.mark.measures] if path in measuring else [])
+        for path in lesson_paths()
+    ]
+
+
+@pytest.mark.parametrize("path", lessons())
 def test_run_all_of_a_learner_fails_only_in_checks(path: Path, tmp_path: Path, kernel_path: None) -> None:
     shutil.copytree(LESSONS, tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.ipynb"))
     meant = failures(read(path))

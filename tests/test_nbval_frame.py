@@ -1,26 +1,31 @@
-"""The strict run notices what nbval alone lets pass. One run of pytest within pytest executes all the bad notebooks."""
+"""The strict run notices what nbval alone lets pass. One run of pytest executes all the bad notebooks."""
 
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from queue import Empty
+from unittest import mock
+from xml.etree import ElementTree
 
 import nbval.kernel
 import nbval_frame
 import pytest
 import sample_lesson as sample
-from lessons import code_cells, dumps
+from lessons import ROOT, code_cells, dumps
 from nbformat import from_dict
 from nbformat.v4 import new_code_cell, new_notebook, new_output
+
+import notebooks
 
 ERROR = new_output("error", ename="ValueError", evalue="", traceback=[])
 NOTEBOOKS: dict[str, list[dict[str, object]]] = {
     "good": [{"source": "a = 1"}, {"source": "a + 1;"}],
     "output": [{"source": "print(1)", "outputs": [new_output("stream", name="stdout", text="2\n")]}],
     "dead": [{"source": "a = 1"}, {"source": "import os\nos._exit(9)"}, {"source": "a"}],
-    "hanging": [{"source": "import time\ntime.sleep(60)"}],
     "no-error": [{"source": "1;", "outputs": [ERROR], "metadata": {"tags": ["raises-exception"]}}],
     "uncounted": [{"source": "a = 1", "execution_count": None}],
     "unknown-tag": [{"source": "a = 1", "metadata": {"tags": ["nbval-variable-output"]}}],
@@ -30,7 +35,6 @@ FAILURES = {
     ("output", 0): "Cell outputs differ",
     ("dead", 1): "The kernel died while it ran this cell",
     ("dead", 2): "Kernel dead on test start",
-    ("hanging", 0): "Timeout of 3 seconds exceeded",
     ("no-error", 0): "Cell outputs differ",
     ("uncounted", 0): "was never executed",
     ("unknown-tag", 0): "nbval does not know",
@@ -38,30 +42,20 @@ FAILURES = {
 }
 
 
-class Recorder:
-    """A pytest plugin that keeps the outcome of each notebook cell of a run."""
+Outcomes = dict[tuple[str, int], tuple[str, str]]
 
-    def __init__(self) -> None:
-        self.collected: list[str] = []
-        self.outcomes: dict[tuple[str, int], tuple[str, str]] = {}
+
+def options(folder: Path) -> list[str]:
+    """The command line of a strict run of all notebooks in a folder, apart from this repository's own settings."""
+    place = ["--rootdir", str(folder), "-c", os.devnull, str(folder)]
+    return ["-p", "nbval_frame", "-p", "no:cacheprovider", "-p", "no:xdist", "--nbval", "-q", *place]
+
+
+class Collector:
+    """A pytest plugin that keeps which notebooks were collected."""
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         self.collected = [item.path.stem for item in session.items]
-
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        if report.when == "call" or report.failed:
-            key = Path(report.fspath).stem, int(report.nodeid.rsplit(" ", 1)[-1])
-            self.outcomes[key] = report.outcome, str(report.longrepr or "")
-
-
-def strict(folder: Path, *options: str) -> tuple[int, Recorder]:
-    """Run the notebooks of a folder strictly, by pytest within pytest."""
-    recorder = Recorder()
-    plugins = ["-p", "no:cacheprovider", "-p", "no:xdist", "-p", "nbval_frame"]
-    place = ["--rootdir", str(folder), "-c", os.devnull, str(folder)]
-    return int(
-        pytest.main([*plugins, "--nbval", "-q", "--color=no", *options, *place], plugins=[recorder])
-    ), recorder
 
 
 def store(folder: Path, name: str, cells: list[dict[str, object]], measures: bool = False) -> None:
@@ -84,43 +78,56 @@ def nbval_as_it_was() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, int], tuple[str, str]]:
-    """The outcome of each cell of all bad notebooks, in one run."""
+def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Outcomes:
+    """The outcome of each cell of the sample lesson and of all bad notebooks, in one run: (notebook, cell) → how, why."""
     folder = tmp_path_factory.mktemp("strict")
-    for name, cells in NOTEBOOKS.items():
-        store(folder, name, cells)
-    status, recorder = strict(folder, "--nbval-cell-timeout=3")
-    assert status == 1
-    return recorder.outcomes
+    python_path = {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tools")])}
+    with mock.patch.dict(os.environ, python_path):
+        lesson = sample.write(folder, sample.build())
+        notebooks.refresh(lesson)
+        lesson.with_name("00_start_here.ipynb").unlink()
+        for name, cells in NOTEBOOKS.items():
+            store(folder, name, cells)
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            *options(folder),
+            "--nbval-cell-timeout=20",
+            "--junitxml=out.xml",
+        ]
+        run = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert run.returncode == 1, run.stdout + run.stderr
+    outcomes = {}
+    for case in ElementTree.parse(folder / "out.xml").iter("testcase"):
+        bad = next((child for child in case if child.tag in ("failure", "error")), None)
+        key = case.attrib["classname"].removesuffix(".ipynb"), int(case.attrib["name"].removeprefix("Cell "))
+        outcomes[key] = ("passed", "") if bad is None else ("failed", bad.text or "")
+    return outcomes
 
 
 @pytest.mark.parametrize(
     ("name", "number"), [(name, i) for name, cells in NOTEBOOKS.items() for i in range(len(cells))]
 )
-def test_cell_has_the_outcome_that_it_deserves(
-    name: str, number: int, outcomes: dict[tuple[str, int], tuple[str, str]]
-) -> None:
+def test_cell_has_the_outcome_that_it_deserves(name: str, number: int, outcomes: Outcomes) -> None:
     outcome, text = outcomes[name, number]
     message = FAILURES.get((name, number))
     assert outcome == ("failed" if message else "passed"), text
     assert (message or "") in text
 
 
-def test_stored_lesson_passes_strictly(tmp_path: Path, kernel_path: None) -> None:
-    import notebooks
-
-    path = sample.write(tmp_path, sample.build())
-    notebooks.refresh(path)
-    (tmp_path / "00_start_here.ipynb").unlink()
-    status, recorder = strict(tmp_path)
-    assert status == 0 and len(recorder.outcomes) == len(code_cells(sample.build())), recorder.outcomes
+def test_stored_lesson_passes_strictly(outcomes: Outcomes) -> None:
+    lesson = [outcome for (name, _), outcome in outcomes.items() if name == Path(sample.NAME).stem]
+    assert lesson == [("passed", "")] * len(code_cells(sample.build()))
 
 
 def test_lessons_that_measure_are_marked(tmp_path: Path) -> None:
     store(tmp_path, "measures", [{"source": "a = 1"}], measures=True)
     store(tmp_path, "counts", [{"source": "a = 1"}])
-    assert strict(tmp_path, "--collect-only", "-m", "measures")[1].collected == ["measures"]
-    assert strict(tmp_path, "--collect-only", "-m", "not measures")[1].collected == ["counts"]
+    for expression, name in (("measures", "measures"), ("not measures", "counts")):
+        collector = Collector()
+        pytest.main([*options(tmp_path), "--collect-only", "-m", expression], plugins=[collector])
+        assert collector.collected == [name]
 
 
 def test_sanitize_file_with_a_dead_rule_is_an_error(
@@ -128,7 +135,8 @@ def test_sanitize_file_with_a_dead_rule_is_an_error(
 ) -> None:
     rules = tmp_path / "rules.cfg"
     rules.write_text("regex: a\n\nreplace: b\n")
-    assert strict(tmp_path, f"--nbval-sanitize-with={rules}")[0] == pytest.ExitCode.USAGE_ERROR
+    status = pytest.main([*options(tmp_path), f"--nbval-sanitize-with={rules}"])
+    assert status == pytest.ExitCode.USAGE_ERROR
     assert "2 'regex:'/'replace:' lines make only 0 rules" in capsys.readouterr().err
 
 

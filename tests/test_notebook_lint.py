@@ -12,6 +12,7 @@ from pathlib import Path
 
 import lesson_lint
 import lesson_outputs
+import lesson_rules
 import pytest
 import sample_lesson as sample
 from lesson_rules import check, rule_name
@@ -150,11 +151,16 @@ BROKEN: list[tuple[str, str, Change]] = [
 ]
 
 
+def test_there_are_lessons_to_check() -> None:
+    assert {"00_start_here", "03_schema_versions"} <= {path.stem for path in lesson_paths()}
+
+
 @pytest.mark.parametrize("path", lesson_paths(), ids=lambda path: path.stem)
 def test_lesson_is_clean(path: Path) -> None:
     assert not found(path), "\n".join(line for lines in found(path).values() for line in lines)
 
 
+@pytest.mark.filterwarnings("ignore:Non-unique cell id")
 @pytest.mark.parametrize(
     ("rule", "case", "change"), BROKEN, ids=[f"{rule}-{case}" for rule, case, _ in BROKEN]
 )
@@ -195,21 +201,21 @@ def test_names_of_this_machine_are_noticed(
     assert "private-details" in found(sample.write(tmp_path, nb))
 
 
-def test_rules_run_from_the_command_line(tmp_path: Path) -> None:
-    command = [sys.executable, str(ROOT / "tools" / "lesson_rules.py")]
+def test_rules_run_from_the_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = sample.write(tmp_path, sample.build_executed())
-    clean = subprocess.run([*command, str(path)], capture_output=True, text=True, check=False)
-    assert (clean.returncode, clean.stdout) == (0, "1 notebook(s), 0 finding(s)\n")
+    monkeypatch.setattr(sys, "argv", ["lesson_rules.py", str(path)])
+    assert lesson_rules.main() == 0
+    assert capsys.readouterr().out == "1 notebook(s), 0 finding(s)\n"
     nb = read(path)
     replace(nb, "add-numbers", "print", "show")
-    dirty = subprocess.run(
-        [*command, str(sample.write(tmp_path, nb))], capture_output=True, text=True, check=False
-    )
-    assert (
-        dirty.returncode == 1 and "executed: its code changed after its outputs were stored" in dirty.stdout
-    )
-    missing = subprocess.run([*command, "no.ipynb"], capture_output=True, text=True, check=False)
-    assert missing.returncode == 1 and "No such notebook: no.ipynb" in missing.stderr
+    sample.write(tmp_path, nb)
+    assert lesson_rules.main() == 1
+    assert "executed: its code changed after its outputs were stored" in capsys.readouterr().out
+    monkeypatch.setattr(sys, "argv", ["lesson_rules.py", "no.ipynb"])
+    with pytest.raises(SystemExit, match="No such notebook: no.ipynb"):
+        lesson_rules.main()
 
 
 def test_every_sanitize_rule_is_used() -> None:

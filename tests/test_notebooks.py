@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import copy
+import signal
+import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import lesson_rules
@@ -93,6 +97,29 @@ def test_dead_and_hanging_kernels_are_reported(
     monkeypatch.setattr(notebooks, "CELL_TIMEOUT", 2)
     with pytest.raises(CellFailedError, match=f"(?s)cell 'bad'.*{message}"):
         notebooks.execute(new_notebook(cells=[new_code_cell(code, id="bad")]), tmp_path)
+
+
+def test_interrupted_run_leaves_neither_a_kernel_nor_a_changed_file(lesson: Path) -> None:
+    nb = read(lesson)
+    sleep = "import os, time\nopen('pid', 'w').write(str(os.getpid()))\ntime.sleep(300)"
+    nb.cells = [new_code_cell(sleep, id="sleep")]
+    before, note = rewrite(lesson, nb), lesson.with_name("pid")
+    command = [sys.executable, str(ROOT / "tools" / "notebooks.py"), str(lesson)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as run:
+        wait_until(lambda: note.exists() and note.read_text() != "")
+        run.send_signal(signal.SIGTERM)
+        said, _ = run.communicate(timeout=60)
+    assert run.returncode == 1 and said.endswith("interrupted; the file was left as it was\n"), said
+    assert lesson.read_bytes() == before
+    wait_until(lambda: not Path("/proc", note.read_text()).exists())
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
+    """Wait for something that another process does."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.05)
 
 
 def test_run_that_changes_nothing_that_counts_stores_nothing(

@@ -4,11 +4,11 @@ What it adds to `--nbval`:
 
 - cells run with `store_history=True`, as JupyterLab runs them, so that a trailing `;` hides an output here too;
 - a kernel that dies fails the cell that killed it, at once, instead of waiting for the time-out;
-- a cell that was never executed (no execution count), one that nbval would skip, and one with an unknown `nbval-…` tag fail: nbval would compare
-  nothing and pass;
+- a cell that was never executed (no execution count), one that nbval would skip, and one with an unknown `nbval-…` tag
+  fail: nbval would compare nothing and pass;
 - a rule of the sanitize file that nbval would drop without a word is an error;
 - the kernel is the Python that runs pytest; a cell may take two minutes (`--nbval-cell-timeout` overrides it);
-- cells of lessons whose metadata say `"lesson": {"measures": true}` carry the mark `measures`, to run them one lesson at a time.
+- cells of lessons whose metadata say `"lesson": {"measures": true}` carry the mark `measures`.
 """
 
 from __future__ import annotations
@@ -95,9 +95,7 @@ def sanitize_rules(text: str) -> list[tuple[str, str]]:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Patch nbval, set the defaults, and refuse a sanitize file with dead rules."""
-    config.addinivalue_line(
-        "markers", "measures: a cell of a lesson that times things; such lessons run one at a time"
-    )
+    config.addinivalue_line("markers", "measures: times things, so it runs alone")
     nbval_kernel.RunningKernel.execute_cell_input = execute_cell_input
     nbval_kernel.RunningKernel.await_reply = await_reply
     if not config.option.nbval_kernel_name:

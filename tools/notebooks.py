@@ -79,13 +79,17 @@ def execute(nb: NotebookNode, folder: Path, allow_errors: bool = False) -> Noteb
         raise CellFailedError(
             f"cell '{running[-1].id}' failed:\n{ANSI.sub('', str(error)).strip()}"
         ) from error
+    except AssertionError:
+        if client.km is None:  # nbclient has stopped the kernel on Ctrl-C or SIGTERM, and stumbles over that
+            raise KeyboardInterrupt from None
+        raise
     return tidy(fresh)
 
 
 def shorten_paths(text: str) -> str:
     """A traceback as it reads on every machine: paths relative to the repository or to the environment."""
     home = str(Path.home())
-    for place, short in [(str(ROOT), ""), (sys.prefix, "site/"), (sys.base_prefix, "python/")]:
+    for place, short in [(sys.prefix, "site/"), (str(ROOT), ""), (sys.base_prefix, "python/")]:
         for form in {place, "~" + place.removeprefix(home)} if place.startswith(home + "/") else {place}:
             text = text.replace(form + "/", short)
     return text
@@ -213,4 +217,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    try:
+        raise SystemExit(main())
+    except KeyboardInterrupt:
+        raise SystemExit("interrupted; the file was left as it was") from None
