@@ -69,7 +69,7 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Compatibility:
     """Two verdicts on a proposed version in one mode, not to be confused, and the readings that they rest on."""
 
     mode: Mode
@@ -101,7 +101,7 @@ class Verdict:
         )
 
 
-def check(versions: Versions, proposed: int, mode: Mode, *, aliases: bool = False) -> Verdict:
+def check(versions: Versions, proposed: int, mode: Mode, *, aliases: bool = False) -> Compatibility:
     """Judge version `proposed` against those before it, which count as registered. The first is always compatible.
 
     `aliases` lets the readers of a history know their fields' former names (`with_aliases`). Raises ValueError for an
@@ -115,7 +115,7 @@ def check(versions: Versions, proposed: int, mode: Mode, *, aliases: bool = Fals
     pairs = [(old, proposed) for old in registered if direction != "FORWARD"]
     pairs += [(proposed, old) for old in registered if direction != "BACKWARD"]
     readings = (read(versions, writer, reader, aliases=aliases) for writer, reader in pairs)
-    return Verdict(mode, proposed, tuple(readings))
+    return Compatibility(mode, proposed, tuple(readings))
 
 
 def matrix(versions: Versions, *, aliases: bool = False) -> dict[tuple[int, int], Reading]:
