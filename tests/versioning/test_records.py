@@ -1,0 +1,196 @@
+"""The generated functions for single records do what the rules say, and nothing to the record they are given."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import oracle
+import pytest
+import strategies
+from hypothesis import event, given, settings
+from hypothesis import strategies as st
+
+from lib.versioning import USERS, AddField, Field, Schema, SchemaHistory, UnknownVersionError
+from lib.versioning.records import (
+    migrator,
+    migrator_source,
+    needs_recheck,
+    record_version,
+    validator,
+    validator_source,
+)
+from lib.versioning.schema import MISSING
+
+Record = dict[str, Any]
+ANA = {"id": "1", "name": "Ana", "created_at": "2024-01-01"}
+
+
+@settings(max_examples=150)
+@given(st.data())
+def test_validation_finds_every_error_and_no_other(data: st.DataObject) -> None:
+    history = data.draw(strategies.histories(max_version=3))
+    record = data.draw(
+        st.one_of(
+            strategies.broken_records(history).filter(lambda record: isinstance(record, dict)),
+            st.sampled_from(history.versions).flatmap(
+                lambda version: strategies.records(history, version, extra=True)
+            ),
+        )
+    )
+    before = copy.deepcopy(record)
+    for version in history.versions:
+        schema = history.schema(version)
+        for extra in ("keep", "drop", "forbid"):
+            errors = validator(schema, extra)(record)
+            assert {error.partition(":")[0] for error in errors} == oracle.wrong_fields(schema, record, extra)
+            own = [error for error in errors if not error.startswith("extra field: ")]
+            problems = [(field.name, field.problem(record.get(field.name, MISSING))) for field in schema]
+            assert own == [f"{name}: {problem}" for name, problem in problems if problem], (
+                "one each, in order"
+            )
+            undeclared = [name for name in record if name not in schema and name != "schema_version"]
+            assert len(errors) - len(own) == (len(undeclared) if extra == "forbid" else 0)
+    assert repr(record) == repr(before)
+
+
+def migrate(history: SchemaHistory, record: Record, target: int, extra: Any) -> oracle.Migrated | None:
+    """What the generated functions make of a valid record; None if it can't be migrated."""
+    kept: list[Any] = []
+    lost: list[Any] = []
+    failed: list[Any] = []
+    version, _ = record_version(history, record)
+    result = migrator(history, version, target, extra)(record, kept.append, lost.append, failed.append)
+    if not failed and needs_recheck(history, version, target):
+        failed = validator(history.schema(target), extra)(result)
+    assert all(type(text) is str for text in failed)
+    return None if failed else oracle.Migrated(result, kept, lost)
+
+
+def spelled(notes: list[tuple[str, Any]]) -> list[tuple[str, str]]:
+    return [(name, repr(value)) for name, value in notes]
+
+
+@settings(max_examples=250)
+@given(st.data())
+def test_migration_does_what_the_rules_written_out_do(data: st.DataObject) -> None:
+    history = data.draw(strategies.histories())
+    version, target = (data.draw(st.sampled_from(history.versions)) for _ in range(2))
+    record = data.draw(strategies.records(history, version, extra=True))
+    extra = data.draw(st.sampled_from(["keep", "drop"]))
+    if data.draw(st.booleans()):  # a field of another version, with whatever in it
+        names = [
+            f.name
+            for v in history.versions
+            for f in history.schema(v)
+            if f.name not in history.schema(version)
+        ]
+        if names:
+            record[data.draw(st.sampled_from(names))] = data.draw(
+                st.sampled_from([value for value in strategies._ODD if value is not MISSING])
+            )
+    before = copy.deepcopy(record)
+    got = migrate(history, record, target, extra)
+    assert repr(record) == repr(before), "never changed"
+    try:
+        expected = oracle.migrate(history, record, target, extra)
+    except oracle.Failed:
+        event("can't be migrated")
+        assert got is None
+        return
+    assert got is not None
+    assert {name: repr(value) for name, value in got.record.items()} == {
+        name: repr(value) for name, value in expected.record.items()
+    }
+    assert sorted(spelled(got.kept)) == sorted(spelled(expected.kept))
+    assert sorted(spelled(got.lost)) == sorted(spelled(expected.lost))
+
+
+@pytest.mark.parametrize("extra", ["keep", "drop", "forbid"])
+def test_a_result_is_a_new_dict_in_the_order_of_its_schema(extra: Any) -> None:
+    record = {"name": "Ana", "created_at": "2024-01-01", "id": "1"}
+    migrated = migrate(USERS, record, 3, extra)
+    assert migrated is not None
+    assert list(migrated.record) == [*USERS.schema(3).names, "schema_version"]
+    assert type(migrated.record) is dict
+    same = migrate(USERS, migrated.record, 3, extra)
+    assert same is not None
+    assert same.record == migrated.record
+    assert same.record is not migrated.record
+
+
+def test_undeclared_fields_are_kept_dropped_or_forbidden() -> None:
+    record = ANA | {"x": [1], 5: "no name"}
+    kept, dropped = (migrate(USERS, record, 2, extra) for extra in ("keep", "drop"))
+    assert kept is not None
+    assert dropped is not None
+    assert kept.record.keys() - dropped.record.keys() == {"x", 5}
+    assert dropped.record.keys() == {*USERS.schema(2).names, "schema_version"}
+    assert validator(USERS.schema(1), "keep")(record) == validator(USERS.schema(1), "drop")(record) == []
+    assert validator(USERS.schema(1), "forbid")(record) == [
+        "extra field: not declared (got string 'x')",
+        "extra field: not declared (got integer 5)",
+    ]
+
+
+def test_an_undeclared_field_in_the_place_of_a_missing_one_is_told_too() -> None:
+    record = {"id": "1", "name": "Ana", "created": "2024-01-01"}
+    assert validator(USERS.schema(1), "forbid")(record) == [
+        "created_at: missing",
+        "extra field: not declared (got string 'created')",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("record", "version", "words"),
+    [
+        ({}, 1, None),
+        ({"schema_version": 3}, 3, None),
+        ({"schema_version": 4}, 4, "schema_version: unknown version (got integer 4; known: 1, 2, 3)"),
+        ({"schema_version": 0}, 0, "schema_version: unknown version (got integer 0; known: 1, 2, 3)"),
+        ({"schema_version": True}, 0, "schema_version: expected a version as an integer (got boolean True)"),
+        ({"schema_version": "1"}, 0, "schema_version: expected a version as an integer (got string '1')"),
+        ({"schema_version": None}, 0, "schema_version: expected a version as an integer (got null)"),
+        ({"schema_version": []}, 0, "schema_version: expected a version as an integer (got array of 0)"),
+        ([], 0, "record: expected an object (got array of 0)"),
+        (None, 0, "record: expected an object (got null)"),
+        ("x", 0, "record: expected an object (got string 'x')"),
+    ],
+)
+def test_the_version_of_a_record(record: Any, version: int, words: str | None) -> None:
+    assert record_version(USERS, record) == (version, words)
+
+
+def test_functions_are_compiled_once() -> None:
+    assert validator(USERS.schema(2), "keep") is validator(USERS.schema(2), "keep")
+    assert validator(USERS.schema(2), "keep") is not validator(USERS.schema(2), "forbid")
+    assert migrator(USERS, 1, 3, "keep") is migrator(USERS, 1, 3, "keep")
+
+
+def test_histories_that_differ_only_in_what_they_fill_do_not_share_functions() -> None:
+    def made(default: str) -> SchemaHistory:
+        return SchemaHistory(
+            "things",
+            first=Schema(Field("id", "string")),
+            steps={2: [AddField("a", "string", default=default)]},
+        )
+
+    for history, value in [(made("x"), "x"), (made("y"), "y")]:
+        migrated = migrate(history, {"id": "1"}, 2, "keep")
+        assert migrated is not None
+        assert migrated.record["a"] == value
+
+
+def test_an_unknown_version_has_no_function() -> None:
+    for make in (migrator, migrator_source):
+        function: Callable[..., Any] = make
+        with pytest.raises(UnknownVersionError, match="known: 1, 2, 3"):
+            function(USERS, 1, 4, "keep")
+
+
+def test_the_source_can_be_read() -> None:
+    assert "# AddField updated_at" in migrator_source(USERS, 1, 3, "keep")
+    for source in (migrator_source(USERS, 1, 3, "keep"), validator_source(USERS.schema(3), "forbid")):
+        assert source.startswith("def ")
+        assert max(map(len, source.splitlines())) < 130
