@@ -37,6 +37,8 @@ class LiveLoad:
         self._samples: list[tuple[float, int]] = []
         self._acknowledged: dict[str, str] = {}
         self._spans: list[tuple[str, float, float]] = []
+        self.lost: int | None = None
+        """How many acknowledged writes the table did not hold when the load ended."""
         self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(connections)]
         self._threads.append(threading.Thread(target=self._watch, daemon=True))
         self._ready = threading.Barrier(len(self._threads) + 1)
@@ -55,6 +57,8 @@ class LiveLoad:
         self._stop.set()
         for thread in self._threads:
             thread.join()
+        if kind is None:
+            self.lost = self._count_lost()
 
     @contextmanager
     def span(self, name: str) -> Iterator[None]:
@@ -134,8 +138,7 @@ class LiveLoad:
             longest = max(longest, at - since) if since is not None else longest
         return longest
 
-    def lost(self) -> int:
-        """How many writes that were acknowledged the table does not hold."""
+    def _count_lost(self) -> int:
         with self._connect() as connection:
             rows = connection.execute(
                 "SELECT id, name FROM users WHERE id = ANY(%s)", (list(self._acknowledged),)
