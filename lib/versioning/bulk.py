@@ -231,19 +231,28 @@ def suspects(schema: Schema, extra: Extra, records: list[Record]) -> set[int]:
     found: set[int] = set()
     if extra == "forbid":
         found.update(at for at, size in enumerate(map(len, records)) if size > len(schema))
+    plain = {dict}.issuperset(map(type, records))
     for field in schema:
-        try:
-            column = list(map(itemgetter(field.name), records))
-        except KeyError:
-            column = [record.get(field.name, MISSING) for record in records]
-        found.update(_suspects_in(field, column))
+        found.update(_suspects_in(field, _column(field.name, records, plain)))
     return found
+
+
+def _column(name: str, records: list[Record], plain: bool) -> list[Any]:
+    """The values of one field. Only plain dicts are asked by their key: a defaultdict would make a value up."""
+    if plain:
+        try:
+            return list(map(itemgetter(name), records))
+        except KeyError:
+            pass
+    return [record.get(name, MISSING) for record in records]
 
 
 def _suspects_in(field: Field, column: list[Any]) -> set[int]:
     """Positions in one column. Each test passes over the column in C; only where it fails, a loop finds the places."""
     places: Sequence[int] = range(len(column))
-    if field.nullable and None in column:
+    if field.nullable and type(None) in map(
+        type, column
+    ):  # `None in column` would compare values of any kind
         places = [at for at, value in enumerate(column) if value is not None]
         column = [column[at] for at in places]
     if TYPES[field.type] is not str:

@@ -1,0 +1,326 @@
+"""Many records at once: exactly what one at a time gives, in records, errors, quarantine and counts."""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter, OrderedDict, defaultdict
+from collections.abc import Iterator
+from typing import Any
+
+import oracle
+import pytest
+import strategies
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lib.versioning import (
+    USERS,
+    AddField,
+    Batch,
+    ConvertField,
+    DataVersionManager,
+    Field,
+    InvalidRecordError,
+    Report,
+    Schema,
+    SchemaHistory,
+    UnknownVersionError,
+    make_users,
+    reason_of,
+)
+from lib.versioning.bulk import CHUNK, suspects
+from lib.versioning.schema import MISSING
+
+Record = dict[str, Any]
+ANA = {"id": "1", "name": "Ana", "created_at": "2024-01-01"}
+WAYS = ("validate", "upgrade", "downgrade")
+
+
+def in_bulk(vm: DataVersionManager, records: Any, way: str, target: int) -> Batch:
+    if way == "validate":
+        return vm.validate_many(records)
+    return (vm.upgrade_many if way == "upgrade" else vm.downgrade_many)(records, target)
+
+
+def one_by_one(vm: DataVersionManager, records: list[Any], way: str, target: int) -> Batch:
+    """The same by the methods for single records."""
+    whole = Batch([], [], report := Report())
+    for line, record in enumerate(records, start=1):
+        verdict = vm.validate_schema(record)
+        errors = verdict["errors"]
+        if not errors and way != "validate":
+            method = vm.upgrade_data if way == "upgrade" else vm.downgrade_data
+            try:
+                passed = method(record, target, counts := Report())
+                report.kept.update(counts.kept)
+                report.lost.update(counts.lost)
+            except InvalidRecordError as error:
+                errors = error.errors
+            except ValueError as error:
+                side = "above" if way == "upgrade" else "below"
+                assert f"version {verdict['version']}, {side} {target}" in str(error)
+                errors = [
+                    f"schema_version: {side} the target version (got {verdict['version']}, the target is {target})"
+                ]
+        else:
+            passed = record
+        if errors:
+            entry = {"line": line, "version": verdict["version"], "errors": errors, "raw": record}
+            whole.quarantined.append(entry)  # type: ignore[arg-type]
+            report.reasons.update(map(reason_of, errors))
+        else:
+            whole.records.append(passed)
+        if verdict["version"] in vm.history.versions:
+            report.versions[verdict["version"]] += 1
+    report.read, report.passed, report.quarantined = len(records), len(whole.records), len(whole.quarantined)
+    return whole
+
+
+def assert_same(bulk: Batch, single: Batch) -> None:
+    assert list(map(repr, bulk.records)) == list(map(repr, single.records))
+    assert list(map(repr, bulk.quarantined)) == list(map(repr, single.quarantined))
+    assert bulk.report == single.report
+
+
+@st.composite
+def batches(draw: st.DrawFn, history: SchemaHistory) -> list[Any]:
+    """Records of one version or of several, none, a few or all of them broken."""
+    version = draw(st.sampled_from([None, *history.versions]))
+    good = (
+        st.sampled_from(history.versions).flatmap(lambda v: strategies.records(history, v, extra=True))
+        if version is None
+        else strategies.records(history, version, extra=draw(st.booleans()))
+    )
+    some = draw(st.lists(good, max_size=5))
+    if draw(st.booleans()):
+        some += draw(st.lists(strategies.broken_records(history), min_size=1, max_size=3))
+    return draw(st.permutations(some)) if len(some) > 1 else some
+
+
+@settings(max_examples=150)
+@given(st.data())
+def test_bulk_and_single_form_agree(data: st.DataObject) -> None:
+    history = data.draw(strategies.histories(max_version=4))
+    records = data.draw(batches(history))
+    target = data.draw(st.sampled_from(history.versions))
+    before = repr(records)
+    vm = DataVersionManager(history, data.draw(st.sampled_from(["keep", "drop", "forbid"])))
+    for way in WAYS:
+        assert_same(in_bulk(vm, records, way, target), one_by_one(vm, records, way, target))
+    assert repr(records) == before, "never changed"
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("version", [1, 2, 3])
+@pytest.mark.parametrize("extra", ["keep", "forbid"])
+def test_bulk_and_single_form_agree_on_messy_users(way: str, version: int, extra: Any) -> None:
+    users = list(make_users(CHUNK + 500, seed=version, version=version, broken=0.2, ahead=0.1))
+    vm = DataVersionManager(extra=extra)
+    assert_same(in_bulk(vm, users, way, 2), one_by_one(vm, users, way, 2))
+
+
+@settings(max_examples=150)
+@given(st.data())
+def test_no_invalid_record_goes_unsuspected(data: st.DataObject) -> None:
+    history = data.draw(strategies.histories(max_version=2))
+    schema = history.schema(data.draw(st.sampled_from(history.versions)))
+    mixed = st.one_of(strategies.records(history, 1, extra=True), strategies.broken_records(history)).filter(
+        lambda record: isinstance(record, dict)
+    )
+    records = data.draw(st.lists(mixed, max_size=6))
+    for extra in ("keep", "forbid"):
+        invalid = {at for at, record in enumerate(records) if oracle.wrong_fields(schema, record, extra)}
+        assert invalid <= suspects(schema, extra, records)
+
+
+@pytest.mark.parametrize("kind", ["string", "integer", "float", "boolean", "timestamp"])
+@pytest.mark.parametrize("nullable", [False, True])
+@pytest.mark.parametrize("length", [None, 3])
+def test_every_odd_value_is_found_beside_good_ones(kind: str, nullable: bool, length: int | None) -> None:
+    field = Field("f", kind, nullable, length=length if kind == "string" else None)
+    good = {"string": "é", "integer": 5, "float": 0.5, "boolean": True, "timestamp": "2024-01-01T10:00:00Z"}[
+        kind
+    ]
+    vm = DataVersionManager(SchemaHistory("things", first=Schema(field)))
+    for odd in strategies._ODD:
+        record = {} if odd is MISSING else {"f": odd}
+        for records in (
+            [record],
+            [{"f": good}, record, {"f": good}],
+            [{"f": good}] * (CHUNK - 1) + [record] * 2,
+        ):
+            batch = vm.validate_many(records)
+            wrong = 0 if odd is not MISSING and oracle.is_valid(field, odd) else records.count(record)
+            assert len(batch.quarantined) == wrong, odd
+            assert [entry["errors"] for entry in batch.quarantined] == [
+                [f"f: {field.problem(odd)}"] for _ in range(wrong)
+            ]
+
+
+def test_all_odd_values_at_once() -> None:
+    fields = [Field(kind[0], kind) for kind in ("string", "integer", "float", "boolean", "timestamp")]
+    vm = DataVersionManager(SchemaHistory("things", first=Schema(*fields)))
+    odd = [{} if value is MISSING else {field.name: value for field in fields} for value in strategies._ODD]
+    assert_same(vm.validate_many(odd), one_by_one(vm, odd, "validate", 1))
+
+
+# ── Order, places and counts ─────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("count", [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK + 1])
+def test_records_keep_their_order_and_quarantined_ones_their_place(count: int) -> None:
+    records: list[Any] = [ANA | {"id": str(number)} for number in range(count)]
+    bad = sorted({at for at in (0, CHUNK - 1, CHUNK, 2 * CHUNK) if at < count})
+    for at in bad:
+        records[at] = {"id": at}
+    batch = DataVersionManager().upgrade_many(records, 3)
+    assert [entry["line"] for entry in batch.quarantined] == [at + 1 for at in bad]
+    assert all(entry["raw"] is records[entry["line"] - 1] for entry in batch.quarantined)
+    assert [record["id"] for record in batch.records] == [str(at) for at in range(count) if at not in bad]
+    assert (batch.report.read, batch.report.passed, batch.report.quarantined) == (
+        count,
+        count - len(bad),
+        len(bad),
+    )
+
+
+def test_versions_are_mixed_and_counted() -> None:
+    vm = DataVersionManager()
+    records = [next(make_users(1, seed=1, version=version)) for version in (1, 2, 3, 1, 3)] + [
+        {"schema_version": 9},
+        None,
+    ]
+    batch = vm.upgrade_many(records, 2)
+    assert [record["schema_version"] for record in batch.records] == [2, 2, 2]
+    assert batch.report.versions == {1: 2, 2: 1, 3: 2}
+    assert [(entry["line"], entry["version"], entry["errors"][0]) for entry in batch.quarantined] == [
+        (3, 3, "schema_version: above the target version (got 3, the target is 2)"),
+        (5, 3, "schema_version: above the target version (got 3, the target is 2)"),
+        (6, 9, "schema_version: unknown version (got integer 9; known: 1, 2, 3)"),
+        (7, 0, "record: expected an object (got null)"),
+    ]
+    below = vm.downgrade_many(records, 2).quarantined
+    assert [entry["errors"][0] for entry in below[:2]] == [
+        "schema_version: below the target version (got 1, the target is 2)"
+    ] * 2
+
+
+def test_what_is_kept_and_lost_is_counted_only_for_records_that_pass() -> None:
+    things = SchemaHistory(
+        "things",
+        first=Schema(Field("n", "integer")),
+        steps={2: [AddField("note", "string", nullable=True), ConvertField("n", "float")]},
+    )
+    vm = DataVersionManager(things)
+    batch = vm.upgrade_many([{"n": 1, "note": "x"}, {"n": 2**63 - 1, "note": "y"}, {"n": 2}], 2)
+    assert (batch.report.kept, batch.report.lost, batch.report.quarantined) == ({"note": 1}, {}, 1)
+    labelled = [{"n": n, "note": "x", "schema_version": 2} for n in (1.0, 1.5, 2.0)]
+    batch = vm.downgrade_many(labelled, 1)
+    assert (batch.report.kept, batch.report.lost, batch.report.quarantined) == ({}, {"note": 2}, 1)
+
+
+def test_validated_records_come_back_as_they_are() -> None:
+    records = [ANA, ANA | {"x": 1}]
+    batch = DataVersionManager(extra="drop").validate_many(records)
+    assert batch.records == records
+    assert all(ours is theirs for ours, theirs in zip(batch.records, records, strict=True))
+    assert batch.records is not records
+
+
+def test_an_iterator_is_read_once() -> None:
+    def some() -> Iterator[Record]:
+        yield ANA
+        yield ANA | {"id": 5}
+
+    batch = DataVersionManager().upgrade_many(some(), 3)
+    assert (len(batch.records), len(batch.quarantined)) == (1, 1)
+
+
+@pytest.mark.parametrize("target", [0, 4, "3", True, None])
+def test_an_unknown_target_is_refused(target: Any) -> None:
+    for method in (DataVersionManager().upgrade_many, DataVersionManager().downgrade_many):
+        with pytest.raises(UnknownVersionError, match=r"^users: "):
+            method([ANA], target)
+
+
+def test_reports_add_up() -> None:
+    vm = DataVersionManager()
+    users = list(make_users(600, seed=2, broken=0.3, ahead=0.3))
+    whole = vm.upgrade_many(users, 3).report
+    parts = Report()
+    for start in range(0, 600, 100):
+        parts += vm.upgrade_many(users[start : start + 100], 3).report
+    assert parts == whole
+    assert whole.read == whole.passed + whole.quarantined == 600
+    assert sum(whole.kept.values()) > 0
+    assert sum(whole.reasons.values()) == whole.quarantined
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        ("id: missing", "id: missing"),
+        ("id: expected string (got integer 5)", "id: expected string"),
+        ("id: expected string (got string ' (')", "id: expected string"),
+        ("a: no separator to split at (the separator is ' (', got string '')", "a: no separator to split at"),
+    ],
+)
+def test_a_reason_is_an_error_without_its_details(error: str, reason: str) -> None:
+    assert reason_of(error) == reason
+
+
+# ── Records that are odd in Python's way ─────────────────────────────────────────────────────────────────────────
+
+
+class Contrary:
+    """A value that can't be compared, as an array of NumPy or a column of pandas."""
+
+    def __eq__(self, other: object) -> bool:
+        raise TypeError("the truth value of this is ambiguous")
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def test_values_that_can_not_be_compared_are_only_wrong() -> None:
+    records = [ANA, {"id": Contrary(), "name": Contrary(), "created_at": Contrary()}, ANA]
+    vm = DataVersionManager()
+    assert_same(in_bulk(vm, records, "validate", 1), one_by_one(vm, records, "validate", 1))
+    later = [
+        record | {"schema_version": 3, "email": Contrary(), "updated_at": "x", "phone": None}
+        for record in records
+    ]
+    assert_same(in_bulk(vm, later, "downgrade", 1), one_by_one(vm, later, "downgrade", 1))
+
+
+def test_a_dict_that_makes_its_values_up_is_not_changed_and_not_believed() -> None:
+    made_up: Any = defaultdict(lambda: "2024-01-01", {"id": "1"})
+    records = [made_up, ANA, made_up]
+    for way in WAYS:
+        batch = in_bulk(DataVersionManager(), records, way, 1)
+        assert [entry["errors"] for entry in batch.quarantined] == [
+            ["name: missing", "created_at: missing"]
+        ] * 2
+    assert dict(made_up) == {"id": "1"}
+
+
+def test_other_kinds_of_dict_are_records_too() -> None:
+    records: list[Any] = [OrderedDict(ANA), Counter(), defaultdict(int, ANA), ANA]
+    batch = DataVersionManager().upgrade_many(records, 3)
+    assert [entry["line"] for entry in batch.quarantined] == [2]
+    assert batch.records == DataVersionManager().upgrade_many([ANA] * 3, 3).records
+
+
+def test_what_is_given_is_never_changed_even_where_it_fails() -> None:
+    users = list(make_users(300, seed=4, broken=0.5, ahead=0.5))
+    before = copy.deepcopy(users)
+    vm = DataVersionManager(extra="drop")
+    for way in WAYS:
+        for record in in_bulk(vm, users, way, 2).records if way != "validate" else ():
+            record.clear()
+    assert users == before
+
+
+@pytest.mark.parametrize("records", [[], (), iter(())])
+def test_nothing_gives_nothing(records: Any) -> None:
+    assert USERS.latest == 3
+    assert DataVersionManager().upgrade_many(records, 3) == Batch([], [], Report())
