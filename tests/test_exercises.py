@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -112,6 +113,15 @@ def test_check_that_does_not_help_is_noticed(check: str, complaint: str, tmp_pat
     exercise = next(exercises(nb))
     with pytest.raises(AssertionError, match=complaint):
         prove_failure(exercise, exercise.solution, tmp_path)
+
+
+def test_answer_that_leaves_something_open_disturbs_no_one(tmp_path: Path) -> None:
+    nb = sample.build()
+    sample.cell(
+        nb, "data-3-1"
+    ).source = "file = open('left-open', 'w')\nloop = [file]\nloop.append(loop)\nOFFSET = 0"
+    prove_solution(next(exercises(nb)), tmp_path)
+    gc.collect()  # with warnings as errors, an open file that is found now would fail this test
 
 
 def test_answer_replaces_the_region_at_its_indent() -> None:

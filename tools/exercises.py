@@ -7,9 +7,11 @@ tried in a moment, and the three proofs of an exercise (the solution passes, the
 from __future__ import annotations
 
 import contextlib
+import gc
 import io
 import re
 import textwrap
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,14 +77,21 @@ def attempt(exercise: Exercise, answer: str, folder: Path) -> Exception | None:
         Exception: whatever the cells above the check raise; a learner's Run All would show it there.
     """
     namespace: dict[str, Any] = {"__name__": "__main__", "display": display}
+    failure: Exception | None = None
     with contextlib.ExitStack() as stack:
         stack.enter_context(contextlib.chdir(folder))
         stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
         stack.enter_context(mock.patch("ipytest.autoconfig"))  # it needs a kernel, which exercises do without
+        stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter(
+            "ignore", ResourceWarning
+        )  # an answer that fails leaves open what it had opened
         for source in (*exercise.needs, answer):
             exec(compile(source, f"<{exercise.name}>", "exec"), namespace)  # noqa: S102 (the lessons' own code)
         try:
             exec(compile(exercise.check, f"<check of {exercise.name}>", "exec"), namespace)  # noqa: S102
         except Exception as error:  # noqa: BLE001 (whatever it is, the caller judges it)
-            return error
-    return None
+            failure = error.with_traceback(None)
+        namespace.clear()
+        gc.collect()
+    return failure
