@@ -59,4 +59,29 @@ mended = versioning.SchemaHistory(
     "exercise-4-4": """\
     return [(before, [before]), (after, [before, after]), (after, [after])]
 """,
+    "exercise-5-1": """\
+    return [(low, low + size) for low in range(0, count, size)]
+""",
+    "exercise-5-2": """\
+    filled = connection.execute("UPDATE users SET country = 'ES' WHERE country IS NULL").rowcount
+    connection.commit()
+    return filled
+""",
+    "exercise-5-3": """\
+    costs = [(lock, float(cost) if isinstance(cost, str) else cost * rows / 1e6) for lock, cost in statements]
+    return sum(cost for lock, cost in costs if lock == "exclusive")
+""",
+    "exercise-5-4": """\
+history_5_4 = versioning.SchemaHistory(
+    "users",
+    first=versioning.USERS.schema(3),
+    steps={2: [versioning.SplitField("phone", ("country_code", "number"), " ")]},
+)
+release_plan = [
+    {"deploy": "writes old", "phases": []},
+    {"deploy": "writes both", "phases": ["expand", "backfill"]},
+    {"deploy": "reads new", "phases": []},
+    {"deploy": "writes new", "phases": ["contract"]},
+]
+""",
 }
