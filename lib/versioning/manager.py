@@ -17,7 +17,7 @@ from lib.versioning.records import (
     record_version,
     validator,
 )
-from lib.versioning.schema import VERSION_KEY
+from lib.versioning.schema import VERSION_KEY, describe
 from lib.versioning.sql import Phase, migration_script
 from lib.versioning.users import USERS
 
@@ -113,8 +113,8 @@ class DataVersionManager:
         if report is not None:
             report += Report(1, 1, 0, Counter([version]), count(kept), count(lost))
         elif kept or lost:
-            told = [f"kept {name} = {value!r}" for name, value in kept]
-            told += [f"lost {name} = {value!r}" for name, value in lost]
+            told = [f"kept {name} ({describe(value)})" for name, value in kept]
+            told += [f"lost {name} ({describe(value)})" for name, value in lost]
             warnings.warn(
                 f"from version {version} to {target}: {', '.join(told)}",
                 ChangeWarning,
