@@ -28,10 +28,15 @@ class Dialect:
 
     name: ClassVar[str] = "postgresql"
     title: ClassVar[str] = "PostgreSQL"
+    #: Reserved words that SQLAlchemy's list lacks.
+    reserved: ClassVar[frozenset[str]] = frozenset(
+        "collation concurrently lateral system_user tablesample".split()
+    )
     #: Can the script itself test whether a column is there?
     guarded: ClassVar[bool] = True
     #: Can a column be added that is required, if it has a default?
     adds_required: ClassVar[bool] = True
+    #: What begins a transaction; none where it could not hold what changes a table.
     begin: ClassVar[tuple[str, ...]] = ("BEGIN",)
     #: What reads text without an offset as UTC, inside a transaction.
     in_utc: ClassVar[tuple[str, ...]] = ("SET LOCAL TIME ZONE 'UTC'",)
@@ -49,12 +54,13 @@ class Dialect:
 
     def quote(self, name: str) -> str:
         """Return a name, quoted if it is a reserved word or has capitals."""
-        return self._sqlalchemy.identifier_preparer.quote(name)
+        preparer = self._sqlalchemy.identifier_preparer
+        return preparer.quote_identifier(name) if name in self.reserved else preparer.quote(name)
 
     def column(self, table: str, name: str) -> str:
         """Return a column for use in an expression.
 
-        A quoted one gets its table's name: SQLite takes a quoted name that it does not find for a *string*.
+        A quoted one gets its table's name: one that is not there SQLite takes for a *string*, DuckDB for a function.
         """
         quoted = self.quote(name)
         return quoted if quoted == name else f"{self.quote(table)}.{quoted}"
@@ -156,38 +162,36 @@ class Dialect:
             f"ALTER TABLE {self.quote(table)} ADD COLUMN {guard}{self.quote(column)} {self.type(field)}{tail}"
         )
 
-    def fail_if_any(self, table: str, predicate: str, message: str) -> str:
-        """Fail with a count and a message if a predicate holds for any row."""
+    def fail_if_any(self, table: str, predicate: str, reason: str) -> str:
+        """Fail with `table.field: fixed reason (rows: …)` if a predicate holds for any row."""
         body = (
             f"DECLARE bad BIGINT := (SELECT count(*) FROM {self.quote(table)} WHERE {predicate}); "
-            f"BEGIN IF bad > 0 THEN RAISE EXCEPTION USING MESSAGE = {self._told('bad', message)}; END IF; END"
+            f"BEGIN IF bad > 0 THEN RAISE EXCEPTION USING MESSAGE = {self._told('bad', reason)}; END IF; END"
         )
         return dollar_quoted(body)
 
-    def _told(self, count: str, message: str) -> str:
-        return f"{count} || {self.literal(' rows of ' + message)}"
+    def _told(self, count: str, reason: str) -> str:
+        return f"{self.literal(reason + ' (rows: ')} || {count} || ')'"
 
 
 class DuckDB(Dialect):
-    """DuckDB. SQLAlchemy knows it not: its types are PostgreSQL's, and every name is quoted.
+    """DuckDB. SQLAlchemy knows it not: its types are PostgreSQL's, and so are most reserved words.
 
     It drops no column that stands before one with an index: the key comes first.
     """
 
     name = "duckdb"
     title = "DuckDB"
+    reserved = Dialect.reserved | frozenset(
+        "anti asof at by describe glob lambda pivot pivot_longer pivot_wider positional qualify semi show summarize "
+        "unpack unpivot".split()
+    )
     adds_required = False  # not together with IF NOT EXISTS
     in_utc = ("SET TimeZone = 'UTC'",)
 
     @cached_property
     def _sqlalchemy(self) -> Any:
         return POSTGRESQL._sqlalchemy
-
-    def quote(self, name: str) -> str:
-        return f'"{name}"'
-
-    def column(self, table: str, name: str) -> str:
-        return self.quote(name)
 
     def utc(self, value: str) -> str:
         return f"timezone('UTC', CAST({value} AS TIMESTAMPTZ))"
@@ -196,8 +200,8 @@ class DuckDB(Dialect):
         matches = f"regexp_full_match({value}, '0|-?[1-9][0-9]{{0,18}}')"
         return f"CASE WHEN {matches} THEN TRY_CAST({value} AS BIGINT) END"
 
-    def fail_if_any(self, table: str, predicate: str, message: str) -> str:
-        failure = f"CASE WHEN count(*) > 0 THEN error({self._told('count(*)', message)}) END"
+    def fail_if_any(self, table: str, predicate: str, reason: str) -> str:
+        failure = f"CASE WHEN count(*) > 0 THEN error({self._told('count(*)', reason)}) END"
         return f"SELECT {failure} FROM {self.quote(table)} WHERE {predicate}"
 
 
@@ -206,6 +210,7 @@ class SQLite(Dialect):
 
     name = "sqlite"
     title = "SQLite"
+    reserved = frozenset(["nothing", "returning", "with"])
     guarded = False
     begin = ("BEGIN IMMEDIATE",)
     in_utc = ()
@@ -240,19 +245,20 @@ class SQLite(Dialect):
     def differ(self, a: str, b: str) -> str:
         return f"{a} IS NOT {b}"
 
-    def fail_if_any(self, table: str, predicate: str, message: str) -> str:
+    def fail_if_any(self, table: str, predicate: str, reason: str) -> str:
         # SQLite can raise an error in a trigger only. A JSON path that makes no sense is an error that shows its text.
-        failure = f"CASE WHEN count(*) > 0 THEN json_extract('{{}}', {self._told('count(*)', message)}) END"
+        failure = f"CASE WHEN count(*) > 0 THEN json_extract('{{}}', {self._told('count(*)', reason)}) END"
         return f"SELECT {failure} FROM {self.quote(table)} WHERE {predicate}"
 
 
 class MySQL(Dialect):
-    """MySQL 8.0.19 or later. No statement of it that changes a table can be rolled back; it has no NaN or infinity."""
+    """MySQL 8.0.19 or later. It commits with each statement that changes a table; it has no NaN and no infinity."""
 
     name = "mysql"
     title = "MySQL"
+    reserved = frozenset()
     guarded = False
-    begin = ("START TRANSACTION",)
+    begin = ()
     in_utc = ("SET time_zone = '+00:00'",)
     double = "DOUBLE"
     whole = "SIGNED"
@@ -293,12 +299,13 @@ class MySQL(Dialect):
         return f"NOT ({a} <=> {b})"
 
     def add_column(self, table: str, column: str, field: Field, default: str | None) -> str:
-        # LONGTEXT takes a default in parentheses only.
-        return super().add_column(table, column, field, f"({default})" if default else None)
+        if default and self.type(field) == "LONGTEXT":  # which takes a default in parentheses only
+            default = f"({default})"
+        return super().add_column(table, column, field, default)
 
-    def fail_if_any(self, table: str, predicate: str, message: str) -> str:
+    def fail_if_any(self, table: str, predicate: str, reason: str) -> str:
         # MySQL can raise an error in a procedure only. An XPath that makes no sense is an error that shows its text.
-        text = f"CONCAT('~', count(*), {self.literal(' rows of ' + message)})"
+        text = f"CONCAT('~rows: ', count(*), ', ', {self.literal(reason)})"  # it shows 32 characters
         failure = f"CASE WHEN count(*) > 0 THEN extractvalue('<x/>', {text}) END"
         return f"SELECT {failure} FROM {self.quote(table)} WHERE {predicate}"
 

@@ -291,7 +291,7 @@ def _contract(run: Run, state: State, dry: bool) -> PhaseResult:
     for column, filled in unfinished(plan).items():
         if left := _count(run, f"NOT ({filled})"):
             raise MigrationError(
-                f"{plan.table}.{column}: {left} rows have no value: give them one, and run this again"
+                f"{plan.table}.{column}: null, but required (rows: {left}): give them a value and run this again"
             )
     parts[-1].append(_finished(run))
     try:
@@ -306,10 +306,10 @@ def _contract(run: Run, state: State, dry: bool) -> PhaseResult:
 
 def _check_values(run: Run) -> None:
     """Raise MigrationError if any value can't be converted."""
-    found = [(count, message) for where, message in run.plan.checks if (count := _count(run, where))]
+    found = [(count, reason) for where, reason in run.plan.checks if (count := _count(run, where))]
     if found:
-        told = "; ".join(f"{count} rows of {message}" for count, message in found)
-        raise MigrationError(f"{told}. Nothing was changed by this phase: mend the rows, and run it again")
+        told = "; ".join(f"{reason} (rows: {count})" for count, reason in found)
+        raise MigrationError(f"{told}: this phase changed nothing; mend the rows and run it again")
 
 
 def _count(run: Run, where: str) -> int:

@@ -8,13 +8,15 @@ Its phases keep old and new code working at the same time (expand and contract, 
 - *backfill* fills what is NULL, and keeps what is filled. It fails as a whole if any value can't be converted exactly.
 - *contract* fills what came in since, makes required columns NOT NULL, and drops what the target version does not have.
 
-Nothing is dropped unless the phase "contract" is asked for by name.
+Nothing is dropped unless the phase "contract" is asked for by name. NULL means "not filled", as in records: who writes
+NULL on purpose, in a new field that has something to be filled with, waits for the contract.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from itertools import permutations
 from typing import Any, Literal, NamedTuple
 
 from lib.versioning.dialects import Dialect, SqlError, dialect_named, dollar_quoted
@@ -33,10 +35,10 @@ _INEXACT = {
 
 
 class Check(NamedTuple):
-    """What no row may be: a predicate in SQL, and what to say of the rows that it holds for, after their number."""
+    """What no row may be: a predicate in SQL, and what to say where it holds, as `table.field: fixed reason`."""
 
     predicate: str
-    message: str
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -142,14 +144,14 @@ def _take(
         case SplitField(into=into, separator=separator), True:
             value = values.pop(name)
             halves = sql.split(value.sql, separator)
-            message = f"{table}.{name}: no separator {separator!r} to split at"
-            checks.append(_no_result(value.sql, halves[0], message))
+            checks.append(_no_result(value.sql, halves[0], f"{table}.{name}: no separator to split at"))
             for half, half_sql in zip(into, halves, strict=True):
                 values[half] = Value(half_sql, value.sources, version=version)
         case SplitField(into=(first, second), separator=separator), False:
             a, b = values.pop(first), values.pop(second)
-            message = f"{table}.{first}: null, but {second} is not (or the other way round), so they can't be joined"
-            checks.append(Check(f"({a.sql} IS NULL) <> ({b.sql} IS NULL)", message))
+            for (half, x), (other, y) in permutations([(first, a), (second, b)]):
+                reason = f"{table}.{half}: null, but {other} is not, so they can't be joined"
+                checks.append(Check(f"{x.sql} IS NULL AND {y.sql} IS NOT NULL", reason))
             joined = sql.join(a.sql, separator, b.sql)
             values[name] = Value(joined, a.sources | b.sources, version=version)
 
@@ -158,8 +160,8 @@ def _constant(field: Field, version: int, sql: Dialect) -> Value:
     return Value(sql.literal(field.default, field.type), literal=field.default, version=version)
 
 
-def _no_result(argument: str, result: str, message: str) -> Check:
-    return Check(f"{argument} IS NOT NULL AND {result} IS NULL", message)
+def _no_result(argument: str, result: str, reason: str) -> Check:
+    return Check(f"{argument} IS NOT NULL AND {result} IS NULL", reason)
 
 
 def _added(
@@ -185,8 +187,8 @@ def _storage_checks(history: SchemaHistory, sql: Dialect, added: Added) -> Itera
     if value.literal is not MISSING or added.fill is None:
         return
     if field.length is not None and not value.plain:
-        message = f"{place}: longer than {field.length} characters"
-        yield Check(f"{sql.length(value.sql)} > {field.length}", message)
+        too_long = f"{sql.length(value.sql)} > {field.length}"
+        yield Check(too_long, f"{place}: longer than {field.length} characters")
     if field.type == "timestamp" and sql.name == "sqlite":
         yield _no_result(value.sql, added.fill, f"{place}: not an ISO 8601 timestamp")
 
@@ -256,15 +258,21 @@ def unfinished(plan: Plan) -> dict[str, str]:
 
 
 def contract(plan: Plan) -> list[list[str]]:
-    """The transactions that fill what came in since, make columns required, drop and rename."""
+    """The transactions that fill what came in since, make columns required, drop and rename.
+
+    On PostgreSQL: first nearly all is filled; then every writer must fill; so that a last look, under a lock that lets
+    others read and write, proves that all is filled; and what needs a lock of its own takes no time.
+    """
     final = contract_finally(plan)
     fill = [*failing(plan), *filter(None, [update(plan, plan.added)])]
     if plan.dialect.name == "postgresql":
         promise, proof = contract_promise(plan), contract_proof(plan)
-        return [part for part in (fill, promise, [*fill[-1:], *proof] if proof else [], final) if part]
-    rest = [f"NOT ({filled})" for filled in unfinished(plan).values()]
-    message = f"{plan.table}: a required field is null"
-    fill += [plan.dialect.fail_if_any(plan.table, " OR ".join(rest), message)] if rest else []
+        since = fill[-1:] if promise else []
+        return [part for part in (fill, promise, since, proof, final) if part]
+    fill += [
+        plan.dialect.fail_if_any(plan.table, f"NOT ({filled})", f"{plan.table}.{column}: null, but required")
+        for column, filled in unfinished(plan).items()
+    ]
     # DuckDB changes no column in a transaction that wrote rows; the others need all in one, or can't have it at all.
     return [part for part in (fill, final) if part] if plan.dialect.name == "duckdb" else [[*fill, *final]]
 
@@ -311,7 +319,8 @@ def contract_finally(plan: Plan) -> list[str]:
     if sql.name == "duckdb":
         return _alter(table, [*required, *drops, *names])
     proved = [f"DROP CONSTRAINT IF EXISTS {_promise(plan)}"] if unfinished(plan) else []
-    return _alter(table, [*filter(None, [", ".join([*required, *proved, *drops])]), *names])
+    # Apart, because one ALTER would drop the constraint first, and then look at all rows under its lock.
+    return _alter(table, [*filter(None, [", ".join(required), ", ".join([*proved, *drops])]), *names])
 
 
 def _alter(table: str, changes: Iterable[str]) -> list[str]:
@@ -408,7 +417,7 @@ def _enclosed(sql: Dialect, part: list[str]) -> list[str]:
     wait = ["SET LOCAL lock_timeout = '2s'"] if sql.name == "postgresql" else []
     # PostgreSQL and DuckDB name the zone where they convert; a literal needs no setting.
     utc = sql.in_utc if any("'UTC'" in line or "DATETIME(6))" in line for line in part) else ()
-    return [*sql.begin, *wait, *utc, *part, "COMMIT"]
+    return [*sql.begin, *wait, *utc, *part, *(["COMMIT"] if sql.begin else [])]
 
 
 def _left(plan: Plan) -> str:

@@ -9,11 +9,12 @@ from datetime import datetime
 from typing import Any
 
 import duckdb
+import psycopg
 
 from lib.versioning.dialects import dialect_named
 from lib.versioning.schema import Schema
 
-EMBEDDED = ("sqlite", "duckdb")
+ERRORS = (sqlite3.Error, duckdb.Error, psycopg.Error)
 
 
 def connect(dialect: str) -> Any:
@@ -32,7 +33,7 @@ def run(connection: Any, script: str) -> None:
             connection.executescript(script)
         else:
             connection.execute(script)
-    except Exception:
+    except ERRORS:
         with contextlib.suppress(duckdb.TransactionException):  # where nothing was begun
             connection.rollback()
         raise

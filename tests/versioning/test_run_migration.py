@@ -263,13 +263,13 @@ def test_values_that_can_not_be_converted_are_counted_and_nothing_is_filled(data
     database.table(
         CHANGES, 1, [*PEOPLE, PEOPLE[0] | {"id": "d", "name": "Cher"}, PEOPLE[0] | {"id": "e", "name": ""}]
     )
-    with pytest.raises(MigrationError, match="2 rows of people.name: no separator ' ' to split at"):
+    with pytest.raises(MigrationError, match=r"people\.name: no separator to split at \(rows: 2\)"):
         run_migration(database.target, CHANGES, 1, 2)
     assert {row["first"] for row in database.rows("people")} == {None}
     database.execute("UPDATE people SET name = 'Cher Bono' WHERE name NOT LIKE '% %'")
     run_migration(database.target, CHANGES, 1, 2)
     database.execute("UPDATE people SET name = 'x' WHERE id = 'd'")
-    with pytest.raises(MigrationError, match="1 rows of people.name: no separator ' ' to split at"):
+    with pytest.raises(MigrationError, match=r"people\.name: no separator to split at \(rows: 1\)"):
         run_migration(database.target, CHANGES, 1, 2, phase="contract")
     assert database.state()[0][1:4] == (1, 2, "backfill")
 
