@@ -83,9 +83,8 @@ def attempt(exercise: Exercise, answer: str, folder: Path) -> Exception | None:
         stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
         stack.enter_context(mock.patch("ipytest.autoconfig"))  # it needs a kernel, which exercises do without
         stack.enter_context(warnings.catch_warnings())
-        warnings.simplefilter(
-            "ignore", ResourceWarning
-        )  # an answer that fails leaves open what it had opened
+        # An answer that fails leaves open what it had opened: nobody else should be told.
+        warnings.simplefilter("ignore", ResourceWarning)
         for source in (*exercise.needs, answer):
             exec(compile(source, f"<{exercise.name}>", "exec"), namespace)  # noqa: S102 (the lessons' own code)
         try:
