@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TextIO
 
 # How pip's line about a package begins; the second for a file that is already on this machine.
 FOUND = ("Collecting ", "Processing ")
@@ -98,34 +99,42 @@ def run(command: list[str], folder: Path, log: Path, progress: Progress, held: i
     """
     environment = {name: value for name, value in os.environ.items() if name not in ELSEWHERE}
     environment |= {"PIP_USER": "0", "PIP_NO_INPUT": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
-    process = subprocess.Popen(
-        command,
-        cwd=folder,
-        env=environment,
-        pass_fds=[held],
-        start_new_session=True,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-    )
+    with (
+        log.open("a", encoding="utf-8", errors="replace") as file,
+        subprocess.Popen(
+            command,
+            cwd=folder,
+            env=environment,
+            pass_fds=[held],
+            start_new_session=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        ) as process,
+    ):
+        try:
+            tail = follow(process.stdout, file, progress, total)
+            status = process.wait()
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+    if status != 0:
+        raise SetupError(diagnosis(command, tail, log))
+
+
+def follow(output: Iterable[str], log: TextIO, progress: Progress, total: int) -> deque[str]:
+    """Write a command's output to the log and tell of it; gives back its last lines."""
     tail: deque[str] = deque(maxlen=400)
-    try:
-        with log.open("a", encoding="utf-8", errors="replace") as file:
-            collected = 0
-            for line in process.stdout:
-                file.write(line)
-                tail.append(line.strip())
-                collected += line.startswith(FOUND)
-                if total:
-                    progress.pip_says(line.strip(), collected, total)
-        if process.wait() != 0:
-            raise SetupError(diagnosis(command, tail, log))
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    collected = 0
+    for line in output:
+        log.write(line)
+        tail.append(line.strip())
+        collected += line.startswith(FOUND)
+        if total:
+            progress.pip_says(line.strip(), collected, total)
+    return tail
 
 
 def diagnosis(command: list[str], output: Iterable[str], log: Path) -> str:
