@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from databases import ERRORS, columns, connect, insert, make_table, moment, rows, run
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from strategies import histories, instant, records, values
 
+from lib.servers import Server
 from lib.versioning import DataVersionManager, SchemaHistory
 from lib.versioning.bulk import Batch
 from lib.versioning.dialects import SqlError, to_utc
+from lib.versioning.migrate import run_migration
 from lib.versioning.schema import VERSION_KEY, Schema
 from lib.versioning.sql import migration_plan, migration_script
 
@@ -32,6 +36,15 @@ def databases(postgres_module_connection: Any) -> list[Database]:
         ("duckdb", connect("duckdb")),
         ("postgresql", postgres_module_connection),
     ]
+
+
+@pytest.fixture(scope="module")
+def engines(databases: list[Database], postgres_server: Server) -> Iterator[list[Any]]:
+    """What `run_migration` takes for each of the databases."""
+    sqlite = sa.create_engine("sqlite://", creator=lambda: databases[0][1], poolclass=sa.StaticPool)
+    server = sa.create_engine(postgres_server.url)
+    yield [sqlite, databases[1][1], server]
+    server.dispose()
 
 
 @st.composite
@@ -222,3 +235,28 @@ def test_what_is_filled_is_kept_as_in_records(
 def write(connection: Any, name: str, column: str, value: Any, number: int) -> None:
     mark = "%s" if type(connection).__module__.startswith("psycopg") else "?"
     connection.execute(f'UPDATE "{name}" SET "{column}" = {mark} WHERE {KEY} = {number}', [value])
+
+
+@settings(MANY, max_examples=20)
+@given(migrations(), st.booleans())
+def test_the_runner_agrees_with_records_too(
+    databases: list[Database],
+    engines: list[Any],
+    migration: tuple[SchemaHistory, int, int, list[Row]],
+    as_text: bool,
+) -> None:
+    history, start, end, found = migration
+    manager = DataVersionManager(history, extra="drop")
+    way = hops(history, start, end)
+    expected = good = passing(manager, found, way)
+    for _, version in way:
+        expected = as_records(manager, expected, version).records
+    for database, engine in zip(databases, engines, strict=True):
+        database[1].execute("DROP TABLE IF EXISTS schema_versions")
+        table(database, history, start, as_text, good)
+        for hop in way:
+            for phase in (None, "contract"):
+                run_migration(engine, history, *hop, phase=phase, key=KEY, batch_size=2)
+        there = contents(database, history)[1]
+        schema = history.schema(end)
+        assert [comparable(schema, row) for row in there] == [comparable(schema, row) for row in expected]
