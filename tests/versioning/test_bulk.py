@@ -76,9 +76,14 @@ def one_by_one(vm: DataVersionManager, records: list[Any], way: str, target: int
     return whole
 
 
+def spelled(record: Record) -> dict[Any, str]:
+    """Values by their spelling, so that types must be the same, and NaN is itself."""
+    return {name: repr(value) for name, value in record.items()}
+
+
 def assert_same(bulk: Batch, single: Batch) -> None:
-    assert list(map(repr, bulk.records)) == list(map(repr, single.records))
-    assert list(map(repr, bulk.quarantined)) == list(map(repr, single.quarantined))
+    assert list(map(spelled, bulk.records)) == list(map(spelled, single.records))
+    assert list(map(spelled, bulk.quarantined)) == list(map(spelled, single.quarantined))
     assert bulk.report == single.report
 
 
@@ -97,7 +102,7 @@ def batches(draw: st.DrawFn, history: SchemaHistory) -> list[Any]:
     return draw(st.permutations(some)) if len(some) > 1 else some
 
 
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(st.data())
 def test_bulk_and_single_form_agree(data: st.DataObject) -> None:
     history = data.draw(strategies.histories(max_version=4))
@@ -119,7 +124,7 @@ def test_bulk_and_single_form_agree_on_messy_users(way: str, version: int, extra
     assert_same(in_bulk(vm, users, way, 2), one_by_one(vm, users, way, 2))
 
 
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(st.data())
 def test_no_invalid_record_goes_unsuspected(data: st.DataObject) -> None:
     history = data.draw(strategies.histories(max_version=2))

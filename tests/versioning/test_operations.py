@@ -68,7 +68,7 @@ class Outcome:
             self.errors = error.errors
         self.kept, self.lost = dict(report.kept), dict(report.lost)
         batch: Batch = (vm.upgrade_many if up else vm.downgrade_many)([record], target)
-        assert repr(batch.records) == repr([self.record] if not self.errors else [])
+        assert list(map(spelled, batch.records)) == ([spelled(self.record)] if not self.errors else [])
         assert [entry["errors"] for entry in batch.quarantined] == ([self.errors] if self.errors else [])
         assert (dict(batch.report.kept), dict(batch.report.lost)) == (self.kept, self.lost)
 
