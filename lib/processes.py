@@ -25,7 +25,6 @@ import warnings
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 SUPERVISOR = Path(__file__).with_name("_supervisor.py")
@@ -101,22 +100,23 @@ class Process:
         """
         if self.alive:
             raise ProcessError(f"Process {self.pid} is still running: stop it, or use a second handle")
-        self.log = Path(log).absolute() if log else self.directory / "process.log"
-        self._log_start = self.log.stat().st_size if self.log.exists() else 0
-        self.pid = self.returncode = self._error = None
-        options = {
-            "argv": [os.fspath(part) for part in argv],
-            "env": dict(env or {}),
-            "cwd": os.path.abspath(cwd),
-            "log": str(self.log),
-            "user": self._user,
-            "stop_signal": int(stop_signal),
-            "orphan_grace": orphan_grace,
-        }
         try:
-            self._send(run=options)
+            self.log = Path(log).absolute() if log else self.directory / "process.log"
+            self._log_start = self.log.stat().st_size if self.log.exists() else 0
+            self.pid = self.returncode = self._error = None
+            self._send(
+                run={
+                    "argv": [os.fspath(part) for part in argv],
+                    "env": dict(env or {}),
+                    "cwd": os.path.abspath(cwd),
+                    "log": str(self.log),
+                    "user": self._user,
+                    "stop_signal": int(stop_signal),
+                    "orphan_grace": orphan_grace,
+                }
+            )
             self._await(lambda: self.pid is not None, f"Cannot start {os.fspath(argv[0])!r}")
-        except BaseException:
+        except BaseException:  # Ctrl-C too, whose traceback may keep this handle from being collected
             self.stop()
             raise
         return self
@@ -191,9 +191,7 @@ class Process:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.stop()
 
     def __del__(self) -> None:

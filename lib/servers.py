@@ -21,7 +21,6 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 from urllib.parse import quote
 
@@ -59,9 +58,7 @@ class Server:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.stop()
 
     def __repr__(self) -> str:  # a notebook stores what it shows: no password, nothing that changes
@@ -101,10 +98,7 @@ def postgres(
             _make_cluster(process, binaries, data, user, password, timeout)
         elif not password:
             raise ValueError(f"{data} holds a database already: give the password that it was made with")
-        options = {"fsync": "on" if directory else "off", **(settings or {})}
-        # Data that nobody keeps needs no checkpoint at the end: SIGQUIT.
-        stop_signal = signal.SIGINT if directory else signal.SIGQUIT
-        port = _run_postgres(process, binaries, data, options, stop_signal, timeout)
+        port = _run_postgres(process, binaries, data, settings or {}, bool(directory), timeout)
         rest = f"://postgres:{quote(password, safe='')}@127.0.0.1:{port}/postgres"
         undo.pop_all()
         return Server("PostgreSQL", f"postgresql+psycopg{rest}", f"postgresql{rest}", process)
@@ -125,14 +119,8 @@ def valkey(*, timeout: float = 60.0) -> Server:
         configuration = process.directory / "valkey.conf"  # everyone may read a command line
 
         def start(port: int) -> Process:
-            settings = (
-                "bind 127.0.0.1",
-                f"port {port}",
-                f"requirepass {password}",
-                'save ""',
-                "appendonly no",
-            )
-            _write_secret(configuration, "\n".join(settings))
+            text = f'bind 127.0.0.1\nport {port}\nrequirepass {password}\nsave ""\nappendonly no\n'
+            _write_secret(configuration, text)
             return process.run([binary, configuration], cwd=process.directory)
 
         port = run_on_free_port(
@@ -200,7 +188,7 @@ def _make_cluster(
     remedy = ""
     if user:
         os.chown(data, *identity(user))
-        remedy = f"PostgreSQL refuses root, so it ran as {user}, who must be able to enter {data.parent}."
+        remedy = f"It ran as {user}, for it refuses root: put {data.parent} where {user} may enter (TMPDIR)."
     secret = process.directory / "password"
     _write_secret(secret, password, user)
     command = [binaries / "initdb", "-D", data, "-U", "postgres", "--no-sync", "--no-instructions"]
@@ -217,19 +205,23 @@ def _run_postgres(
     process: Process,
     binaries: Path,
     data: Path,
-    options: Mapping[str, str | int],
-    stop_signal: int,
+    settings: Mapping[str, str | int],
+    kept: bool,
     timeout: float,
 ) -> int:
+    """Run the server on a free port, which is returned. `kept`: whether the data outlives the process."""
     options = {
         "timezone": "UTC",
         "log_timezone": "UTC",
         "dynamic_shared_memory_type": "mmap",  # /dev/shm is small in containers, and nobody would clean it up
-        **options,
+        "fsync": "on" if kept else "off",
+        **settings,
         "listen_addresses": "127.0.0.1",
         "unix_socket_directories": "",  # their paths are limited to about 100 characters
     }
     command = [binaries / "postgres", "-D", data, *(f"-c{name}={value}" for name, value in options.items())]
+
+    stop_signal = signal.SIGINT if kept else signal.SIGQUIT  # the latter writes no checkpoint
 
     def start(port: int) -> Process:
         return process.run(

@@ -54,7 +54,10 @@ def has_said(process: Process, text: str) -> Callable[[], bool]:
 @contextlib.contextmanager
 def owner(code: str) -> Iterator[subprocess.Popen[str]]:
     """Another Python process, the owner of what `code` starts, in a session that stands for its terminal."""
-    prelude = "import os, sys, time, signal\nfrom lib.processes import Process\n"
+    prelude = "import os, sys, tempfile, time, signal\nfrom lib.processes import Process\n"
+    prelude += (
+        "tempfile.gettempdir()\n"  # its first call makes a file, which Ctrl-C at that moment would leave
+    )
     prelude += f"SLEEP = {SLEEP!r}\nSTUBBORN = {STUBBORN!r}\n"
     command = [sys.executable, "-c", prelude + code]
     with subprocess.Popen(
@@ -222,22 +225,22 @@ time.sleep(300)
 def test_a_forked_child_does_not_hold_the_pipe(temporary: Path) -> None:
     code = """
 process = Process().run(SLEEP)
+reading, writing = os.pipe()
 child = os.fork()
 if child == 0:
     process.stop()  # not its own: does nothing
-    assert not process.alive
+    os.write(writing, b"alive" if process.alive else b"dead")
     os.close(1), os.close(2)
     time.sleep(300)
-time.sleep(0.3)
-print(child, process.alive, flush=True)
+print(child, os.read(reading, 5), process.alive, flush=True)
 time.sleep(300)
 """
     with owner(code) as process:
         assert process.stdout
-        child, alive = process.stdout.readline().split()
+        child, *seen = process.stdout.readline().split()
         process.kill()
         try:
-            assert alive == "True"
+            assert seen == ["b'dead'", "True"]
             assert left_in(temporary) == []
             os.kill(int(child), 0)  # it lives still
         finally:
@@ -247,8 +250,8 @@ time.sleep(300)
 def test_ctrl_c_reaches_the_owner_only(temporary: Path) -> None:
     code = """
 process = Process().run(SLEEP)
-print("up", flush=True)
 try:
+    print("up", flush=True)
     time.sleep(300)
 except KeyboardInterrupt:
     time.sleep(0.3)
@@ -279,9 +282,9 @@ print(process.output())
 def test_ctrl_c_while_starting(temporary: Path, delay: float) -> None:
     """The exception is kept, as IPython keeps it: what it refers to is not collected."""
     code = """
-print("starting", flush=True)
 kept = []
 try:
+    print("starting", flush=True)
     while True:
         kept.append(Process().run(SLEEP))
 except KeyboardInterrupt as error:
