@@ -40,6 +40,8 @@ class Dialect:
     begin: ClassVar[tuple[str, ...]] = ("BEGIN",)
     #: What reads text without an offset as UTC, inside a transaction.
     in_utc: ClassVar[tuple[str, ...]] = ("SET LOCAL TIME ZONE 'UTC'",)
+    #: What stands in every statement that needs this.
+    reads_times: ClassVar[str] = "AT TIME ZONE 'UTC'"
     double: ClassVar[str] = "DOUBLE PRECISION"
     whole: ClassVar[str] = "BIGINT"
     text: ClassVar[str] = "TEXT"
@@ -56,6 +58,10 @@ class Dialect:
         """Return a name, quoted if it is a reserved word or has capitals."""
         preparer = self._sqlalchemy.identifier_preparer
         return preparer.quote_identifier(name) if name in self.reserved else preparer.quote(name)
+
+    def fold(self, name: str) -> str:
+        """Two names with the same result are the same to the database."""
+        return name if self.name == "postgresql" else name.lower()
 
     def column(self, table: str, name: str) -> str:
         """Return a column for use in an expression.
@@ -188,6 +194,7 @@ class DuckDB(Dialect):
     )
     adds_required = False  # not together with IF NOT EXISTS
     in_utc = ("SET TimeZone = 'UTC'",)
+    reads_times = "timezone('UTC'"
 
     @cached_property
     def _sqlalchemy(self) -> Any:
@@ -260,6 +267,7 @@ class MySQL(Dialect):
     guarded = False
     begin = ()
     in_utc = ("SET time_zone = '+00:00'",)
+    reads_times = "AS DATETIME(6))"
     double = "DOUBLE"
     whole = "SIGNED"
     text = "CHAR"

@@ -1,7 +1,7 @@
 """Run a migration on a live table: phase by phase, one runner at a time, in batches that go on where they were killed.
 
 The table `schema_versions` in the same database tells, for each table, the version that it is at, the version that it is
-on the way to and the last phase done, and how far the backfill came.
+on the way to with the last phase done, how far the backfill came, and who is at work.
 """
 
 from __future__ import annotations
@@ -10,30 +10,22 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Any, NamedTuple
 
 from lib.versioning.history import SchemaHistory
+from lib.versioning.plan import Plan, losses, migration_plan
 from lib.versioning.sessions import LockedError, Session, session
-from lib.versioning.sql import (
-    PHASES,
-    Phase,
-    Plan,
-    contract,
-    contract_undo,
-    expand,
-    losses,
-    migration_plan,
-    unfilled,
-    unfinished,
-    update,
-)
+from lib.versioning.sql import PHASES, Phase, contract, expand, undo_contract, update
 
 __all__ = ["LockedError", "MigrationError", "MigrationResult", "PhaseResult", "run_migration"]
 
 STATE_TABLE = "schema_versions"
+#: Called with the phase, the rows passed, and the rows that there are.
 Progress = Callable[[Phase, int, int], None]
 
 
@@ -45,7 +37,7 @@ class MigrationError(RuntimeError):
 class PhaseResult:
     """What a phase did, or with `dry_run` would do.
 
-    `rows` were filled, in `batches`. `lost` counts, by dropped column, the values that going back would not restore.
+    `rows` were filled, in `batches`. `lost` counts, by dropped field, the values that going back would not restore.
     """
 
     phase: Phase
@@ -58,7 +50,7 @@ class PhaseResult:
 
 @dataclass(frozen=True)
 class MigrationResult:
-    """What `run_migration` did, one result a phase; none where nothing was left to do."""
+    """What `run_migration` did: one result a phase, none where all was done before."""
 
     table: str
     from_version: int
@@ -72,9 +64,13 @@ class State(NamedTuple):
 
     version: int
     target: int | None = None
-    phase: str | None = None
+    phase: Phase | None = None
     position: str | None = None
     runner: str | None = None
+
+    @property
+    def phases_done(self) -> int:
+        return PHASES.index(self.phase) + 1 if self.phase else 0
 
 
 @dataclass(frozen=True)
@@ -82,20 +78,11 @@ class Run:
     """All that the phases need to know. `undone` is the unfinished migration that this one gives up, if it does."""
 
     session: Session
-    history: SchemaHistory
     plan: Plan
     key: str
     batch_size: int
     progress: Progress | None
     undone: Plan | None = None
-
-    @property
-    def table(self) -> str:
-        return self.session.dialect.quote(self.plan.table)
-
-    @property
-    def key_column(self) -> str:
-        return self.session.dialect.column(self.plan.table, self.key)
 
 
 def run_migration(
@@ -118,10 +105,11 @@ def run_migration(
     phase: "expand", "backfill" or "contract", in this order; None does the first two. Only "contract" drops anything.
     From expand to contract the application writes both forms. Until contract there is a way back: the same versions in
     the other order and `phase="contract"` drop what was added.
-    key: a unique column that no migration changes, for batches of `batch_size` rows. progress: called with the phase,
-    the rows passed and the rows there are. wait: seconds to wait for another runner. lock_timeout: seconds that
-    PostgreSQL waits for a lock, while others queue behind, before it makes way and tries again.
-    Running a phase again fills what came in since. Raises UnknownVersionError, SqlError, LockedError, MigrationError.
+    key: a unique column that the migration leaves as it is, for batches of `batch_size` rows. wait: seconds to wait for
+    another runner. lock_timeout: seconds that PostgreSQL waits for a lock, while others queue behind, before it makes
+    way and tries again.
+    A phase that runs again fills what came in since.
+    Raises UnknownVersionError, SqlError, LockedError, MigrationError.
     """
     if phase not in (None, *PHASES):
         raise MigrationError(
@@ -129,129 +117,116 @@ def run_migration(
         )
     with session(database, lock_timeout) as opened:
         plan = migration_plan(history, from_version, to_version, opened.dialect.name)
-        run = Run(opened, history, plan, key, batch_size, progress)
-        phases: tuple[Phase, ...] = (phase,) if phase else ("expand", "backfill")
-        if dry_run:
-            results = _each(run, phases, dry=True)
-        else:
-            with opened.lock(history.name, wait, lambda: _state(run).runner or "it tells no name yet"):
-                results = _each(run, phases, dry=False)
+        run = Run(opened, plan, key, batch_size, progress)
+        phases = (phase,) if phase else PHASES[:2]
+        lock = opened.lock(history.name, wait, lambda: _state(run).runner or "it has not told its name yet")
+        with nullcontext() if dry_run else lock:
+            results = _phases(run, phases, dry=dry_run)
         return MigrationResult(history.name, from_version, to_version, dry_run, tuple(results))
 
 
-def _each(run: Run, phases: Iterable[Phase], *, dry: bool) -> list[PhaseResult]:
-    state = _state(run)
-    if state.version == run.plan.to_version and state.target is None:
-        return []  # done, by an earlier run
+def _phases(run: Run, phases: tuple[Phase, ...], *, dry: bool) -> list[PhaseResult]:
+    state, results = _state(run), []
+    if (state.version, state.target) == (run.plan.to_version, None):
+        return []  # all was done before
     _check_table(run, state)
     run = _on_the_way(run, state)
     if not dry:
-        _begin(run)
-    results: list[PhaseResult] = []
+        _sign_in(run)
     try:
         for phase in phases:
-            state = _in_turn(run, state if dry else _state(run), phase)
-            started = time.monotonic()
-            step = {"expand": _expand, "backfill": _backfill, "contract": _contract}[phase]
+            following = state.phases_done
+            if not run.undone and PHASES.index(phase) > following:
+                raise MigrationError(
+                    f"{run.plan.history.name}: before phase {phase!r} comes {PHASES[following]!r}"
+                )
+            started, step = (
+                time.monotonic(),
+                {"expand": _expand, "backfill": _backfill, "contract": _contract}[phase],
+            )
             result = PhaseResult(phase) if run.undone and phase != "contract" else step(run, state, dry)
             results.append(replace(result, seconds=time.monotonic() - started))
-            state = state._replace(target=run.plan.to_version, phase=phase)
+            state = state._replace(phase=phase) if dry else _state(run)
     finally:
         if not dry:
             run.session.transact([_set(run, runner=None)])
     return results
 
 
-# ── The table of versions ────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _this(run: Run) -> str:
-    return f"table_name = {run.session.dialect.literal(run.plan.table)}"
+# ── Where the table is ───────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _state(run: Run) -> State:
-    if not run.session.columns(STATE_TABLE):
-        return State(run.plan.from_version)
-    found = run.session.rows(f"SELECT {', '.join(State._fields)} FROM {STATE_TABLE} WHERE {_this(run)}")
+    found = []
+    if run.session.columns(STATE_TABLE):
+        found = run.session.rows(f"SELECT {', '.join(State._fields)} FROM {STATE_TABLE} WHERE {_this(run)}")
     return State(*found[0]) if found else State(run.plan.from_version)
 
 
-def _begin(run: Run) -> None:
-    """Make the table and the row, if they are not there, and sign in."""
-    literal = run.session.dialect.literal
+def _this(run: Run) -> str:
+    return f"table_name = {run.plan.sql.literal(run.plan.history.name)}"
+
+
+def _set(run: Run, **values: Any) -> str:
+    sets = ", ".join(f"{name} = {run.plan.sql.literal(value)}" for name, value in values.items())
+    return f"UPDATE {STATE_TABLE} SET {sets} WHERE {_this(run)}"
+
+
+def _arrived(run: Run) -> str:
+    return _set(run, version=run.plan.to_version, target=None, phase=None, position=None)
+
+
+def _sign_in(run: Run) -> None:
+    """Make the table and the row, if they are not there, and tell who is at work."""
     runner = f"process {os.getpid()} on {platform.node()}, since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
     columns = "version INTEGER NOT NULL, target INTEGER, phase TEXT, position TEXT, runner TEXT"
+    row = f"{run.plan.sql.literal(run.plan.history.name)}, {run.plan.from_version}"
     run.session.transact(
         [
             f"CREATE TABLE IF NOT EXISTS {STATE_TABLE} (table_name TEXT PRIMARY KEY, {columns})",
-            f"INSERT INTO {STATE_TABLE} (table_name, version) VALUES "
-            f"({literal(run.plan.table)}, {run.plan.from_version}) ON CONFLICT DO NOTHING",
-            f"UPDATE {STATE_TABLE} SET runner = {literal(runner)} WHERE {_this(run)}",
+            f"INSERT INTO {STATE_TABLE} (table_name, version) VALUES ({row}) ON CONFLICT DO NOTHING",
+            _set(run, runner=runner),
         ]
     )
 
 
-def _set(run: Run, **values: Any) -> str:
-    sets = ", ".join(f"{name} = {run.session.dialect.literal(value)}" for name, value in values.items())
-    return f"UPDATE {STATE_TABLE} SET {sets} WHERE {_this(run)}"
+def _columns(run: Run) -> set[str]:
+    return set(map(run.plan.sql.fold, run.session.columns(run.plan.history.name)))
 
 
 def _check_table(run: Run, state: State) -> None:
     """Refuse a table that is not what the history says, and a key that does not stay."""
-    plan, there = run.plan, _columns(run)
+    plan, there, fold = run.plan, _columns(run), run.plan.sql.fold
     if not there:
-        raise MigrationError(f"{plan.table}: there is no such table in this database")
-    if _fold(run, run.key) not in there or run.key in plan.dropped:
+        raise MigrationError(f"{plan.history.name}: there is no such table in this database")
+    if fold(run.key) not in there or run.key in plan.dropped:
+        reason = "give as key=… a unique column that the migration leaves as it is"
+        raise MigrationError(f"{plan.history.name}.{run.key}: {reason}")
+    names = plan.history.schema(state.version).names
+    if missing := [name for name in names if fold(name) not in there]:
         raise MigrationError(
-            f"{plan.table}.{run.key}: give as key=… a unique column that the migration leaves as it is"
+            f"{plan.history.name} is not at version {state.version}: no {', '.join(missing)}"
         )
-    names = run.history.schema(state.version).names
-    if missing := [name for name in names if _fold(run, name) not in there]:
-        raise MigrationError(
-            f"{plan.table} is not at version {state.version}: it has no {', '.join(missing)}"
-        )
-
-
-def _columns(run: Run) -> set[str]:
-    return {_fold(run, name) for name in run.session.columns(run.plan.table)}
-
-
-def _fold(run: Run, name: str) -> str:
-    return name if run.session.dialect.name == "postgresql" else name.lower()
 
 
 def _on_the_way(run: Run, state: State) -> Run:
     """Refuse what does not fit to where the table is. The way back from an unfinished migration only drops."""
-    table, start, end = run.plan.table, run.plan.from_version, run.plan.to_version
+    name, start, end = run.plan.history.name, run.plan.from_version, run.plan.to_version
     if (state.version, state.target) == (
         end,
         start,
     ):  # the old columns are all there, since both forms were written
-        undone = migration_plan(run.history, end, start, run.session.dialect.name)
+        undone = migration_plan(run.plan.history, end, start, run.plan.sql.name)
         plan = replace(run.plan, added=(), dropped=tuple(a.column for a in undone.added), checks=())
         return replace(run, plan=plan, undone=undone)
     if state.version != start:
-        raise MigrationError(f"{table} is at version {state.version}, not {start}")
+        raise MigrationError(f"{name} is at version {state.version}, not {start}")
     if state.target not in (None, end):
         raise MigrationError(
-            f"{table} is on the way to version {state.target}: finish that with phase='contract', or give it up "
-            f"by a migration from {state.target} to {state.version} with phase='contract'"
+            f"{name} is on the way to version {state.target}: finish that with phase='contract', or give it up by a "
+            f"migration from {state.target} to {state.version} with phase='contract'"
         )
     return run
-
-
-def _in_turn(run: Run, state: State, phase: Phase) -> State:
-    if not run.undone and PHASES.index(phase) > (following := _done(state) + 1):
-        raise MigrationError(f"{run.plan.table}: before phase {phase!r} comes {PHASES[following]!r}")
-    return state
-
-
-def _done(state: State) -> int:
-    return [None, *PHASES].index(state.phase) - 1  # type: ignore[arg-type]
-
-
-def _finished(run: Run) -> str:
-    return _set(run, version=run.plan.to_version, target=None, phase=None, position=None)
 
 
 # ── The phases ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -259,80 +234,74 @@ def _finished(run: Run) -> str:
 
 def _expand(run: Run, state: State, dry: bool) -> PhaseResult:
     there = _columns(run)
-    statements = expand(run.plan, [a for a in run.plan.added if _fold(run, a.column) not in there])
+    statements = expand(run.plan, [a for a in run.plan.added if run.plan.sql.fold(a.column) not in there])
     if not dry:
-        phase = PHASES[max(_done(state), 0)]
-        run.session.transact([*statements, _set(run, target=run.plan.to_version, phase=phase)])
+        run.session.transact(
+            [*statements, _set(run, target=run.plan.to_version, phase=state.phase or "expand")]
+        )
     return PhaseResult("expand", tuple(statements))
 
 
 def _backfill(run: Run, state: State, dry: bool) -> PhaseResult:
     _check_values(run)
-    statement = update(run.plan, run.plan.added)
-    statements = (statement,) if statement else ()
+    statements = tuple(update(run.plan, run.plan.added))
     if dry:
         return PhaseResult("backfill", statements, _to_fill(run))
-    start = json.loads(state.position) if state.position else None
-    rows, batches = _fill(run, "backfill", start)
-    left = unfinished(run.plan) or run.plan.dropped
-    run.session.transact([_set(run, phase="backfill", position=None) if left else _finished(run)])
+    rows, batches = _fill(run, "backfill", json.loads(state.position) if state.position else None)
+    unfinished = run.plan.promises() or run.plan.dropped
+    run.session.transact([_set(run, phase="backfill", position=None) if unfinished else _arrived(run)])
     return PhaseResult("backfill", statements, rows, batches)
 
 
 def _contract(run: Run, state: State, dry: bool) -> PhaseResult:
-    plan, session = run.plan, run.session
-    _check_values(run)
-    parts = contract(plan) or [[]]
+    plan, parts = run.plan, contract(run.plan) or [[]]
     statements = tuple(statement for part in parts for statement in part)
+    _check_values(run)
     rows, batches = (_to_fill(run), 0) if dry else _fill(run, "contract", None)
-    lost = {name: count for name, rows_lost in _losses(run).items() if (count := _count(run, rows_lost))}
+    stay = dict.fromkeys(plan.history.schema(plan.to_version).names)
+    columns = {name: name for name in stay} | {a.field.name: a.column for a in plan.added}
+    go = {a.field.name: a.column for a in run.undone.added} if run.undone else {n: n for n in plan.dropped}
+    lost = {name: count for name, where in losses(plan, columns, go).items() if (count := _count(run, where))}
     if dry:
         return PhaseResult("contract", statements, rows, 0, lost)
-    for column, filled in unfinished(plan).items():
+    for column, filled in plan.promises().items():
         if left := _count(run, f"NOT ({filled})"):
-            raise MigrationError(
-                f"{plan.table}.{column}: null, but required (rows: {left}): give them a value and run this again"
-            )
-    parts[-1].append(_finished(run))
+            reason = f"null, but required (rows: {left}): give them a value and run this again"
+            raise MigrationError(f"{plan.history.name}.{column}: {reason}")
     try:
-        for part in parts:
-            session.transact(part)
+        for part in [*parts[:-1], [*parts[-1], _arrived(run)]]:
+            run.session.transact(part)
     except BaseException:
-        if session.dialect.name == "postgresql":
-            session.transact(contract_undo(plan))
+        if plan.sql.name == "postgresql":
+            run.session.transact([undo_contract(plan)])
         raise
     return PhaseResult("contract", statements, rows, batches, lost)
 
 
+def _count(run: Run, where: str) -> int:
+    return run.session.value(f"SELECT count(*) FROM {run.plan.table} WHERE {where}")
+
+
 def _check_values(run: Run) -> None:
     """Raise MigrationError if any value can't be converted."""
-    found = [(count, reason) for where, reason in run.plan.checks if (count := _count(run, where))]
+    plan, there = run.plan, _columns(run)
+    own = (plan.fill_checks(a, there=plan.sql.fold(a.column) in there) for a in plan.added)
+    checks = [*plan.checks, *chain.from_iterable(own)]
+    found = [(count, reason) for where, reason in checks if (count := _count(run, where))]
     if found:
         told = "; ".join(f"{reason} (rows: {count})" for count, reason in found)
         raise MigrationError(f"{told}: this phase changed nothing; mend the rows and run it again")
 
 
-def _count(run: Run, where: str) -> int:
-    return run.session.value(f"SELECT count(*) FROM {run.table} WHERE {where}")
-
-
 def _to_fill(run: Run) -> int:
     """Count the rows that a backfill would fill now."""
-    there = _columns(run)
+    there, fold = _columns(run), run.plan.sql.fold
     wheres = [
-        unfilled(run.plan, a) if _fold(run, a.column) in there else f"{a.value.sql} IS NOT NULL"
+        run.plan.unfilled(a) if fold(a.column) in there else f"{a.value.sql} IS NOT NULL"
         for a in run.plan.added
         if a.fill is not None
     ]
     return _count(run, " OR ".join(f"({where})" for where in wheres)) if wheres else 0
-
-
-def _losses(run: Run) -> dict[str, str]:
-    plan = run.plan
-    stay = {name: name for name in run.history.schema(plan.to_version).names}
-    stay |= {a.field.name: a.column for a in plan.added}
-    go = {a.field.name: a.column for a in run.undone.added} if run.undone else {n: n for n in plan.dropped}
-    return losses(run.history, (plan.from_version, plan.to_version), plan.dialect, stay, go)
 
 
 def _fill(run: Run, phase: Phase, low: Any) -> tuple[int, int]:
@@ -341,22 +310,20 @@ def _fill(run: Run, phase: Phase, low: Any) -> tuple[int, int]:
     Rows that come in behind the position have both forms, or are found by the contract. A batch waits for nobody's
     rows but its own, and PostgreSQL looks at a row again once it has it: what a live writer filled is kept.
     """
-    if update(run.plan, run.plan.added) is None:
+    plan, rows, batches = run.plan, 0, 0
+    if not update(plan, plan.added):
         return 0, 0
-    key, session, rows, batches = run.key_column, run.session, 0, 0
-    total = _count(run, "TRUE")
+    key, total = plan.column(run.key), _count(run, "TRUE")
     passed = 0 if low is None else total - _count(run, f"{key} > {_key_literal(run, low)}")
     while True:
-        above = [] if low is None else [f"{key} > {_key_literal(run, low)}"]
-        where = f"WHERE {above[0]}" if above else ""
-        high = session.value(
-            f"SELECT {key} FROM {run.table} {where} ORDER BY {key} LIMIT 1 OFFSET {run.batch_size - 1}"
-        )
-        within = " AND ".join(above + ([] if high is None else [f"{key} <= {_key_literal(run, high)}"]))
-        statements = [update(run.plan, run.plan.added, within=within) or ""]
+        above = "TRUE" if low is None else f"{key} > {_key_literal(run, low)}"
+        boundary = f"ORDER BY {key} LIMIT 1 OFFSET {run.batch_size - 1}"
+        high = run.session.value(f"SELECT {key} FROM {plan.table} WHERE {above} {boundary}")
+        within = above if high is None else f"{above} AND {key} <= {_key_literal(run, high)}"
+        statements = update(plan, plan.added, within=within)
         if phase == "backfill":
             statements.append(_set(run, position=None if high is None else json.dumps(high, default=str)))
-        rows += session.transact(statements)[0]
+        rows += run.session.transact(statements)[0]
         batches, passed = batches + 1, passed + run.batch_size
         if run.progress:
             run.progress(phase, total if high is None else min(passed, total), total)
@@ -367,5 +334,5 @@ def _fill(run: Run, phase: Phase, low: Any) -> tuple[int, int]:
 
 def _key_literal(run: Run, value: Any) -> str:
     if isinstance(value, bytes | float):
-        raise MigrationError(f"{run.plan.table}.{run.key}: a key is an integer, a string or a UUID")
-    return run.session.dialect.literal(value if isinstance(value, int | str) else str(value))
+        raise MigrationError(f"{run.plan.history.name}.{run.key}: a key is an integer, a string or a UUID")
+    return run.plan.sql.literal(value if isinstance(value, int | str) else str(value))

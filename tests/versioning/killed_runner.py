@@ -20,7 +20,7 @@ import psycopg
 import sqlalchemy as sa
 
 from lib.versioning.migrate import MigrationResult, Progress, run_migration
-from lib.versioning.sql import migration_plan
+from lib.versioning.plan import migration_plan
 from lib.versioning.users import USERS
 
 

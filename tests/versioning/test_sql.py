@@ -240,6 +240,22 @@ def test_a_value_that_can_not_be_converted_fails_the_whole_script_with_the_count
     assert after == before
 
 
+def test_what_does_not_fit_fails_only_where_it_is_to_be_filled_in(database: tuple[str, Any]) -> None:
+    dialect, connection = database
+    first = Schema(Field("id", "integer"), Field("name", "string", length=3))
+    history = SchemaHistory("t", first=first, steps={2: [SplitField("name", ("a", "b"), " ")]})
+    make_table(connection, dialect, "t", history.schema(2), key="id")
+    insert(connection, "t", [{"id": 1, "a": "x", "b": "y"}, {"id": 2, "a": "long", "b": "longer"}])
+    run(connection, migration_script(history, 2, 1, dialect, "expand"))
+    for phase in ("backfill", "contract"):
+        with pytest.raises(ERRORS, match=r"t\.name: longer than 3 characters \(rows: 1\)"):
+            run(connection, migration_script(history, 2, 1, dialect, phase))
+    connection.execute("UPDATE t SET name = 'l m' WHERE id = 2")
+    for phase in ("backfill", "contract"):
+        run(connection, migration_script(history, 2, 1, dialect, phase))
+    assert rows(connection, "t", ["name"], "ORDER BY id") == [{"name": "x y"}, {"name": "l m"}]
+
+
 def test_the_batches_of_the_script_for_postgresql_reach_every_row(
     postgres_connection: psycopg.Connection,
 ) -> None:

@@ -1,0 +1,265 @@
+"""What a migration does to a table: the columns to add, what fills them, which ones go, and what can go wrong.
+
+Every field is followed through the steps, and ends as an expression over the columns that are there at the start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import permutations
+from typing import Any, NamedTuple
+
+from lib.versioning.dialects import Dialect, SqlError, dialect_named
+from lib.versioning.history import SchemaHistory, Step
+from lib.versioning.operations import AddField, ConvertField, DropField, RenameField, SplitField
+from lib.versioning.schema import MISSING, Field
+
+#: The reason for which `lib.versioning.operations` refuses to convert a value to a type.
+_INEXACT = {
+    ("integer", "float"): "no exact float",
+    ("float", "integer"): "no exact 64-bit integer",
+    ("string", "integer"): "no 64-bit integer in canonical form",
+}
+
+
+class Check(NamedTuple):
+    """What no row may be: a predicate in SQL, and what to say where it holds, as `table.field: fixed reason`."""
+
+    predicate: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Value:
+    """A field on its way through the steps: an expression over the columns at the start.
+
+    `column` is the one column that it comes from, unchanged if `plain`; `literal` is its value if it is the same in all
+    rows. `sources` are all the columns in it, `version` the last one that changed the field.
+    """
+
+    sql: str
+    sources: frozenset[str] = frozenset()
+    column: str | None = None
+    plain: bool = False
+    literal: Any = MISSING
+    version: int = 0
+
+    @property
+    def constant(self) -> bool:
+        return self.literal is not MISSING
+
+
+@dataclass(frozen=True)
+class Added:
+    """A column to add for a field of the target version, under its own name or a temporary one, and what fills it.
+
+    `checks` hold for what is filled in; a row that is filled already keeps what it has.
+    """
+
+    field: Field
+    column: str
+    value: Value
+    fill: str | None
+    checks: tuple[Check, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that a migration does to a table, in one dialect. `checks` hold for all rows."""
+
+    history: SchemaHistory
+    from_version: int
+    to_version: int
+    sql: Dialect
+    added: tuple[Added, ...]
+    dropped: tuple[str, ...]
+    checks: tuple[Check, ...]
+
+    @property
+    def table(self) -> str:
+        """The name of the table, quoted where it must be."""
+        return self.sql.quote(self.history.name)
+
+    def column(self, name: str) -> str:
+        """A column for use in an expression."""
+        return self.sql.column(self.history.name, name)
+
+    def unfilled(self, added: Added) -> str:
+        """The rows to fill a column in. Where it may stay NULL, only those that have something for it."""
+        empty = f"{self.column(added.column)} IS NULL"
+        optional = added.field.nullable and not added.value.constant
+        return f"{empty} AND {added.value.sql} IS NOT NULL" if optional else empty
+
+    def fill_checks(self, added: Added, *, there: bool = True) -> list[Check]:
+        """The checks of the rows to fill a column in: of all rows, if the column is not there yet."""
+        empty = f"{self.column(added.column)} IS NULL AND " if there else ""
+        return [Check(f"{empty}{predicate}", reason) for predicate, reason in added.checks]
+
+    def promises(self) -> dict[str, str]:
+        """What holds for every row before anything is dropped, by column: of required columns, and heirs of dropped ones."""
+        found = {}
+        for a in self.added:
+            filled = f"{self.column(a.column)} IS NOT NULL"
+            if not a.field.nullable:
+                found[a.column] = filled
+            elif a.value.sources.intersection(self.dropped):
+                found[a.column] = f"({filled} OR {a.value.sql} IS NULL)"
+        return found
+
+
+def migration_plan(
+    history: SchemaHistory, from_version: int, to_version: int, dialect: str = "postgresql"
+) -> Plan:
+    """Work out what to do to the table of a history; raise UnknownVersionError, and SqlError for what SQL can't do."""
+    sql, before, after = dialect_named(dialect), history.schema(from_version), history.schema(to_version)
+    walk = _follow(history, from_version, to_version, sql, {name: name for name in before.names})
+    stay = {name for name, value in walk.values.items() if value.plain and value.column == name}
+    added = tuple(
+        _added(walk, f, before.names, f"{f.name}_v{to_version}") for f in after if f.name not in stay
+    )
+    _refuse_clashes(walk, [*before.names, *(a.column for a in added)])
+    dropped = tuple(name for name in before.names if name not in stay)
+    return Plan(history, from_version, to_version, sql, added, dropped, tuple(walk.checks))
+
+
+def losses(plan: Plan, stay: Mapping[str, str], go: Mapping[str, str]) -> dict[str, str]:
+    """Predicates for the rows whose value in a column that goes the way back would not restore, by field.
+
+    `stay` gives the columns of all fields of the version migrated to, `go` those of fields of the version before.
+    """
+    back = _follow(plan.history, plan.to_version, plan.from_version, plan.sql, stay).values
+    found = {}
+    for name, column in go.items():
+        here, restored = plan.column(column), back[name].sql
+        predicate = f"{here} IS NOT NULL AND "
+        if plan.history.schema(plan.from_version)[name].type == "timestamp":
+            here, restored = plan.sql.utc(here), restored if back[name].constant else plan.sql.utc(restored)
+        found[name] = predicate + plan.sql.differ(here, restored)
+    return found
+
+
+# ── Following the fields ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass
+class _Walk:
+    """The fields so far, and what can go wrong on the way to them."""
+
+    table: str
+    sql: Dialect
+    values: dict[str, Value]
+    checks: list[Check] = field(default_factory=list)
+
+    def check(self, name: str, predicate: str, reason: str) -> None:
+        self.checks.append(Check(predicate, f"{self.table}.{name}: {reason}"))
+
+
+def _follow(history: SchemaHistory, start: int, end: int, sql: Dialect, columns: Mapping[str, str]) -> _Walk:
+    """Take the fields, which are in the columns given, through all steps."""
+    here = {name: sql.column(history.name, column) for name, column in columns.items()}
+    values = {name: Value(text, frozenset([name]), name, plain=True) for name, text in here.items()}
+    walk = _Walk(history.name, sql, values)
+    for step in history.steps(start, end):
+        (_forward if start < end else _backward)(walk, step)
+    return walk
+
+
+def _forward(walk: _Walk, step: Step) -> None:
+    """The effect of one operation on the fields, as its `forward` has it for a record."""
+    values, name, version = walk.values, step.operation.name, step.version
+    match step.operation:
+        case AddField(copy_from=str(source)):
+            values[name] = replace(values[source], version=version)
+        case AddField() as add:
+            values[name] = _constant(walk, add.field(), version)
+        case DropField():
+            del values[name]
+        case RenameField(to=to):
+            values[to] = replace(values.pop(name), version=version)
+        case ConvertField() as convert:
+            _convert(walk, name, convert.conversion(step.before), version)
+        case SplitField(into=into, separator=separator):
+            whole = values.pop(name)
+            halves = walk.sql.split(whole.sql, separator)
+            walk.check(name, _no_result(whole.sql, halves[0]), "no separator to split at")
+            values |= {
+                n: Value(half, whole.sources, version=version) for n, half in zip(into, halves, strict=True)
+            }
+
+
+def _backward(walk: _Walk, step: Step) -> None:
+    """The same as its `backward` has it."""
+    values, name, version = walk.values, step.operation.name, step.version
+    match step.operation:
+        case AddField():
+            del values[name]
+        case DropField() as drop:
+            values[name] = _constant(walk, drop.restored(step.before), version)
+        case RenameField(to=to):
+            values[name] = replace(values.pop(to), version=version)
+        case ConvertField() as convert:
+            old, new = convert.conversion(step.before)
+            if old != "timestamp":  # which keeps its spelling
+                _convert(walk, name, (new, old), version)
+        case SplitField(into=into, separator=separator):
+            a, b = halves = [values.pop(half) for half in into]
+            for (half, x), (other, y) in permutations(zip(into, halves, strict=True)):
+                reason = f"null, but {other} is not, so they can't be joined"
+                walk.check(half, f"{x.sql} IS NULL AND {y.sql} IS NOT NULL", reason)
+            joined = walk.sql.join(a.sql, separator, b.sql)
+            values[name] = Value(joined, a.sources | b.sources, version=version)
+
+
+def _constant(walk: _Walk, field: Field, version: int) -> Value:
+    return Value(walk.sql.literal(field.default, field.type), literal=field.default, version=version)
+
+
+def _convert(walk: _Walk, name: str, kinds: tuple[str, str], version: int) -> None:
+    value = walk.values[name]
+    converted = value.sql if kinds[0] == "timestamp" else walk.sql.convert(kinds, value.sql)
+    if kinds in _INEXACT:
+        walk.check(name, _no_result(value.sql, converted), _INEXACT[kinds])
+    walk.values[name] = replace(value, sql=converted, plain=False, literal=MISSING, version=version)
+
+
+def _no_result(argument: str, result: str) -> str:
+    return f"{argument} IS NOT NULL AND {result} IS NULL"
+
+
+# ── Columns to add ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _added(walk: _Walk, field: Field, before: tuple[str, ...], temporary: str) -> Added:
+    value = walk.values[field.name]
+    if field.name in before and value.column != field.name:
+        raise SqlError(
+            f"{walk.table}.{field.name}: another field of this name is in the table until it is dropped: "
+            "migrate, contract included, by way of the versions in between"
+        )
+    fill = None if value.literal is None else value.sql
+    if field.type == "timestamp" and not value.constant:
+        fill = walk.sql.utc(value.sql)
+    checks = () if value.constant else tuple(_storage_checks(walk, field, value, str(fill)))
+    return Added(field, temporary if field.name in before else field.name, value, fill, checks)
+
+
+def _storage_checks(walk: _Walk, field: Field, value: Value, fill: str) -> Iterable[Check]:
+    """What a record's second validation finds: a text too long. And, where no error tells of it, a bad timestamp."""
+    if field.length is not None and not value.plain:
+        reason = f"longer than {field.length} characters"
+        yield Check(f"{walk.sql.length(value.sql)} > {field.length}", f"{walk.table}.{field.name}: {reason}")
+    if field.type == "timestamp" and walk.sql.name == "sqlite":
+        yield Check(_no_result(value.sql, fill), f"{walk.table}.{field.name}: not an ISO 8601 timestamp")
+
+
+def _refuse_clashes(walk: _Walk, names: list[str]) -> None:
+    """Refuse names that the database can't tell apart, or cuts off."""
+    seen: dict[str, str] = {}
+    for name in names:
+        other = seen.setdefault(walk.sql.fold(name), name)
+        if other != name or len(name) > 63:
+            raise SqlError(
+                f"{walk.table}.{name}: {walk.sql.title} can't tell it from {other!r} while both are in the table, "
+                "or it is longer than 63 characters: rename the field by way of another name"
+            )
