@@ -122,6 +122,21 @@ def test_lock_pins_one_version_for_all_pythons(lock_text: str) -> None:
     assert sorted(names) == sorted(set(names))
 
 
+def test_lock_leaves_out_what_makes_each_start_slow(locked: dict[str, Requirement]) -> None:
+    """jsonschema imports rfc3987-syntax where it is there, which takes seconds, in pytest and in JupyterLab alike."""
+    assert {"rfc3987-syntax", "lark"} & set(locked) == set()
+    assert {"jsonschema", "jupyter-events"} <= set(locked)
+
+
+def test_the_lock_is_made_by_one_documented_command() -> None:
+    import lock
+
+    command = lock.lock_command(Path("uv"), upgrade=False)
+    assert {"--universal", "--generate-hashes", "--no-emit-index-url", "--all-extras"} <= set(command)
+    assert command[-3:] == ["pyproject.toml", "--output-file", "requirements.lock"]
+    assert "make lock" in (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+
+
 def test_conda_says_the_same_as_pyproject(
     declared: list[Requirement], conda_specs: dict[str, MatchSpec], conda_pip: list[str]
 ) -> None:

@@ -143,6 +143,13 @@ def run(stage: Stage, environ: dict[str, str]) -> bool:
             return process.returncode == 0
 
 
+def reap() -> None:
+    """Let go of children that have ended."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+
+
 def end_all(mark: str) -> None:
     """End what is still alive of a run: politely, then by SIGKILL."""
     deadline, asked = time.monotonic() + PATIENCE, set()
@@ -154,10 +161,9 @@ def end_all(mark: str) -> None:
             asked.add(process.pid)
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(process.pid, signal.SIGTERM if patient else signal.SIGKILL)
-        with contextlib.suppress(ChildProcessError):
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
         time.sleep(0.1)
+        reap()
+    reap()
 
 
 @contextlib.contextmanager

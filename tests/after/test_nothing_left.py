@@ -16,7 +16,7 @@ import pytest
 from traces import MARK, files_in, processes_of_run, repository_state
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE = 10.0  # seconds; what a killed kernel has started needs a moment to notice
+PATIENCE = 10.0  # seconds: what a killed kernel has started needs a moment to notice
 
 
 @pytest.fixture
@@ -49,5 +49,6 @@ def test_nothing_was_written_in_the_home_folder(run: Path) -> None:
     assert files_in(run / "home") == []
 
 
-def test_the_temporary_folder_holds_only_what_pytest_keeps(run: Path) -> None:
-    assert files_in(run / "t", besides=("pytest-of-*",)) == []
+def test_the_temporary_folder_holds_only_what_others_keep(run: Path) -> None:
+    """pytest keeps the folders of its last runs, Jupyter the connection file of a kernel that was killed."""
+    assert files_in(run / "t", besides=("pytest-of-*", "tmp????????.json")) == []

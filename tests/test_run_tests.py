@@ -1,0 +1,179 @@
+"""`tools/run_tests.py` on a small collection of its own: what passes, what fails, what it cleans up."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import run_tests
+from nbformat import v4, write
+from traces import processes, processes_of_run
+
+ROOT = Path(__file__).resolve().parents[1]
+LEAKY_TEST = """
+import os, pathlib, subprocess, sys, tempfile
+
+def test_that_leaves_things_behind():
+    environ = {"PATH": os.environ["PATH"]}  # without the mark, as PostgreSQL does
+    leave = "import subprocess; subprocess.Popen(['sleep', '300'], start_new_session=True)"
+    subprocess.run([sys.executable, "-c", leave], env=environ, check=True)
+    pathlib.Path.home().joinpath(".left-in-home").touch()
+    pathlib.Path(__file__).with_name("left_in_repository.txt").touch()
+    pathlib.Path(tempfile.mkdtemp(prefix="left-in-tmp"))
+"""
+FAILING_LESSON_OUTPUT = "what is stored but not computed"
+
+
+def write_lesson(path: Path, measures: bool, output: str = "3\n") -> None:
+    """A lesson with one cell that prints 3."""
+    cell = v4.new_code_cell("print(1 + 2)", id="sum", execution_count=1)
+    cell.outputs = [v4.new_output("stream", name="stdout", text=output)]
+    kernel = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+    nb = v4.new_notebook(cells=[cell], metadata={"kernelspec": kernel, "lesson": {"measures": measures}})
+    path.parent.mkdir(exist_ok=True)
+    write(nb, path)
+
+
+@pytest.fixture
+def collection(tmp_path: Path) -> Path:
+    """A checkout with the real tools, two lessons, and one test."""
+    folder = tmp_path / "a collection"
+    (folder / "tests").mkdir(parents=True)
+    shutil.copytree(ROOT / "tools", folder / "tools", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        ROOT / "tests" / "after", folder / "tests" / "after", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    for name in ("pyproject.toml", ".gitignore", "tests/conftest.py", "tests/nbval_sanitize.cfg"):
+        shutil.copy(ROOT / name, folder / name)
+    (folder / "tests" / "test_sum.py").write_text(
+        "def test_sum():\n    assert 1 + 2 == 3\n", encoding="utf-8"
+    )
+    write_lesson(folder / "notebooks" / "00_one.ipynb", measures=False)
+    write_lesson(folder / "notebooks" / "01_two.ipynb", measures=True)
+    git = ["git", "-C", str(folder), "-c", "user.name=Test", "-c", "user.email=test@example.org"]
+    for command in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "--message", "all"]):
+        subprocess.run([*git, *command], check=True)
+    return folder
+
+
+def run_in(collection: Path, *arguments: str) -> tuple[int, str]:
+    command = [sys.executable, "tools/run_tests.py", *arguments]
+    run = subprocess.run(command, cwd=collection, capture_output=True, text=True, timeout=300)
+    return run.returncode, run.stdout + run.stderr
+
+
+def summary(output: str) -> dict[str, str]:
+    """The stages and how they ended."""
+    return dict(re.findall(r"^(\S.*?) +(passed|FAILED) +\d+ s$", output, re.MULTILINE))
+
+
+def test_everything_that_is_left_is_named_and_later_stages_still_run(collection: Path) -> None:
+    (collection / "tests" / "test_leaky.py").write_text(LEAKY_TEST, encoding="utf-8")
+    write_lesson(collection / "notebooks" / "00_one.ipynb", measures=False, output=FAILING_LESSON_OUTPUT)
+    status, output = run_in(collection)
+    assert (status, summary(output)) == (
+        1,
+        {
+            "plain tests": "passed",
+            "lessons side by side": "FAILED",
+            "lessons that measure, one at a time": "passed",
+            "nothing left behind": "FAILED",
+        },
+    ), output
+    [number] = re.findall(r"still running:\n.*process (\d+): sleep 300", output)
+    assert ".left-in-home" in output
+    assert "left_in_repository.txt" in output
+    assert "left-in-tmp" in output
+    assert int(number) not in processes()
+
+
+def test_one_notebook_from_elsewhere_runs_as_strictly(
+    collection: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere, temporary = tmp_path / "a teacher's" / "my lesson.ipynb", tmp_path / "tmp"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    monkeypatch.setenv("PYTEST_ADDOPTS", "--no-such-option")
+    write_lesson(elsewhere, measures=False)
+    status, output = run_in(collection, "--notebook", str(elsewhere))
+    stages = {"lessons side by side": "passed", "nothing left behind": "passed"}
+    assert (status, summary(output)) == (0, stages), output
+    assert list(temporary.iterdir()) == []
+    write_lesson(elsewhere, measures=False, output=FAILING_LESSON_OUTPUT)
+    status, output = run_in(collection, "--notebook", os.path.relpath(elsewhere, collection))
+    assert (status, FAILING_LESSON_OUTPUT in output) == (1, True), output
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, which only Linux has")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_interrupted_run_ends_all_its_processes(
+    collection: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    test = "import subprocess\n\ndef test_long():\n    subprocess.run(['sleep', '300'], start_new_session=True)\n"
+    (collection / "tests" / "test_sum.py").write_text(test, encoding="utf-8")
+    monkeypatch.setenv("TMPDIR", str(collection.parent))
+    command = [sys.executable, "tools/run_tests.py", "--only", "plain"]
+    with subprocess.Popen(
+        command, cwd=collection, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as run:
+        deadline = time.monotonic() + 120
+        while not any(
+            process.command == "sleep 300" for process in processes_of_run(run.pid, "", os.getpid())
+        ):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        started = processes_of_run(run.pid, "", os.getpid())
+        run.send_signal(number)
+        assert run.wait(timeout=60) == 128 + number
+    assert {process.pid for process in started} & set(processes()) == set()
+    assert list(collection.parent.glob("lessons-*")) == []
+
+
+@pytest.mark.parametrize("name", ["", "no/such.ipynb", "pyproject.toml"])
+def test_a_notebook_that_is_not_there(name: str) -> None:
+    with pytest.raises(SystemExit, match="No such notebook: .* make test-notebook NB=notebooks/"):
+        run_tests.stages(None, name)
+
+
+def test_lessons_that_measure_run_alone(tmp_path: Path) -> None:
+    for number in range(4):
+        write_lesson(tmp_path / f"{number}.ipynb", measures=number == 2)
+    together, alone = run_tests.lesson_stages(sorted(tmp_path.glob("*.ipynb")))
+    assert [Path(word).name for word in together.command if word.endswith(".ipynb")] == [
+        "0.ipynb",
+        "1.ipynb",
+        "3.ipynb",
+    ]
+    assert "loadscope" in together.command
+    assert [Path(word).name for word in alone.command if word.endswith(".ipynb")] == ["2.ipynb"]
+    assert "-n" not in alone.command
+    assert all(
+        "--nbval" in stage.command and "--nbval-lax" not in stage.command for stage in (together, alone)
+    )
+
+
+def test_only_a_part_can_be_run() -> None:
+    assert [stage.name for stage in run_tests.stages("plain", None)] == ["plain tests", "nothing left behind"]
+    assert "plain tests" not in [stage.name for stage in run_tests.stages("lessons", None)]
+
+
+def test_what_a_shell_has_set_does_not_reach_the_tests(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("PYTEST_ADDOPTS", "JUPYTER_PATH", "XDG_CONFIG_HOME", "GIT_DIR"):
+        monkeypatch.setenv(name, "/from/the/shell")
+    monkeypatch.setenv("NO_PROXY", "example.org")
+    environ = run_tests.run_environment(tmp_path)
+    assert "/from/the/shell" not in environ.values()
+    assert environ["NO_PROXY"] == "example.org,127.0.0.1,localhost"
+    assert Path(environ["HOME"]).parent == Path(environ["TMPDIR"]).parent == tmp_path
+    assert json.dumps(environ)
+    assert (tmp_path / "t").stat().st_mode & 0o777 == 0o711
