@@ -1,0 +1,247 @@
+"""Whole Arrow columns: how they stand for the values of a field, and which of their values may be invalid.
+
+A mask may suspect a valid value; it never misses an invalid one. What is wrong, in words, only `Field.problem` says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from lib.versioning.schema import VERSION_KEY, Field
+from lib.versioning.timestamps import Mask, string_buffers, suspect_timestamps
+
+#: The Arrow type of each type of field.
+ARROW_TYPES: Final = {
+    "string": pa.string(),
+    "integer": pa.int64(),
+    "float": pa.float64(),
+    "boolean": pa.bool_(),
+    "timestamp": pa.string(),
+}
+_VIEWS: Final = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
+
+
+# ── Layouts ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def is_readable(type_: pa.DataType, field: Field) -> bool:
+    """Tell whether all values of an Arrow type are of the field's type.
+
+    Wide strings are strings, and so are dictionaries of them; integers may have any width that fits 64 bits, floats 32 or 64.
+    Arrow's own timestamps and dates stand for their text in ISO 8601.
+    """
+    if pa.types.is_dictionary(type_):
+        type_ = type_.value_type
+    if field.type == "integer":
+        return pa.types.is_integer(type_) and type_ != pa.uint64()
+    if field.type == "float":
+        return type_ in (pa.float32(), pa.float64())
+    if field.type == "boolean":
+        return type_ == pa.bool_()
+    return type_ in (pa.string(), pa.large_string()) or is_instant(type_)
+
+
+def is_instant(type_: pa.DataType) -> bool:
+    """Tell whether a type is one of Arrow's own timestamps or dates."""
+    return pa.types.is_timestamp(type_) or pa.types.is_date32(type_)
+
+
+def plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return a readable column in the layout that Arrow computes with; most come back as they are."""
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if is_instant(column.type):
+        return instants_as_text(column)
+    if pa.types.is_integer(column.type):
+        return column.cast(pa.int64())
+    if pa.types.is_floating(column.type):
+        return column.cast(pa.float64())
+    return column
+
+
+def canonical(column: pa.ChunkedArray, field: Field) -> pa.ChunkedArray:
+    """Return a readable column in the one Arrow type of the field."""
+    return plain(column).cast(ARROW_TYPES[field.type])
+
+
+def alike(a: pa.ChunkedArray, b: pa.ChunkedArray, field: Field) -> tuple[pa.ChunkedArray, pa.ChunkedArray]:
+    """Return two readable columns of a field so that they can be compared and merged."""
+    if a.type == b.type and not pa.types.is_dictionary(a.type):
+        return a, b
+    return canonical(a, field), canonical(b, field)
+
+
+def opened(table: pa.Table) -> pa.Table:
+    """Return a table without the layouts that Arrow can't filter, or whose `null_count` tells less than the truth.
+
+    They are views, runs, and dictionaries with a null among their values. All other columns are shared.
+    """
+    for at, (name, type_) in enumerate(zip(table.schema.names, table.schema.types, strict=True)):
+        column = None
+        if pa.types.is_run_end_encoded(type_):
+            column = pc.run_end_decode(table.column(at))
+        elif pa.types.is_dictionary(type_):
+            if any(chunk.dictionary.null_count for chunk in table.column(at).chunks):
+                column = table.column(at).cast(type_.value_type)
+        elif type_ in _VIEWS:
+            column = table.column(at).cast(_VIEWS[type_])
+        table = table if column is None else table.set_column(at, name, column)
+    return table
+
+
+def instants_as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Write Arrow's timestamps and dates in ISO 8601, with a Z where they have a time zone."""
+    if pa.types.is_timestamp(column.type) and column.type.tz is not None:
+        column = column.cast(pa.timestamp(column.type.unit, "UTC"))
+    text = pc.replace_substring(column.cast(pa.string()), " ", "T", max_replacements=1)
+    if (
+        pa.types.is_timestamp(column.type) and column.type.unit == "ns"
+    ):  # nine digits; of whole microseconds, six
+        text = pc.replace_substring_regex(text, r"000(Z?)$", r"\1")
+    return text
+
+
+def filled(column: pa.ChunkedArray) -> Mask:
+    """A mask of the values that are not null."""
+    return pc.is_valid(column).to_numpy()
+
+
+def distinct(a: pa.ChunkedArray, b: pa.ChunkedArray) -> Mask:
+    """A mask of the rows in which two columns of one type differ; null equals null here, and NaN equals NaN."""
+    differ = pc.not_equal(a, b)
+    if pa.types.is_floating(a.type):
+        differ = pc.and_not(differ, pc.and_(pc.is_nan(a), pc.is_nan(b)))
+    return differ.fill_null(False).to_numpy() | (filled(a) != filled(b))
+
+
+# ── Rows ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def rows_as_records(table: pa.Table, version: int) -> list[dict[str, Any]]:
+    """The rows as records, labelled with `version` where they have no label of their own."""
+    columns = {name: row_values(table[name]) for name in table.column_names}
+    columns.setdefault(VERSION_KEY, [version] * table.num_rows)
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def row_values(column: pa.ChunkedArray) -> list[Any]:
+    """The values as Python objects; a string that is not UTF-8 as its bytes, which no field takes for a string."""
+    if is_instant(column.type):
+        column = instants_as_text(column)
+    try:
+        return column.to_pylist()
+    except UnicodeDecodeError:
+        return [_decoded(value) for value in plain(column).cast(pa.binary()).to_pylist()]
+
+
+def _decoded(value: bytes | None) -> str | bytes | None:
+    try:
+        return None if value is None else value.decode()
+    except UnicodeDecodeError:
+        return value
+
+
+# ── Columns of one value ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def constant(value: Any, type_: pa.DataType, length: int) -> pa.ChunkedArray:
+    """A column that holds one value (or null) throughout: at most 128 times the same chunk, whatever its length.
+
+    A column of nulls takes 64 KiB, or from two million rows on less than 0.07 bytes a row, shared with all others.
+    """
+    rows = 1 << max(14, (length >> 7).bit_length())
+    chunk = _nulls(type_, rows) if value is None else pa.repeat(pa.scalar(value, type_), min(rows, length))
+    whole, rest = divmod(length, rows)
+    return pa.chunked_array([chunk] * whole + [chunk.slice(0, rest)] * bool(rest), type_)
+
+
+@cache
+def _nulls(type_: pa.DataType, rows: int) -> pa.Array:
+    return pa.nulls(rows, type_)
+
+
+# ── Which values may be invalid ──────────────────────────────────────────────────────────────────────────────────
+
+
+def suspects(field: Field, column: pa.ChunkedArray) -> Mask | None:
+    """A mask of all values that are not valid in `field`, and perhaps of some that are; None if there are none."""
+    if not is_readable(column.type, field):
+        all_null = column.null_count == len(column)
+        return None if all_null and field.nullable else np.ones(len(column), bool)
+    if field.type == "timestamp" and is_instant(column.type):
+        mask = _join(_suspect_instants, column)
+    else:
+        column = plain(column)
+        mask = _suspect_strings(field, column) if ARROW_TYPES[field.type] == pa.string() else None
+    if column.null_count == 0:
+        return mask
+    if field.nullable:
+        return None if mask is None else mask & filled(column)
+    return ~filled(column) if mask is None else mask | ~filled(column)
+
+
+def _join(check: Callable[[pa.Array], Mask], column: pa.ChunkedArray) -> Mask:
+    return np.concatenate([check(chunk) for chunk in column.chunks] or [np.zeros(0, bool)])
+
+
+def _suspect_strings(field: Field, column: pa.ChunkedArray) -> Mask | None:
+    if field.type == "timestamp":
+        return _join(suspect_timestamps, column)
+    mask = None
+    if not all(map(_is_utf8, column.chunks)):
+        mask = ~pc.string_is_ascii(column).fill_null(True).to_numpy()
+    if field.length is not None and (pc.max(pc.binary_length(column)).as_py() or 0) > field.length:
+        longer = pc.greater(pc.utf8_length(column), field.length).fill_null(False).to_numpy()
+        mask = longer if mask is None else mask | longer
+    return mask
+
+
+def _is_utf8(strings: pa.Array) -> bool:
+    """Arrow promises that strings are UTF-8, but takes the word of the file that they come from.
+
+    All at once are quickly checked as one long string, if only none begins in the middle of a character.
+    """
+    offsets, data = string_buffers(strings)
+    start, end = offsets[0], offsets[-1]
+    if data[start:end].max(initial=0) < 128:
+        return True
+    first_bytes = data[offsets[: np.searchsorted(offsets, end)]]
+    if _is_valid(_one_string(data[start:end])) and not np.any((first_bytes & 0xC0) == 0x80):
+        return True
+    return _is_valid(strings)  # what is null may hold anything
+
+
+def _one_string(data: NDArray[np.uint8]) -> pa.Array:
+    ends = pa.py_buffer(np.array([0, data.size], np.int64))
+    return pa.Array.from_buffers(pa.large_string(), 1, [None, ends, pa.py_buffer(data)])
+
+
+def _is_valid(strings: pa.Array) -> bool:
+    try:
+        strings.validate(full=True)
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
+#: The first second of the year 1, and the one after the last of the year 9999.
+_SECONDS: Final = (-62_135_596_800, 253_402_300_800)
+_PER_SECOND: Final = {"s": 1, "ms": 1_000, "us": 1_000_000}
+
+
+def _suspect_instants(instants: pa.Array) -> Mask:
+    """Arrow's own timestamps are days of the calendar anyway; only their years, or parts of a microsecond, may not fit."""
+    if pa.types.is_date32(instants.type):
+        instants = instants.cast(pa.timestamp("s"))
+    numbers = instants.cast(pa.int64()).fill_null(0).to_numpy()
+    if instants.type.unit == "ns":
+        return numbers % 1000 != 0
+    first, end = (second * _PER_SECOND[instants.type.unit] for second in _SECONDS)
+    return (numbers < first) | (numbers >= end)

@@ -1,0 +1,695 @@
+"""The table form says what the record form says, for all histories, layouts and data; and it copies next to nothing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections import Counter
+from datetime import UTC, date, datetime, timedelta
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from strategies import histories, records, timestamps
+
+from lib.versioning import (
+    USERS,
+    AddField,
+    Batch,
+    ConvertField,
+    DataVersionManager,
+    DropField,
+    Field,
+    RenameField,
+    Schema,
+    SchemaHistory,
+    SplitField,
+    UnknownVersionError,
+    make_users,
+)
+from lib.versioning.columns import constant, suspects
+from lib.versioning.schema import VERSION_KEY, timestamp_problem
+from lib.versioning.tables import (
+    TableBatch,
+    downgrade_table,
+    from_pandas,
+    to_pandas,
+    upgrade_table,
+    validate_table,
+    with_version,
+)
+from lib.versioning.timestamps import BLOCK, suspect_timestamps
+
+Record = dict[str, Any]
+
+# ── What a table stands for, and when two forms agree ────────────────────────────────────────────────────────────
+
+
+def as_records(table: pa.Table) -> list[Record]:
+    """The records that a table stands for, written independently of the code under test."""
+    noted = (table.schema.metadata or {}).get(VERSION_KEY.encode())
+    units = {field.name: getattr(field.type, "unit", None) for field in table.schema}
+    rows = [{name: as_text(value, units[name]) for name, value in row.items()} for row in table.to_pylist()]
+    return rows if noted is None else [{VERSION_KEY: int(noted)} | row for row in rows]
+
+
+def as_text(value: Any, unit: str | None) -> Any:
+    """Arrow's own timestamps and dates are texts in ISO 8601."""
+    if isinstance(value, datetime):
+        text = value.astimezone(UTC).replace(tzinfo=None) if value.tzinfo else value
+        spelled = text.isoformat(
+            timespec={"s": "seconds", "ms": "milliseconds", "us": "microseconds"}[str(unit)]
+        )
+        return spelled + ("Z" if value.tzinfo else "")
+    return value.isoformat() if isinstance(value, date) else value
+
+
+def key(record: Record, history: SchemaHistory) -> str:
+    """Equal for equal records: NaN equals NaN, but 1 is not 1.0. An undeclared field that is null is as good as absent."""
+    declared = history.schema(record.get(VERSION_KEY, 1))
+    return repr(sorted((k, v) for k, v in record.items() if v is not None or k in declared))
+
+
+def assert_same(batch: TableBatch, expected: Batch, table: pa.Table, history: SchemaHistory) -> None:
+    assert batch.report == expected.report
+    lines = batch.quarantined.to_pylist()
+    for name in ("line", "version", "errors"):
+        assert [line[name] for line in lines] == [line[name] for line in expected.quarantined]
+    raw = pa.Table.from_struct_array(batch.quarantined["raw"]).replace_schema_metadata(table.schema.metadata)
+    assert list(map(repr, map(sorted_items, as_records(raw)))) == [
+        repr(sorted_items(line["raw"])) for line in expected.quarantined
+    ]
+    assert [key(r, history) for r in as_records(batch.table)] == [key(r, history) for r in expected.records]
+
+
+def sorted_items(record: Record) -> list[tuple[str, Any]]:
+    return sorted(record.items())
+
+
+def assert_agrees(
+    table: pa.Table, history: SchemaHistory = USERS, up: int | None = None, down: int = 1, extra: Any = "keep"
+) -> tuple[TableBatch, TableBatch, TableBatch]:
+    """Validate, upgrade and downgrade in both forms; return what the table form gave."""
+    up = history.latest if up is None else up
+    manager, rows = DataVersionManager(history, extra), as_records(table)
+    valid = validate_table(table, history, extra=extra)
+    upgraded = upgrade_table(table, up, history, extra=extra)
+    downgraded = downgrade_table(table, down, history, extra=extra)
+    assert_same(valid, manager.validate_many(rows), table, history)
+    assert_same(upgraded, manager.upgrade_many(rows, up), table, history)
+    assert_same(downgraded, manager.downgrade_many(rows, down), table, history)
+    # In two steps, of which the second relies on the first, it comes to the same.
+    for whole, second in (
+        (upgraded, upgrade_table(valid.table, up, history, extra=extra, validated=True)),
+        (downgraded, downgrade_table(valid.table, down, history, extra=extra, validated=True)),
+    ):
+        assert list(map(repr, second.table.to_pylist())) == list(map(repr, whole.table.to_pylist()))
+        assert (second.report.kept, second.report.lost) == (whole.report.kept, whole.report.lost)
+        assert second.report.quarantined == whole.report.quarantined - valid.report.quarantined
+    return valid, upgraded, downgraded
+
+
+# ── Any history, any table ───────────────────────────────────────────────────────────────────────────────────────
+
+BAD_TEXTS = (
+    "x", "", "x" * 300, "5", "-0", "05", "9223372036854775808", "é" * 31, "2024-02-30", "2023-02-29", "2024-13-01",
+    "0000-01-01", "2024-01-01T24:00:00", "2024-01-01T10:60:00", "2024-01-01 10:00:00", "2024-W09-4", "20240101",
+    "2024-01-01T10:00", "2024-01-01T10:00:00.1234567", "2024-01-01T10:00:00z", "2024-01-01T10:00:00+24:00", "2024-01-01\n",
+    "0001-01-01T00:00:00+00:01", "9999-12-31T23:59:59-00:01", "\u0662024-01-01",
+)  # fmt: skip
+LAYOUTS: dict[type, list[pa.DataType]] = {
+    str: [pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int8(), pa.string())],
+    int: [pa.int64(), pa.int32(), pa.uint64(), pa.dictionary(pa.int32(), pa.int64())],
+    float: [pa.float64(), pa.float32()],
+    bool: [pa.bool_()],
+    list: [pa.list_(pa.bool_())],
+}
+INSTANTS = [pa.timestamp("us"), pa.timestamp("s"), pa.timestamp("ms", "Europe/Madrid"), pa.date32()]
+
+
+@st.composite
+def columns(draw: st.DrawFn, values: list[Any]) -> pa.ChunkedArray:
+    """A column of these values in any layout; values of another type than most become null, as Arrow asks for one type."""
+    kinds = Counter(type(value) for value in values if value is not None)
+    if not kinds:
+        return chunked(
+            draw, pa.nulls(len(values), draw(st.sampled_from([pa.string(), pa.null(), pa.int64()])))
+        )
+    kind = draw(st.sampled_from([*kinds, *[kinds.most_common(1)[0][0]] * 3]))
+    values = [value if type(value) is kind else None for value in values]
+    if kind is int:
+        values = [value if value is not None and -(2**63) <= value < 2**63 else None for value in values]
+    plain = LAYOUTS[kind][0]
+    type_ = draw(st.sampled_from([plain, plain, *LAYOUTS[kind], *(INSTANTS if kind is str else [])]))
+    if type_ in INSTANTS:
+        return chunked(draw, pa.array([instant(value, type_) for value in values], type_))
+    try:
+        array = pa.array(values, type_)
+    except (pa.ArrowInvalid, OverflowError):
+        array = pa.array(values, plain)
+    exact = repr(array.to_pylist()) == repr(values)
+    return chunked(draw, array if exact else pa.array(values, plain))
+
+
+def instant(text: str | None, type_: pa.DataType) -> datetime | None:
+    """A moment that an Arrow type holds without loss; other texts become null."""
+    try:
+        moment = datetime.fromisoformat(text or "").replace(microsecond=0)
+        moment = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        return None
+    return moment if getattr(type_, "tz", None) else moment.replace(tzinfo=None)
+
+
+def chunked(draw: st.DrawFn, array: pa.Array) -> pa.ChunkedArray:
+    """The values in one chunk or two, which may be slices of a longer array."""
+    longer, cut = pa.concat_arrays([array, array]), draw(st.integers(0, len(array)))
+    pieces = [longer.slice(len(array), cut), longer.slice(cut, len(array) - cut)]
+    return pa.chunked_array(draw(st.sampled_from([[array], pieces])), array.type)
+
+
+@st.composite
+def tables(draw: st.DrawFn, history: SchemaHistory) -> pa.Table:
+    """A table of one version or several, labelled in any way, most of whose rows are valid."""
+    mixed, extra = draw(st.booleans()), draw(st.booleans())
+    versions = history.versions if mixed else [draw(st.sampled_from(history.versions))]
+    rows: list[Record] = []
+    for _ in range(draw(st.sampled_from([0, 1, 4, 8]))):
+        version = draw(st.sampled_from(versions))
+        row = draw(records(history, version, extra=extra)) | {VERSION_KEY: version}
+        if draw(st.integers(0, 9)) == 9:
+            name = draw(st.sampled_from(list(row)))
+            wrong = [None, 99, 0] if name == VERSION_KEY else [None, *BAD_TEXTS, 5, True, 1.5]
+            row[name] = draw(st.sampled_from(wrong))
+        rows.append(row)
+    names = list(dict.fromkeys(name for row in rows for name in row)) or list(
+        history.schema(versions[0]).names
+    )
+    if draw(st.integers(0, 19)) == 19:
+        names.remove(draw(st.sampled_from(names)))
+    data = {name: draw(columns([row.get(name) for row in rows])) for name in names}
+    if not rows:
+        return with_version(pa.table(data), versions[0])
+    if not mixed and draw(st.booleans()):
+        data.pop(VERSION_KEY, None)
+        table = pa.table(data) if data else pa.table({"undeclared": pa.nulls(len(rows))})
+        return with_version(table, versions[0])
+    return pa.table(data)
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> dict[str, Any]:
+    history = draw(histories(max_version=4))
+    return {
+        "table": draw(tables(history)),
+        "history": history,
+        "up": draw(st.sampled_from([history.latest, history.latest, *history.versions])),
+        "down": draw(st.sampled_from([1, 1, *history.versions])),
+        "extra": draw(st.sampled_from(["keep", "keep", "drop", "forbid"])),
+    }
+
+
+@settings(max_examples=200)
+@given(cases())
+def test_the_table_form_agrees_with_the_record_form(case: dict[str, Any]) -> None:
+    assert_agrees(**case)
+
+
+def test_the_table_form_agrees_on_users_of_all_kinds() -> None:
+    users = [
+        *make_users(3000, seed=1, ahead=0.3),
+        *make_users(500, seed=2, version=2),
+        *make_users(500, seed=3, version=3),
+    ]
+    for at, (name, value) in zip(
+        range(0, 4000, 40),
+        100
+        * [
+            ("id", None),
+            ("name", "x" * 256),
+            ("created_at", "2024-02-30"),
+            (VERSION_KEY, 7),
+            ("email", "é" * 256),
+        ],
+        strict=False,
+    ):
+        users[at] = users[at] | {name: value}
+    for user in users:
+        user.setdefault(VERSION_KEY, 1)
+    valid, upgraded, downgraded = assert_agrees(pa.Table.from_pylist(users, schema=pa.schema(
+        [(name, pa.int64() if name == VERSION_KEY else pa.string()) for name in (*USERS.schema(3).names, VERSION_KEY)]
+    )))  # fmt: skip
+    assert (
+        valid.report.quarantined > 50
+        and upgraded.report.kept["email"] > 500
+        and downgraded.report.lost["phone"] > 200
+    )
+
+
+# ── Each operation, on a table that shows what it does ───────────────────────────────────────────────────────────
+
+PEOPLE = SchemaHistory(
+    "people",
+    first=Schema(
+        Field("name", "string"), Field("age", "integer", nullable=True), Field("code", "string"), Field("day", "timestamp"),
+        Field("note", "string", nullable=True),
+    ),
+    steps={
+        2: [SplitField("name", ("first", "last"), " "), ConvertField("age", "float")],
+        3: [ConvertField("code", "integer"), RenameField("note", "remark"), AddField("level", "integer", default=1)],
+        4: [ConvertField("day", "timestamp"), AddField("seen", "timestamp", copy_from="day"), DropField("remark")],
+    },
+)  # fmt: skip
+ROWS = [
+    {"name": "Lucía García", "age": 41, "code": "7", "day": "2024-02-29", "note": "x"},
+    {"name": "Núria Peña Gil", "age": None, "code": "-12", "day": "2024-02-29T10:00:00Z", "note": None},
+    {"name": "Zoë", "age": 2**53 + 2, "code": "9223372036854775807", "day": "2024-01-01", "note": None},
+    {"name": "a b", "age": 2**53 + 1, "code": "1", "day": "2024-01-01", "note": None},
+    {"name": "a b", "age": -1, "code": "007", "day": "2024-01-01", "note": None},
+    {"name": " ", "age": 2**53 + 2, "code": "0", "day": "2024-01-01", "note": ""},
+    {"name": "a b", "age": 0, "code": "9223372036854775807", "day": "2024-01-01", "note": None},
+]  # fmt: skip
+
+
+def test_every_operation_forward_and_backward() -> None:
+    table = pa.Table.from_pylist(ROWS)
+    batch = upgrade_table(table, 4, PEOPLE)
+    assert batch.table.to_pylist()[:2] == [
+        {"first": "Lucía", "last": "García", "age": 41.0, "code": 7, "day": "2024-02-29T00:00:00", "level": 1,
+         "seen": "2024-02-29T00:00:00"},
+        {"first": "Núria", "last": "Peña Gil", "age": None, "code": -12, "day": "2024-02-29T10:00:00Z", "level": 1,
+         "seen": "2024-02-29T10:00:00Z"},
+    ]  # fmt: skip
+    assert {line["line"]: line["errors"] for line in batch.quarantined.to_pylist()} == {
+        3: ["name: no separator to split at (the separator is ' ', got string 'Zoë')"],
+        4: [f"age: no exact float (got integer {2**53 + 1})"],
+        5: ["code: no 64-bit integer in canonical form (got string '007')"],
+    }
+    assert batch.report.lost == {"remark": 2}
+    assert [row["age"] for row in batch.table.to_pylist()[2:]] == [2.0**53 + 2, 0.0]
+    for version in PEOPLE.versions:
+        at_version = upgrade_table(table, version, PEOPLE).table
+        _, _, downgraded = assert_agrees(at_version, PEOPLE)
+        assert downgraded.report.quarantined == 0
+    assert downgraded.table["name"].to_pylist() == ["Lucía García", "Núria Peña Gil", " ", "a b"]
+
+
+def test_what_can_not_be_joined_or_converted_back_is_put_aside() -> None:
+    rows = [
+        {
+            "first": "a",
+            "last": None,
+            "age": 1.5,
+            "code": 1,
+            "day": "2024-01-01T00:00:00",
+            "level": 2,
+            "seen": None,
+        },
+        {"first": "a b", "last": "c", "age": 2.0, "code": 1, "day": "2024-01-01T00:00:00", "level": None},
+        {
+            "first": "a b",
+            "last": "c",
+            "age": float("nan"),
+            "code": 1,
+            "day": "2024-01-01T00:00:00",
+            "level": 2,
+        },
+        {"first": "a b", "last": "c", "age": 2.0**63, "code": 1, "day": "2024-01-01T00:00:00", "level": 2},
+        {"first": "a b", "last": "c", "age": -(2.0**63), "code": 1, "day": "2024-01-01T00:00:00", "level": 2},
+    ]
+    nullable = SchemaHistory(
+        "halves",
+        first=Schema(Field("name", "string", nullable=True), Field("age", "integer")),
+        steps={2: [SplitField("name", ("first", "last"), " "), ConvertField("age", "float")]},
+    )
+    table = with_version(pa.Table.from_pylist(rows).select(["first", "last", "age"]), 2)
+    _, _, downgraded = assert_agrees(table, nullable)
+    assert downgraded.table.to_pylist() == [{"name": "a b c", "age": 2}, {"name": "a b c", "age": -(2**63)}]
+    assert downgraded.report.lost == {"first": 2, "last": 2}
+    assert downgraded.report.quarantined == 3
+
+
+def test_a_filled_field_of_a_later_version_is_kept_where_it_is_filled() -> None:
+    table = pa.table(
+        {
+            "id": ["1", "2"], "name": ["a", "b"], "created_at": ["2024-01-01", "2024-01-02"],
+            "email": [None, "b@example.org"], "updated_at": pa.array([None, datetime(2024, 5, 1)], pa.timestamp("s")),
+        }
+    )  # fmt: skip
+    _, upgraded, _ = assert_agrees(table)
+    assert upgraded.report.kept == {"email": 1, "updated_at": 1}
+    assert upgraded.table["updated_at"].to_pylist() == ["2024-01-01", "2024-05-01T00:00:00"]
+
+
+@pytest.mark.parametrize("extra", ["keep", "drop", "forbid"])
+def test_undeclared_columns(extra: Any) -> None:
+    table = pa.table(
+        {"id": ["1"], "name": ["a"], "created_at": ["2024-01-01"], "tags": [[1, 2]], "email": [5]}
+    )
+    _, upgraded, _ = assert_agrees(table, extra=extra)
+    assert upgraded.report.passed == 0
+    _, upgraded, _ = assert_agrees(table.drop_columns("email"), extra=extra)
+    assert upgraded.table.num_rows == (extra != "forbid")
+    assert ("tags" in upgraded.table.column_names) == (extra != "drop")
+
+
+# ── Versions ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_table_is_labelled_by_its_metadata_or_a_column() -> None:
+    users = list(make_users(10, seed=1))
+    table = pa.Table.from_pylist(users)
+    upgraded = upgrade_table(table, 2).table
+    assert upgraded.schema.metadata == {b"schema_version": b"2"} and VERSION_KEY not in upgraded.column_names
+    assert upgrade_table(upgraded, 3).report.versions == {2: 10}
+    labelled = table.append_column(VERSION_KEY, pa.array([1] * 10, pa.int8()))
+    upgraded = upgrade_table(with_version(labelled, 3), 3).table  # the column counts first
+    assert upgraded.column_names == [*USERS.schema(3).names, VERSION_KEY]
+    assert upgraded[VERSION_KEY].to_pylist() == [3] * 10 and upgraded.schema.metadata == {
+        b"schema_version": b"3"
+    }
+    other = table.replace_schema_metadata({"owner": "us"})
+    assert upgrade_table(other, 2).table.schema.metadata == {b"owner": b"us", b"schema_version": b"2"}
+
+
+def test_a_wrong_version_in_the_metadata_is_an_error() -> None:
+    table = pa.Table.from_pylist(list(make_users(2, seed=1)))
+    with pytest.raises(UnknownVersionError, match="known: 1, 2, 3"):
+        validate_table(with_version(table, 7))
+    with pytest.raises(UnknownVersionError, match="not a number"):
+        upgrade_table(table.replace_schema_metadata({VERSION_KEY: "two"}), 3)
+    with pytest.raises(UnknownVersionError, match="known: 1, 2, 3"):
+        upgrade_table(table, 4)
+
+
+def test_rows_of_unknown_versions_are_put_aside_also_when_validated() -> None:
+    users = pa.Table.from_pylist(list(make_users(5, seed=1)))
+    labels = [pa.array([1, None, 99, 3, 1]), pa.array(["1"] * 5), pa.array([1.0] * 5), pa.array([True] * 5)]
+    labels += [pa.array([2**64 - 1] * 5, pa.uint64()), pa.nulls(5)]
+    for column in labels:
+        table = users.append_column(VERSION_KEY, column)
+        if column.type != pa.uint64():
+            assert_agrees(table)
+        assert upgrade_table(table, 3, validated=True).report.quarantined == (
+            3 if column.type == pa.int64() else 5
+        )
+
+
+def test_rows_beyond_the_target_are_put_aside() -> None:
+    table = with_version(
+        pa.Table.from_pylist(list(make_users(3, seed=1, version=3))).drop_columns(VERSION_KEY), 3
+    )
+    batch = upgrade_table(table, 2)
+    assert (
+        batch.quarantined["errors"].to_pylist()
+        == [["schema_version: above the target version (got 3, the target is 2)"]] * 3
+    )
+    assert batch.quarantined["raw"][0].as_py()[VERSION_KEY] == 3
+
+
+def test_a_table_of_several_versions_comes_back_in_order() -> None:
+    users = [
+        next(make_users(1, seed=n, version=1 + n % 3)) | {"id": str(n), VERSION_KEY: 1 + n % 3}
+        for n in range(30)
+    ]
+    table = pa.Table.from_pylist(users, schema=pa.schema([(n, pa.string()) for n in USERS.schema(3).names]).append(
+        pa.field(VERSION_KEY, pa.int64())
+    ))  # fmt: skip
+    _, upgraded, downgraded = assert_agrees(table)
+    assert (
+        upgraded.table["id"].to_pylist() == downgraded.table["id"].to_pylist() == [str(n) for n in range(30)]
+    )
+
+
+def test_columns_that_share_a_name_are_an_error() -> None:
+    with pytest.raises(ValueError, match="share a name: id"):
+        validate_table(pa.table([["1"], ["2"]], names=["id", "id"]))
+
+
+@pytest.mark.parametrize("label", ["metadata", "column"])
+def test_a_table_without_rows_or_valid_rows_gets_the_columns_of_the_target(label: str) -> None:
+    table = pa.table({"id": ["1"], "name": pa.array([None], pa.string()), "created_at": ["2024-01-01"]})
+    table = with_version(table, 1) if label == "metadata" else table.append_column(VERSION_KEY, [[1]])
+    for rows in (table, table.slice(0, 0)):
+        upgraded = upgrade_table(rows, 3).table
+        assert upgraded.num_rows == 0
+        assert [name for name in upgraded.column_names if name != VERSION_KEY] == list(USERS.schema(3).names)
+        assert set(upgraded.drop_columns([VERSION_KEY] * (label == "column")).schema.types) == {pa.string()}
+
+
+# ── Layouts and types ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_column_of_another_type_makes_every_row_bad_as_it_does_for_records() -> None:
+    good = pa.table({"id": ["1", "2"], "name": ["a", "b"], "created_at": ["2024-01-01"] * 2})
+    for name, values in product(
+        good.column_names, ([1, 2], [True, None], [1.5, 2.5], [b"x", None], [["x"], []])
+    ):
+        valid, _, _ = assert_agrees(good.set_column(good.column_names.index(name), name, [values]))
+        assert valid.report.quarantined == 2
+    valid, _, _ = assert_agrees(good.drop_columns("name"))
+    assert valid.quarantined["errors"].to_pylist() == [["name: missing"]] * 2
+
+
+def test_integers_of_any_width_and_floats_of_32_bits_are_read_exactly() -> None:
+    numbers = SchemaHistory("n", first=Schema(Field("n", "integer"), Field("f", "float")), steps={
+        2: [ConvertField("n", "string"), AddField("m", "float", copy_from="f")]})  # fmt: skip
+    for type_ in (
+        pa.int8(),
+        pa.uint8(),
+        pa.int16(),
+        pa.uint16(),
+        pa.int32(),
+        pa.uint32(),
+        pa.int64(),
+        pa.uint64(),
+    ):
+        table = pa.table({"n": pa.array([1, 127], type_), "f": pa.array([0.1, 1.5], pa.float32())})
+        _, upgraded, _ = assert_agrees(table, numbers)
+        assert upgraded.table["n"].to_pylist() == ["1", "127"]
+    table = pa.table({"n": pa.array([1, 2**63], pa.uint64()), "f": [0.0, 0.0]})
+    valid, upgraded, _ = assert_agrees(table, numbers)
+    assert upgraded.table["n"].to_pylist() == ["1"]
+    assert valid.report.reasons == {"n: outside the 64-bit range": 1}
+
+
+def test_layouts_that_arrow_can_not_filter_are_opened() -> None:
+    words = pa.array(["a", None])
+    layouts = [
+        words.cast(pa.string_view()),
+        pa.RunEndEncodedArray.from_arrays(pa.array([1, 2], pa.int32()), words),
+        pa.DictionaryArray.from_arrays(pa.array([0, 1], pa.int8()), words),
+    ]
+    for column in layouts:
+        table = pa.table(
+            {"id": ["1", "2"], "name": column, "created_at": ["2024-01-01"] * 2, "email": column}
+        )
+        rows = as_records(table)
+        batch, expected = upgrade_table(table, 3), DataVersionManager().upgrade_many(rows, 3)
+        assert batch.report == expected.report and batch.report.quarantined == 1
+        assert batch.table.to_pylist() == [
+            {k: v for k, v in record.items() if k != VERSION_KEY} for record in expected.records
+        ]
+
+
+def test_a_string_that_is_not_utf_8_is_no_string() -> None:
+    bad = pa.array([b"caf\xc3\xa9", b"caf\xe9", None, b"x"], pa.binary())
+    names = pa.Array.from_buffers(pa.string(), 4, bad.buffers())
+    table = pa.table({"id": ["1", "2", "3", "4"], "name": names, "created_at": ["2024-01-01"] * 4})
+    batch = validate_table(table)
+    assert batch.quarantined["line"].to_pylist() == [2, 3]
+    assert batch.quarantined["errors"].to_pylist() == [
+        ["name: expected string (got bytes)"],
+        ["name: null, but required"],
+    ]
+    assert batch.table["name"].to_pylist() == ["café", "x"]
+    split = pa.Array.from_buffers(
+        pa.string(), 2, [None, pa.py_buffer(np.array([0, 1, 2], np.int32)), pa.py_buffer("é".encode())]
+    )
+    table = pa.table({"id": ["1", "2"], "name": split, "created_at": ["2024-01-01"] * 2})
+    assert validate_table(table).report.quarantined == 2  # each half of an é
+
+
+@pytest.mark.parametrize(
+    "type_", [*INSTANTS, pa.timestamp("ns"), pa.timestamp("ns", "UTC"), pa.timestamp("ms")]
+)
+def test_arrow_timestamps_and_dates_stand_for_their_text(type_: pa.DataType) -> None:
+    moments = [datetime(1900, 2, 28), datetime(2024, 2, 29), None]
+    zone = UTC if getattr(type_, "tz", None) else None
+    column = pa.array([moment and moment.replace(tzinfo=zone) for moment in moments], type_)
+    table = pa.table({"id": ["1", "2", "3"], "name": ["a", "b", "c"], "created_at": column})
+    upgraded = upgrade_table(table, 3)
+    assert upgraded.quarantined["errors"].to_pylist() == [["created_at: null, but required"]]
+    assert upgraded.table["updated_at"].type == upgraded.table["created_at"].type == type_
+    back = downgrade_table(upgraded.table, 1)
+    assert back.report.lost == {} and back.table["created_at"].equals(upgraded.table["created_at"])
+    later = SchemaHistory("t", first=Schema(Field("created_at", "timestamp", nullable=True)), steps={
+        2: [ConvertField("created_at", "timestamp")]})  # fmt: skip
+    dates = upgrade_table(table.select(["created_at"]), 2, later).table["created_at"]
+    assert dates.to_pylist() == (
+        ["1900-02-28T00:00:00", "2024-02-29T00:00:00", None] if type_ == pa.date32() else column.to_pylist()
+    )
+
+
+def test_arrow_timestamps_beyond_the_years_or_of_less_than_a_microsecond_are_put_aside() -> None:
+    field = Field("t", "timestamp")
+    history = SchemaHistory("t", first=Schema(field))
+    for unit, per_second in (("s", 1), ("ms", 1000), ("us", 1_000_000)):
+        first = int((datetime(1, 1, 1) - datetime(1970, 1, 1)) / timedelta(seconds=1)) * per_second
+        last = 253_402_300_800 * per_second - 1
+        table = pa.table({"t": pa.array([first - 1, first, 0, last, last + 1], pa.timestamp(unit))})
+        batch = validate_table(table, history)
+        assert batch.quarantined["line"].to_pylist() == [1, 5]
+        assert {text.partition(" (")[0] for (text,) in batch.quarantined["errors"].to_pylist()} == {
+            "t: no such calendar day",
+            "t: not an ISO 8601 timestamp",
+        }
+    batch = validate_table(pa.table({"t": pa.array([1000, 1001], pa.timestamp("ns"))}), history)
+    assert batch.quarantined["errors"].to_pylist() == [
+        ["t: not an ISO 8601 timestamp (got string '1970-01-01T00:00:00.000001001')"]
+    ]
+
+
+# ── Timestamps as bytes ──────────────────────────────────────────────────────────────────────────────────────────
+
+DATES = [
+    f"{y}-{m:02}-{d:02}"
+    for y in ("0000", "0100", "1900", "2000", "2023", "2024", "9999")
+    for m in range(14)
+    for d in range(33)
+]
+TAILS = ("", "Z", ".1", ".123456", ".1234567", "+00:00", "-23:59", "+24:00", "+00:60", ".12+01:00", ".123456-01:00", ".Z",
+         "z", "+0100", "+01", " ", "é")  # fmt: skip
+TIMES = [
+    f"2024-02-29T{hour}:{minute}:{second}{tail}"
+    for hour, minute, second, tail in product(
+        ("00", "19", "23", "24", "99", "2:"), ("00", "59", "60", "5/"), ("00", "59", "60"), TAILS
+    )
+]
+NEARLY = [
+    text[:at] + chr(code) + text[at + 1 :]
+    for text in (
+        "2024-02-29",
+        "2024-02-29T10:00:00",
+        "2024-02-29T10:00:00.5Z",
+        "2024-02-29T10:00:00.25+02:00",
+    )
+    for at in range(len(text))
+    for code in [*range(128), 0xE9, 0xFF10]
+]
+LENGTHS = [fill * size for fill in ("0", "x", "é") for size in range(70)]
+
+
+@pytest.mark.parametrize("type_", [pa.string(), pa.large_string()])
+def test_no_text_that_is_no_timestamp_escapes_the_kernel(type_: pa.DataType) -> None:
+    texts = DATES + TIMES + NEARLY + LENGTHS
+    suspected = suspect_timestamps(pa.array(texts, type_)).tolist()
+    for text, suspect in zip(texts, suspected, strict=True):
+        assert suspect or timestamp_problem(text) is None, text
+        if timestamp_problem(text) is None and not text.startswith("0"):
+            assert not suspect or (text.startswith("99") and text[-6] in "+-"), text
+
+
+@given(st.lists(timestamps(), max_size=20))
+def test_the_kernel_suspects_few_timestamps(texts: list[str]) -> None:
+    column = pa.chunked_array([pa.array(["x", *texts], pa.string()).slice(1)])
+    mask = suspects(Field("t", "timestamp"), column)
+    assert [
+        text
+        for text, bad in zip(texts, [] if mask is None else mask, strict=False)
+        if bad and "0100" < text < "9900"
+    ] == []
+
+
+def test_the_kernel_finds_bad_ones_at_the_edges_of_blocks_chunks_and_slices() -> None:
+    texts = np.array(["2024-02-29", "2024-02-29T10:00:00", None], object)[np.arange(2 * BLOCK + 7) % 3]
+    places = [0, BLOCK - 1, BLOCK, 2 * BLOCK, 2 * BLOCK + 6]
+    texts[places] = "2023-02-29"
+    array = pa.array(texts, pa.string())
+    longer = pa.concat_arrays([pa.array(["x", None]), array, pa.array(["y"])])
+    for column in ([array], [longer.slice(2, len(array))], [array.slice(0, 5), array.slice(5)]):
+        mask = suspects(Field("t", "timestamp", nullable=True), pa.chunked_array(column))
+        assert np.flatnonzero(mask).tolist() == places
+
+
+# ── What is copied ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def addresses(column: pa.ChunkedArray) -> list[int]:
+    return [buffer.address for chunk in column.chunks for buffer in chunk.buffers() if buffer is not None]
+
+
+def test_an_upgrade_shares_columns_and_adds_next_to_no_memory() -> None:
+    rows = 1_000_000
+    table = pa.table({"id": constant("1", pa.string(), rows), "name": constant("a", pa.string(), rows),
+                      "created_at": constant("2024-01-01", pa.string(), rows)}).combine_chunks()  # fmt: skip
+    before = pa.total_allocated_bytes()
+    upgraded = upgrade_table(table, 3, validated=True).table
+    assert pa.total_allocated_bytes() - before <= 0.1 * rows
+    for name, source in (
+        ("id", "id"),
+        ("name", "name"),
+        ("created_at", "created_at"),
+        ("updated_at", "created_at"),
+    ):
+        assert addresses(upgraded[name]) == addresses(table[source])
+    assert upgraded["email"].null_count == upgraded["phone"].null_count == rows
+    assert len(set(addresses(upgraded["email"]) + addresses(upgraded["phone"]))) <= 3
+
+
+def test_a_table_without_bad_rows_comes_back_as_it_is() -> None:
+    table = pa.Table.from_pylist(list(make_users(100, seed=1)))
+    assert validate_table(table).table.equals(table, check_metadata=True)
+    assert addresses(validate_table(table).table["name"]) == addresses(table["name"])
+
+
+@given(st.sampled_from([None, "é", ""]), st.integers(0, 3), st.integers(-2, 2))
+def test_a_constant_column_has_its_length(value: str | None, chunks: int, more: int) -> None:
+    length = max(0, chunks * (1 << 14) + more)
+    column = constant(value, pa.string(), length)
+    assert len(column) == length and set(column.to_pylist()) <= {value}
+
+
+# ── pandas ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_only_the_pandas_adapter_reads_nan_as_missing() -> None:
+    history = SchemaHistory(
+        "n",
+        first=Schema(Field("f", "float", nullable=True)),
+        steps={2: [AddField("g", "float", default=0.5)]},
+    )
+    frame = pd.DataFrame({"f": [1.5, float("nan")], "g": [float("nan"), 2.0]}, index=["a", "b"])
+    assert upgrade_table(from_pandas(frame), 2, history).table.to_pylist() == [
+        {"f": 1.5, "g": 0.5},
+        {"f": None, "g": 2.0},
+    ]
+    table = pa.table({"f": [1.5, float("nan")]})
+    assert str(upgrade_table(table, 2, history).table["f"].to_pylist()) == "[1.5, nan]"
+
+
+def test_frames_go_through_the_adapter_and_back() -> None:
+    history = SchemaHistory("n", first=Schema(Field("n", "integer", nullable=True), Field("s", "string")), steps={
+        2: [AddField("m", "integer", nullable=True)]})  # fmt: skip
+    frame = pd.DataFrame({"n": pd.array([2**60 + 1, None], "Int64"), "s": ["a", "é"]})
+    upgraded = to_pandas(upgrade_table(from_pandas(frame), 2, history).table)
+    assert upgraded.attrs == {VERSION_KEY: 2} and list(upgraded.columns) == ["n", "s", "m"]
+    back = downgrade_table(from_pandas(upgraded), 1, history)
+    assert back.report.quarantined == 0 and back.table.to_pylist() == [
+        {"n": 2**60 + 1, "s": "a"},
+        {"n": None, "s": "é"},
+    ]
+    assert from_pandas(frame, version=2).schema.metadata == {b"schema_version": b"2"}
+    users = pd.DataFrame(list(make_users(20, seed=1, ahead=0.5)))
+    batch = upgrade_table(from_pandas(users), 3)
+    assert batch.report.passed == 20 and batch.report.kept["email"] == users["email"].notna().sum()
+
+
+def test_tables_are_imported_without_pandas() -> None:
+    code = "import sys, lib.versioning.tables; sys.exit('pandas' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
