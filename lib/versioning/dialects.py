@@ -23,7 +23,7 @@ class Dialect:
     """PostgreSQL. The others override what they spell differently.
 
     Timestamps are TIMESTAMP in UTC. Offsets may go to ±15:59 (SQLite ±14:59, MySQL -13:59 to +14:00): the database
-    refuses others, which no place on Earth uses. No database but SQLite takes the character NUL, and no script does.
+    refuses others, which no place on Earth uses. PostgreSQL's text holds no NUL character, and no script does.
     """
 
     name: ClassVar[str] = "postgresql"
@@ -213,7 +213,11 @@ class DuckDB(Dialect):
 
 
 class SQLite(Dialect):
-    """SQLite. Its timestamps are text, spelled as in records, without offset; it can't hold NaN."""
+    """SQLite. Its timestamps are text, spelled as in records, without offset; it can't hold NaN.
+
+    It has no way to require a column that is there already (the contract checks once that none is NULL), and writes the
+    whole table anew to drop one.
+    """
 
     name = "sqlite"
     title = "SQLite"

@@ -206,6 +206,15 @@ def test_phases_forward_and_back(database: tuple[str, Any]) -> None:
     assert restored == [row | {"group": row["group"].split("'")[0] + "'it's"} for row in ROWS]
 
 
+def test_a_row_that_is_filled_in_part_keeps_that_part(database: tuple[str, Any]) -> None:
+    dialect, connection = database[0], words_table(database)
+    run(connection, migration_script(WORDS, 1, 2, dialect, "expand"))
+    connection.execute("""UPDATE "order" SET "select" = 'kept' WHERE key = 0""")
+    run(connection, migration_script(WORDS, 1, 2, dialect, "backfill", key="key"))
+    found = rows(connection, "order", ["select", "From", "id_v2"], "ORDER BY key")
+    assert found[0] == {"select": "kept", "From": "b'c", "id_v2": "1"}
+
+
 def test_required_columns_become_required(database: tuple[str, Any]) -> None:
     dialect, connection = database[0], words_table(database)
     run(connection, migration_script(WORDS, 1, 2, dialect))
