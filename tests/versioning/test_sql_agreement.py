@@ -144,7 +144,7 @@ def test_rows_agree_with_records(
         table(database, history, start, as_text, good)
         for hop in way:
             for phase in (None, "contract"):
-                run_twice(database, history, migration_script(history, *hop, database[0], phase))
+                run_thrice(database, history, migration_script(history, *hop, database[0], phase))
         names, there = contents(database, history)
         schema = history.schema(end)
         assert set(names) == {KEY, *schema.names}
@@ -167,8 +167,19 @@ def passing(manager: DataVersionManager, found: list[Row], way: list[tuple[int, 
     return [record for at, record in enumerate(found) if at not in aside]
 
 
-def run_twice(database: Database, history: SchemaHistory, script: str) -> None:
-    """Run a script, and a second time, which changes nothing, be it refused or not."""
+def rolled_back(dialect: str, script: str) -> str:
+    """The script with its end undone; on PostgreSQL as one transaction, where it has several."""
+    if dialect != "postgresql":
+        return script.replace("\nCOMMIT;\n", "\nROLLBACK;\n")
+    inside = script.replace("\nBEGIN;\n", "\n").replace("\nCOMMIT;\n", "\n").replace("\nBEGIN;\n", "\n")
+    return f"BEGIN;\n{inside}\nROLLBACK;"
+
+
+def run_thrice(database: Database, history: SchemaHistory, script: str) -> None:
+    """Run a script rolled back, which changes nothing; then for good; and again, which changes nothing, refused or not."""
+    before = contents(database, history)
+    run(database[1], rolled_back(database[0], script))
+    assert contents(database, history) == before
     run(database[1], script)
     before = contents(database, history)
     refused(database, script)
