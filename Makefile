@@ -5,7 +5,7 @@
 RUN := .venv/bin/python
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help setup lab test test-notebook notebooks lock format clean
+.PHONY: help setup lab test test-notebook notebooks bench lock format clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -34,6 +34,9 @@ test-notebook: setup  ## run one notebook, yours too, as strictly as the lessons
 
 notebooks: setup  ## execute the lessons and store their outputs (where they have changed)
 	@exec $(RUN) tools/notebooks.py $(if $(NB),"$(NB)")
+
+bench: setup  ## measure what the lessons state; writes benchmarks/results.csv and results.md (some minutes; keep the machine quiet)
+	@exec $(RUN) benchmarks/run.py
 
 lock: setup  ## pin all dependencies anew after a change of pyproject.toml; UPGRADE=1 takes the newest releases
 	@exec $(RUN) tools/lock.py $(if $(UPGRADE),--upgrade)

@@ -1,0 +1,87 @@
+"""What a benchmark yields: one row a candidate, and how rows are shown and stored."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
+
+from lib.benchmark import Comparison
+
+
+@dataclass(frozen=True)
+class Row:
+    """One candidate in one case. `speedup` is against the first candidate of the case, in the same rounds.
+
+    Seconds are for one call over `size` records. `noise` is how far from 1 the baseline's speed-up over itself came out.
+    """
+
+    suite: str
+    case: str
+    size: int
+    candidate: str
+    median_s: float
+    spread_s: float
+    cpu_s: float
+    rounds: int
+    speedup: float
+    noise: float | None
+    goal: float | None
+    environment: str
+
+
+def rows_of(
+    suite: str, case: str, size: int, compared: Comparison, goals: Mapping[str, float] | None = None
+) -> Iterator[Row]:
+    """The rows of one comparison; `goals` names the speed-up that a candidate is meant to reach."""
+    frame = compared.to_frame()
+    for name, row in frame.iterrows():
+        yield Row(
+            suite, case, size, str(name), row["median_s"], row["spread_s"], row["cpu_s"], int(row["rounds"]),
+            row["speedup"], compared.noise, (goals or {}).get(str(name)), compared.environment,
+        )  # fmt: skip
+
+
+def on_one_core() -> None:
+    """Keep this process on one processor, so that no candidate wins by using more."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+
+
+def as_text(row: Row) -> list[str]:
+    """The cells of a row of the table."""
+    per_record = row.median_s / row.size * 1e9
+    spread = row.spread_s / row.median_s if row.median_s else 0.0
+    goal = "" if row.goal is None else f"{row.goal:g}×: {'met' if row.speedup >= row.goal else 'missed'}"
+    return [
+        row.case,
+        row.candidate,
+        f"{row.size:,}",
+        f"{per_record:,.0f} ns",
+        f"± {spread:.0%}",
+        f"{row.speedup:,.2f}×",
+        goal,
+    ]
+
+
+HEAD = ("case", "candidate", "records", "a record", "half of the rounds", "speed-up", "goal")
+
+
+def show(rows: Iterable[Row]) -> None:
+    """Print rows as they come."""
+    for row in rows:
+        case, candidate, *rest = as_text(row)
+        print(f"{case:32} {candidate:30}", *(f"{cell:>12}" for cell in rest), flush=True)
+
+
+def columns() -> list[str]:
+    """The columns of the stored results."""
+    return [field.name for field in fields(Row)]
+
+
+def stored(row: Row) -> dict[str, object]:
+    """A row as it is stored: rounded, so that no digit pretends."""
+    return {
+        name: float(f"{value:.4g}") if isinstance(value, float) else value
+        for name, value in asdict(row).items()
+    }
