@@ -38,9 +38,6 @@ notebooks: setup  ## execute the lessons and store their outputs (where they hav
 bench: setup  ## measure what the lessons state; writes benchmarks/results.csv and results.md (some minutes; keep the machine quiet)
 	@exec $(RUN) benchmarks/run.py
 
-bench: setup  ## measure what the lessons state, with more data and repeats; QUICK=1 for a first look
-	@exec $(RUN) benchmarks/run.py $(if $(QUICK),--quick)
-
 lock: setup  ## pin all dependencies anew after a change of pyproject.toml; UPGRADE=1 takes the newest releases
 	@exec $(RUN) tools/lock.py $(if $(UPGRADE),--upgrade)
 
