@@ -84,7 +84,7 @@ def test_the_server_moves_to_a_free_port_serves_and_ends_with_its_kernels(taken_
 def test_settings_are_added_to_those_that_are_there() -> None:
     environ = lab.lab_environment({"PATH": "/usr/bin", "JUPYTER_CONFIG_PATH": "/mine"})
     assert environ["JUPYTER_CONFIG_PATH"] == f"{ROOT / '.jupyter'}{os.pathsep}/mine"
-    assert environ["PATH"] == f"{ROOT / '.venv' / 'bin'}{os.pathsep}/usr/bin"
+    assert environ["PATH"] == f"{Path(sys.executable).parent}{os.pathsep}/usr/bin"
     assert lab.lab_environment({})["JUPYTER_CONFIG_PATH"] == str(ROOT / ".jupyter")
 
 

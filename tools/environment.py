@@ -73,9 +73,10 @@ def reason(there: Mapping[str, str], want: Mapping[str, str]) -> str:
 
 
 def activated(environ: Mapping[str, str]) -> dict[str, str]:
-    """The variables of a process that is to use `.venv`, its scripts and its Jupyter kernel."""
-    path = os.pathsep.join(filter(None, [str(VENV / "bin"), environ.get("PATH")]))
-    return {**environ, "PATH": path, "VIRTUAL_ENV": str(VENV), "JUPYTER_PREFER_ENV_PATH": "1"}
+    """The variables of a process that is to use this Python's environment (`.venv`, or conda's), its scripts and its kernel."""
+    path = os.pathsep.join(filter(None, [str(Path(sys.executable).parent), environ.get("PATH")]))
+    own = {"VIRTUAL_ENV": sys.prefix} if sys.prefix != sys.base_prefix else {}
+    return {**environ, **own, "PATH": path, "JUPYTER_PREFER_ENV_PATH": "1"}
 
 
 def check_room(needed_mb: int) -> None:
