@@ -123,6 +123,20 @@ def test_a_file_that_is_removed_changes_the_state(repository: Path) -> None:
     assert repository_state(repository) != before
 
 
+def test_what_the_user_has_configured_does_not_count(
+    repository: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path_factory.mktemp("home")
+    (home / ".config" / "git").mkdir(parents=True)
+    (home / ".config" / "git" / "ignore").write_text("*.txt\n", encoding="utf-8")
+    (home / ".gitconfig").write_text("[status]\nshowUntrackedFiles = no\n", encoding="utf-8")
+    before = repository_state(repository)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    monkeypatch.setenv("GIT_DIR", "/nowhere")
+    assert repository_state(repository) == before
+
+
 def test_without_git_there_is_no_state(tmp_path: Path) -> None:
     assert repository_state(tmp_path) is None
 

@@ -74,19 +74,23 @@ def processes_of_run(root: int, mark: str, watcher: int) -> list[Process]:
 
 def repository_state(root: Path) -> str | None:
     """A text that changes when a file of the repository does, ignored ones aside; None where there is no git checkout."""
-    git = ["git", "--no-optional-locks", "-c", "core.quotepath=off", "-C", str(root)]
+    # What the user has configured, or a hook has set, must not count: the home folder differs before and after.
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    environ |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_OPTIONAL_LOCKS": "0"}
+    settings = ("safe.directory=*", "core.quotepath=off", f"core.excludesFile={os.devnull}")
+    git = ["git", "-C", str(root), *(word for setting in settings for word in ("-c", setting))]
+
+    def ask(*arguments: str) -> bytes:
+        return subprocess.run([*git, *arguments], capture_output=True, check=True, env=environ).stdout
+
     try:
-        changed = subprocess.run([*git, "diff", "HEAD", "--binary"], capture_output=True, check=True).stdout
-        listing = [*git, "ls-files", "--others", "--exclude-standard", "-z"]
-        others = subprocess.run(listing, capture_output=True, check=True).stdout
-        status = subprocess.run(
-            [*git, "status", "--porcelain"], capture_output=True, check=True, text=True
-        ).stdout
+        digest = hashlib.sha256(ask("diff", "HEAD", "--binary"))
+        others = ask("ls-files", "--others", "--exclude-standard", "-z").split(b"\0")
+        status = ask("status", "--porcelain").decode(errors="replace")
     except (OSError, subprocess.CalledProcessError):
         return None
-    digest = hashlib.sha256(changed)
-    for name in filter(None, others.split(b"\0")):
-        path = Path(os.fsdecode(os.path.join(os.fsencode(root), name)))
+    for name in filter(None, others):
+        path = root / os.fsdecode(name)
         digest.update(name + (path.read_bytes() if path.is_file() else b""))
     return f"{status}contents {digest.hexdigest()}"
 
