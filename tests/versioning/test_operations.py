@@ -417,6 +417,14 @@ def test_what_makes_no_sense_is_refused_when_declared_and_the_place_named(
     assert words in message
 
 
+def test_a_required_field_can_not_be_a_copy_of_one_that_may_be_none() -> None:
+    nullable = Field("a", "string", nullable=True)
+    with pytest.raises(DeclarationError, match="copy_from 'a': type, length or nullability differ"):
+        history([nullable], AddField("b", "string", copy_from="a"))
+    assert history([nullable], AddField("b", "string", nullable=True, copy_from="a")).schema(2)["b"].nullable
+    assert history([A], AddField("b", "string", nullable=True, copy_from="a")).schema(2)["b"].nullable
+
+
 def test_a_default_that_can_not_be_converted_is_refused() -> None:
     with pytest.raises(DeclarationError, match=r"its default 'x' can't be converted: no 64-bit integer"):
         history([Field("n", "string", default="x")], ConvertField("n", "integer"))
