@@ -30,8 +30,8 @@ from lib.versioning import (
     SplitField,
     UnknownVersionError,
 )
-from lib.versioning.dialects import DIALECTS, SqlError, dialect_named
-from lib.versioning.operations import Operation
+from lib.versioning.dialects import DIALECTS, SqlError, dialect_named, to_utc
+from lib.versioning.operations import CONVERSIONS, Operation
 from lib.versioning.sql import Phase, migration_script
 
 V1 = [
@@ -301,6 +301,116 @@ def test_the_contract_for_postgresql_reads_no_rows_under_its_lock(
     for column in ("id_v3", "select"):
         proof = f'existing constraints on column "order.{column}" are sufficient to prove that it does not contain nulls'
         assert proof in told, told
+
+
+# ── Conversions, value by value ──────────────────────────────────────────────────────────────────────────────────
+
+TOP = 2**63
+INTEGERS = [
+    0,
+    1,
+    -1,
+    2**53,
+    2**53 + 1,
+    -(2**53) - 1,
+    2**53 + 2,
+    TOP - 1,
+    TOP - 512,
+    TOP - 1024,
+    TOP - 1025,
+    1 - TOP,
+    -TOP,
+]
+FLOATS = [
+    0.0,
+    -0.0,
+    1.0,
+    0.5,
+    -1.5,
+    1e300,
+    -1e300,
+    5e-324,
+    2.0**63,
+    -(2.0**63),
+    2.0**53,
+    float("inf"),
+    -float("inf"),
+]
+TEXTS = [
+    "0", "-0", "7", "-7", "007", "+7", " 7", "7 ", "7\n", "", "-", "1e3", "1.0", "0x7", "1_0", "٣", "seven", "7seven", "--7",
+    str(TOP - 1), str(TOP), str(-TOP), str(-TOP - 1), "1" * 19, "1" * 20, "-" + "9" * 19,
+]  # fmt: skip
+TIMES = [
+    "2024-02-29", "0001-01-01", "9999-12-31T23:59:59.999999", "2024-01-01T10:00:00.9999", "2024-12-31T23:59:59.9999+00:00",
+    "2024-01-01T00:30:00+01:00", "2023-12-31T23:30:00-01:00", "2024-03-01T00:00:00.000001Z", "2024-01-01T10:00:00.5-14:00",
+    "2024-01-01T10:00:00-00:00", "2024-01-01T10:00:00Z",
+]  # fmt: skip
+
+
+def evaluate(
+    database: tuple[str, Any], kind: str, values: list[Any], *expressions: str
+) -> list[tuple[Any, ...]]:
+    """Put values in a table, and evaluate expressions over the column `v`."""
+    dialect, connection = database
+    schema = Schema(Field("n", "integer"), Field("v", kind, nullable=True))
+    make_table(connection, dialect, "t", schema, text_timestamps=True)
+    insert(connection, "t", [{"n": n, "v": value} for n, value in enumerate(values)])
+    return connection.execute(f"SELECT {', '.join(expressions)} FROM t ORDER BY n").fetchall()
+
+
+@pytest.mark.parametrize(
+    ("kinds", "values"),
+    [
+        (("integer", "float"), INTEGERS),
+        (("float", "integer"), FLOATS),
+        (("integer", "string"), INTEGERS),
+        (("string", "integer"), TEXTS),
+    ],
+)
+def test_conversions_are_those_of_records(
+    database: tuple[str, Any], kinds: tuple[str, str], values: list[Any]
+) -> None:
+    def by_record(value: Any) -> Any:
+        try:
+            return CONVERSIONS[kinds](value)
+        except ValueError:
+            return None
+
+    nan = [float("nan")] if kinds[0] == "float" and database[0] != "sqlite" else []
+    values = [*values, *nan, None]
+    found = evaluate(database, kinds[0], values, dialect_named(database[0]).convert(kinds, "v"))
+    expected = [None if value is None else by_record(value) for value in values]
+    assert dict(zip(map(repr, values), [row[0] for row in found], strict=True)) == dict(
+        zip(map(repr, values), expected, strict=True)
+    )
+    assert {type(row[0]) for row in found} == {type(value) for value in expected}
+
+
+def test_timestamps_are_converted_to_the_instant(database: tuple[str, Any]) -> None:
+    found = evaluate(database, "timestamp", [*TIMES, None], dialect_named(database[0]).utc("v"))
+    assert [at(row[0]) for row in found] == [*map(to_utc, TIMES), None]
+
+
+@pytest.mark.parametrize("separator", [" ", "aa", "'", "\\", "é", "🙂", "%s"])
+def test_strings_are_split_at_the_first_separator_and_joined(
+    database: tuple[str, Any], separator: str
+) -> None:
+    texts = [
+        separator,
+        f"a{separator}",
+        f"{separator}b",
+        f"é🙂{separator}x{separator}y",
+        "none",
+        "",
+        "aaa",
+        "A'\\% s",
+    ]
+    sql = dialect_named(database[0])
+    halves = sql.split("v", separator)
+    found = evaluate(database, "string", texts, *halves, sql.join(halves[0], separator, halves[1]))
+    for text, (first, second, joined) in zip(texts, found, strict=True):
+        a, there, b = text.partition(separator)
+        assert (first, second, joined) == ((a, b, text) if there else (None, None, None))
 
 
 # ── Names ────────────────────────────────────────────────────────────────────────────────────────────────────────
