@@ -70,7 +70,7 @@ def answer(path: Path, version: list[int], missing: list[str] | None = None, kin
 
 def test_two_set_ups_at_once_make_one_environment(built: tuple[SmallProject, list[str]]) -> None:
     project, outputs = built
-    maker, waiter = sorted(outputs, key=lambda text: "Another set-up is under way" in text)
+    waiter, maker = sorted(outputs, key=lambda text: "[6/6]" in text)
     assert re.search(
         r"\[6/6\] +\d+ s  this project, editable\n +\d+ s  the environment is complete\n$", maker
     )
@@ -241,6 +241,19 @@ def test_what_pip_says_is_followed_by_what_to_do(tmp_path: Path, line: str, reme
     assert line in message
     assert remedy in message
     assert (tmp_path / "setup.log").read_text(encoding="utf-8") == f"progress\n{line}\n"
+
+
+def test_a_full_disk_is_the_cause_whatever_pip_takes_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seen with pip 26.3 on a full disk, whose own hint is the network."""
+    said = "error: incomplete-download\\nnote: This is an issue with network connectivity, not pip."
+    command = [sys.executable, "-c", f"print('{said}'); raise SystemExit(1)"]
+    assert "The package index could not be reached" in run_step(command, tmp_path)
+    monkeypatch.setattr(steps, "ROOM_TO_WORK", 10**18)
+    message = run_step(command, tmp_path)
+    assert "The disk is full. Make room" in message
+    assert "could not be reached" not in message
 
 
 def test_a_command_that_is_interrupted_leaves_no_process(tmp_path: Path) -> None:

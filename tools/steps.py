@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections import deque
 from collections.abc import Iterable
@@ -21,13 +22,14 @@ DISK_FULL = (
     "The disk is full. Make room in this folder and in the temporary directory, "
     "or set TMPDIR to a folder that has room."
 )
+ROOM_TO_WORK = 150 * 10**6  # bytes; the largest package is downloaded and unpacked in less
 REMEDIES = {
     r"No space left|Errno 28|Disk quota exceeded": DISK_FULL,
     r"DO NOT MATCH THE HASHES": (
         "A download is not the file that requirements.lock names. If it was cut off, a second try helps; otherwise "
         "the package mirror that pip uses serves another file."
     ),
-    r"Retrying|ConnectionError|name resolution|Network is unreachable|timed out|ProxyError|SSLError|CERTIFICATE": (
+    r"Retrying|ConnectionError|incomplete-download|name resolution|Network is unreachable|timed out|ProxyError|SSLError|CERTIFICATE": (
         "The package index could not be reached. Check the network, and the proxy or mirror in `pip config list`. "
         "pip keeps what it has downloaded, so a second try takes less time."
     ),
@@ -121,7 +123,7 @@ def run(command: list[str], folder: Path, log: Path, progress: Progress, held: i
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
     if status != 0:
-        raise SetupError(diagnosis(command, tail, log))
+        raise SetupError(diagnosis(command, tail, log, full_disk(folder)))
 
 
 def follow(output: Iterable[str], log: TextIO, progress: Progress, total: int) -> deque[str]:
@@ -137,12 +139,19 @@ def follow(output: Iterable[str], log: TextIO, progress: Progress, total: int) -
     return tail
 
 
-def diagnosis(command: list[str], output: Iterable[str], log: Path) -> str:
+def full_disk(folder: Path) -> bool:
+    """Whether there is no room left. pip then speaks of an incomplete download, and takes the network for the cause."""
+    places = {folder, Path(tempfile.gettempdir())}
+    return any(shutil.disk_usage(place).free < ROOM_TO_WORK for place in places)
+
+
+def diagnosis(command: list[str], output: Iterable[str], log: Path, disk_is_full: bool) -> str:
     """The message about a command that failed: the last of its output, and what to do."""
     lines = [line for line in output if line]
     text = "\n".join(lines)
-    errors = [line for line in lines if line.startswith("ERROR")][-3:] or lines[-8:]
-    remedies = [remedy for pattern, remedy in REMEDIES.items() if re.search(pattern, text)]
+    errors = [line for line in lines if line.lower().startswith("error")][-3:] or lines[-8:]
+    remedies = [DISK_FULL] * disk_is_full
+    remedies += [remedy for pattern, remedy in REMEDIES.items() if re.search(pattern, text)]
     remedy = (
         remedies[0] if remedies else "Run the command again; if it fails in the same way, the log tells more."
     )
