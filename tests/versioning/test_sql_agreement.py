@@ -126,7 +126,7 @@ def refused(database: Database, script: str) -> bool:
     return False
 
 
-MANY = settings(max_examples=40, suppress_health_check=list(HealthCheck))
+MANY = settings(max_examples=30, suppress_health_check=list(HealthCheck))
 
 
 @MANY
@@ -252,7 +252,7 @@ def write(connection: Any, name: str, column: str, value: Any, number: int) -> N
     connection.execute(f'UPDATE "{name}" SET "{column}" = {mark} WHERE {KEY} = {number}', [value])
 
 
-@settings(MANY, max_examples=20)
+@settings(MANY, max_examples=15)
 @given(migrations(), st.booleans())
 def test_the_runner_agrees_with_records_too(
     databases: list[Database],
