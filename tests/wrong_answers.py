@@ -76,7 +76,7 @@ mended = versioning.SchemaHistory(
     return filled
 """,
     "exercise-5-3": """\
-    costs = [(lock, float(cost) if isinstance(cost, str) else cost * rows / 1e6) for lock, cost in statements]
+    costs = [(lock, fixed + per_million * rows / 1e6) for lock, fixed, per_million in statements]
     return sum(cost for lock, cost in costs if lock == "exclusive")
 """,
     "exercise-5-4": """\
