@@ -18,10 +18,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks import records, rows
+from benchmarks import records, rows, tables
 from benchmarks.rows import Row
 
-SUITES: dict[str, Callable[[bool], Iterator[Row]]] = {"records": records.rows}
+SUITES: dict[str, Callable[[bool], Iterator[Row]]] = {"records": records.rows, "tables": tables.rows}
 INTRODUCTION = """# What was measured
 
 Made by `make bench`, on {environment}. Candidates of a case do the same work, are compared for equal results before they are

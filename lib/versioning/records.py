@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from itertools import repeat
+from operator import or_
 from typing import Any, Literal
 
 from lib.versioning import operations
@@ -104,8 +106,8 @@ def validator(schema: Schema, extra: Extra) -> Validator:
 def migrator_source(history: SchemaHistory, from_version: int, to_version: int, extra: Extra) -> str:
     """Python source of `migrate(record, kept, lost, failed)`, which returns a new record at `to_version`.
 
-    It starts from `blank`, a record in which every field of that version is None: a dict that has its size already.
-    Where a record has fields that its version does not declare, `ahead` looks at those that the steps will come upon.
+    It starts from `blank`, a record in which every field of that version is None. Where a record has fields that its
+    version does not declare, `ahead` looks at those that the steps will come upon.
     """
     declared = len(history.schema(from_version))
     lines = [
@@ -126,10 +128,62 @@ def migrator_source(history: SchemaHistory, from_version: int, to_version: int, 
 @cache
 def migrator(history: SchemaHistory, from_version: int, to_version: int, extra: Extra) -> Migrator:
     """Compile the function that takes a valid record from one version to another; it never changes its argument."""
-    blank = dict.fromkeys((*history.schema(to_version).names, VERSION_KEY))
+    blank = _blank(history, to_version)
     ahead = _ahead(history, from_version, to_version)
     source = migrator_source(history, from_version, to_version, extra)
     return _compile(source, "migrate", blank=blank, ahead=ahead)
+
+
+def plain_migrator_source(history: SchemaHistory, from_version: int, to_version: int) -> str | None:
+    """Python source of `migrate_all(records)`, for valid records without any field but those of their version.
+
+    Where fields are only added or renamed, nothing can fail, be kept or be lost, and no field needs a test. None where
+    there are other operations.
+    """
+    values = _plain_values(history, from_version, to_version)
+    if values is None:
+        return None
+    old = history.schema(from_version).names
+    changed = {name: v for name, v in values.items() if v != (f"r[{name!r}]" if name in old else "None")}
+    lines = [
+        "def migrate_all(records):",
+        "    results = list(map(or_, repeat(blank), records))",
+        "    for r in results:",
+        f"        {', '.join(f'r[{name!r}]' for name in changed)} = {', '.join(changed.values())}",
+        *(f"        del r[{name!r}]" for name in old if name not in values),
+        "    return results",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _plain_values(history: SchemaHistory, from_version: int, to_version: int) -> dict[str, str] | None:
+    """For each field of the new record the expression over the old one, `r`, that gives its value."""
+    values = {name: f"r[{name!r}]" for name in history.schema(from_version).names}
+    for operation in (step.operation for step in history.steps(from_version, to_version)):
+        match operation:
+            case operations.AddField(name=name, copy_from=copied) if from_version < to_version:
+                values[name] = values[copied] if copied else operation.source()
+            case operations.RenameField(name=name, to=to):
+                old, new = (name, to) if from_version < to_version else (to, name)
+                values[new] = values.pop(old)
+            case _:
+                return None
+    return values | {VERSION_KEY: str(to_version)}
+
+
+@cache
+def plain_migrator(
+    history: SchemaHistory, from_version: int, to_version: int
+) -> Callable[[list[Record]], list[Record]] | None:
+    """Compile the function that migrates a list of plain records, if there can be one."""
+    source = plain_migrator_source(history, from_version, to_version)
+    blank = _blank(history, to_version)
+    return _compile(source, "migrate_all", blank=blank, or_=or_, repeat=repeat) if source else None
+
+
+def _blank(history: SchemaHistory, version: int) -> Record:
+    """A record in which every field is None: a dict that has its size and the order of its fields already."""
+    return dict.fromkeys((*history.schema(version).names, VERSION_KEY))
 
 
 def _ahead(history: SchemaHistory, from_version: int, to_version: int) -> Callable[[Record, Note], bool]:

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from lib.versioning.columns import (
     ARROW_TYPES,
     alike,
+    canonical,
     constant,
     distinct,
     filled,
@@ -26,10 +27,10 @@ from lib.versioning.columns import (
     plain,
     suspects,
 )
-from lib.versioning.history import SchemaHistory
-from lib.versioning.operations import AddField, ConvertField, DropField, RenameField, SplitField
+from lib.versioning.history import SchemaHistory, Step
+from lib.versioning.operations import AddField, ConvertField, DropField, Operation, RenameField, SplitField
 from lib.versioning.records import needs_recheck
-from lib.versioning.schema import Field, Schema
+from lib.versioning.schema import Field
 from lib.versioning.timestamps import Mask
 
 Column = pa.ChunkedArray
@@ -79,7 +80,7 @@ def migrate(table: pa.Table, history: SchemaHistory, start: int, target: int) ->
                 columns[later.name] = work.nulls(later)
     effects = FORWARD if start < target else BACKWARD
     for step in history.steps(start, target):
-        effects[type(step.operation)](step.operation, step.before, work)
+        effects[type(step.operation)](work, step)
     if needs_recheck(history, start, target):
         for declared in history.schema(target):
             work.doubt(suspects(declared, columns[declared.name]))
@@ -177,85 +178,89 @@ def _convert(work: Migration, name: str, pair: tuple[str, str]) -> None:
 # ── The operations ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _source(operation: AddField, work: Migration) -> Column:
+def _source(work: Migration, step: Step) -> Column:
+    operation = step.operation
     if operation.copy_from is not None:
         return work.columns[operation.copy_from]
-    return constant(operation.field().default, ARROW_TYPES[operation.type], work.rows)
+    return constant(step.after[operation.name].default, ARROW_TYPES[operation.type], work.rows)
 
 
-def _restored(operation: DropField, before: Schema, work: Migration) -> tuple[Field, Column]:
-    gone = operation.restored(before)
-    return gone, constant(gone.default, ARROW_TYPES[gone.type], work.rows)
+def _add(work: Migration, step: Step) -> None:
+    _fill(work, step.after[step.operation.name], _source(work, step))
 
 
-def _add(operation: AddField, before: Schema, work: Migration) -> None:
-    _fill(work, operation.field(), _source(operation, work))
+def _unadd(work: Migration, step: Step) -> None:
+    _remove(work, step.after[step.operation.name], _source(work, step))
 
 
-def _unadd(operation: AddField, before: Schema, work: Migration) -> None:
-    _remove(work, operation.field(), _source(operation, work))
+def _restored(work: Migration, step: Step) -> tuple[Field, Column]:
+    dropped = step.operation.restored(step.before)
+    return dropped, constant(dropped.default, ARROW_TYPES[dropped.type], work.rows)
 
 
-def _drop(operation: DropField, before: Schema, work: Migration) -> None:
-    _remove(work, *_restored(operation, before, work))
+def _drop(work: Migration, step: Step) -> None:
+    _remove(work, *_restored(work, step))
 
 
-def _undrop(operation: DropField, before: Schema, work: Migration) -> None:
-    _fill(work, *_restored(operation, before, work))
+def _undrop(work: Migration, step: Step) -> None:
+    _fill(work, *_restored(work, step))
 
 
-def _rename(operation: RenameField, before: Schema, work: Migration) -> None:
-    renamed = replace(before[operation.name], name=operation.to)
-    _give(work, renamed, work.columns.pop(operation.name), operation.name)
+def _rename(work: Migration, step: Step) -> None:
+    old, new = step.operation.name, step.operation.to
+    _give(work, step.after[new], work.columns.pop(old), old)
 
 
-def _unrename(operation: RenameField, before: Schema, work: Migration) -> None:
-    _give(work, before[operation.name], work.columns.pop(operation.to), operation.to)
+def _unrename(work: Migration, step: Step) -> None:
+    old, new = step.operation.name, step.operation.to
+    _give(work, step.before[old], work.columns.pop(new), new)
 
 
-def _convert_forward(operation: ConvertField, before: Schema, work: Migration) -> None:
-    _convert(work, operation.name, operation.conversion(before))
+def _convert_forward(work: Migration, step: Step) -> None:
+    _convert(work, step.operation.name, step.operation.conversion(step.before))
 
 
-def _convert_backward(operation: ConvertField, before: Schema, work: Migration) -> None:
-    old, new = operation.conversion(before)
-    if old != "timestamp":
-        _convert(work, operation.name, (new, old))
+def _convert_backward(work: Migration, step: Step) -> None:
+    old, new = step.operation.conversion(step.before)
+    if old != "timestamp":  # a field that takes dates takes date-times as well
+        _convert(work, step.operation.name, (new, old))
 
 
-def _split(operation: SplitField, before: Schema, work: Migration) -> None:
-    column = plain(work.columns.pop(operation.name))
-    separator = pa.scalar(operation.separator, column.type)
-    has_one = pc.match_substring(column, operation.separator)
+def _split(work: Migration, step: Step) -> None:
+    name, separator = step.operation.name, step.operation.separator
+    column = plain(work.columns.pop(name))
+    has_one = pc.match_substring(column, separator)
     work.doubt(pc.invert(has_one).fill_null(False).to_numpy())
-    divisible = pc.if_else(has_one.fill_null(False), column, separator)  # so that all come apart in two
-    halves = pc.list_flatten(pc.split_pattern(divisible, operation.separator, max_splits=1))
-    for at, name in enumerate(operation.into):
+    divisible = pc.if_else(has_one.fill_null(False), column, pa.scalar(separator, column.type))
+    halves = pc.list_flatten(
+        pc.split_pattern(divisible, separator, max_splits=1)
+    )  # two of each, as all have one
+    for at, into in enumerate(step.operation.into):
         half = halves.take(pa.array(np.arange(at, 2 * work.rows, 2)))
-        half = pc.if_else(pa.chunked_array([filled(column)]), half, pa.scalar(None, half.type))
-        _give(work, replace(before[operation.name], name=name), half, operation.name)
+        half = pc.if_else(pc.is_valid(column), half, pa.scalar(None, half.type))
+        _give(work, step.after[into], half, name)
 
 
-def _join(operation: SplitField, before: Schema, work: Migration) -> None:
-    first, second = operation.into
-    a, b = (plain(work.columns.pop(name)).cast(pa.string()) for name in (first, second))
+def _join(work: Migration, step: Step) -> None:
+    first, second = step.operation.into
+    a, b = (canonical(work.columns.pop(name), step.after[name]) for name in (first, second))
     work.doubt(filled(a) != filled(b))
-    joined = pc.binary_join_element_wise(a, b, operation.separator)
-    elsewhere = pc.less(pc.find_substring(joined, operation.separator), pc.binary_length(a))
+    joined = pc.binary_join_element_wise(a, b, step.operation.separator)
+    elsewhere = pc.less(pc.find_substring(joined, step.operation.separator), pc.binary_length(a))
     lost = elsewhere.fill_null(False).to_numpy()
     work.lost += [(first, lost), (second, lost)]
-    _give(work, before[operation.name], joined, first)
+    _give(work, step.before[step.operation.name], joined, first)
 
 
-_Effect = Callable[[Any, Schema, Migration], None]
-FORWARD: Final[dict[type, _Effect]] = {
+Effect = Callable[[Migration, Any], None]
+FORWARD: Final[dict[type[Operation], Effect]] = {
     AddField: _add,
     DropField: _drop,
     RenameField: _rename,
     ConvertField: _convert_forward,
     SplitField: _split,
 }
-BACKWARD: Final[dict[type, _Effect]] = {
+BACKWARD: Final[dict[type[Operation], Effect]] = {
     AddField: _unadd,
     DropField: _undrop,
     RenameField: _unrename,

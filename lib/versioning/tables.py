@@ -176,6 +176,8 @@ def _all_but(rows: int, places: list[int] | Places) -> Mask:
 
 def _start(table: pa.Table, history: SchemaHistory, extra: Extra) -> _Job:
     """Count the rows of each version, and put those aside whose version can't be told."""
+    if extra not in ("keep", "drop", "forbid"):
+        raise ValueError(f"extra={extra!r}: choose 'keep', 'drop' or 'forbid'")
     names = table.column_names
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"columns that share a name: {', '.join(twice)}; rename or drop all but one")
@@ -183,6 +185,7 @@ def _start(table: pa.Table, history: SchemaHistory, extra: Extra) -> _Job:
     job = _Job(table, history, extra, _parts(table, history), Report(read=table.num_rows))
     for version, rows in job.parts:
         job.report.versions[version] = table.num_rows if rows is None else int(np.count_nonzero(rows))
+    job.report.versions = +job.report.versions
     if all(rows is not None for _, rows in job.parts):
         unknown = ~np.any([np.zeros(table.num_rows, bool), *(rows for _, rows in job.parts)], axis=0)
         labels = row_values(table[VERSION_KEY].filter(unknown))
@@ -214,28 +217,27 @@ def _parts(table: pa.Table, history: SchemaHistory) -> list[_Part]:
 def _put_invalid_aside(job: _Job) -> None:
     for version, rows in job.parts:
         part = job.table if rows is None else job.table.filter(rows)
-        found = list(_errors(part, version, job.history.schema(version), job.extra))
-        at = np.array([at for at, _ in found], np.int64)
-        job.places += (at if rows is None else np.flatnonzero(rows)[at]).tolist()
-        job.versions += [version] * len(found)
-        job.errors += [error for _, error in found]
+        for at, errors in _errors(part, version, job.history.schema(version), job.extra):
+            job.places += (at if rows is None else np.flatnonzero(rows)[at]).tolist()
+            job.versions += [version] * len(errors)
+            job.errors += errors
 
 
-def _errors(table: pa.Table, version: int, schema: Schema, extra: Extra) -> Iterator[tuple[int, str]]:
-    """Every error with the place of its row, field by field. Words are found for values that a mask suspects only."""
+def _errors(
+    table: pa.Table, version: int, schema: Schema, extra: Extra
+) -> Iterator[tuple[Places, list[str]]]:
+    """Every error and the place of its row, field by field. Words are found only for values that a mask suspects."""
     names = set(table.column_names) - {VERSION_KEY}
     if not names.issuperset(schema.names) or (extra == "forbid" and not names.issubset(schema.names)):
-        check = validator(schema, extra)  # something is wrong with every row
-        for at, record in enumerate(rows_as_records(table, version)):
-            yield from ((at, error) for error in check(record))
+        found = list(map(validator(schema, extra), rows_as_records(table, version)))  # no row can be valid
+        yield np.repeat(np.arange(len(found)), list(map(len, found))), list(chain.from_iterable(found))
         return
     for declared in schema:
         mask = suspects(declared, table[declared.name])
         if mask is not None:
-            values = row_values(table[declared.name].filter(mask))
-            for at, value in zip(np.flatnonzero(mask).tolist(), values, strict=True):
-                if reason := declared.problem(value):
-                    yield at, f"{declared.name}: {reason}"
+            reasons = list(map(declared.problem, row_values(table[declared.name].filter(mask))))
+            bad = [at for at, reason in enumerate(reasons) if reason]
+            yield np.flatnonzero(mask)[bad], [f"{declared.name}: {reasons[at]}" for at in bad]
 
 
 def _finish(job: _Job, passed: pa.Table) -> TableBatch:
@@ -248,21 +250,15 @@ def _finish(job: _Job, passed: pa.Table) -> TableBatch:
 def _quarantined(job: _Job) -> pa.Table:
     """The rows that were put aside, in order, each with all its errors."""
     places = np.array(job.places, np.int64)
-    raw = (
-        job.table.filter(~_all_but(job.table.num_rows, places))
-        if job.places
-        else job.table.schema.empty_table()
-    )
-    if VERSION_KEY not in raw.column_names and (version := noted_version(raw)) is not None:
+    raw = pa.Table.from_batches([], job.table.schema)
+    if job.places:
+        raw = job.table.filter(~_all_but(job.table.num_rows, places))
+    if VERSION_KEY not in raw.schema.names and (version := noted_version(raw)) is not None:
         raw = raw.append_column(VERSION_KEY, constant(version, pa.int64(), raw.num_rows))
-    types = {
-        "line": pa.int64(),
-        "version": pa.int64(),
-        "errors": pa.list_(pa.string()),
-        "raw": pa.struct(raw.schema),
-    }
+    types = {"line": pa.int64(), "version": pa.int64(), "errors": pa.list_(pa.string())}
+    schema = pa.schema({**types, "raw": pa.struct(raw.schema)})
     if not job.places:
-        return pa.schema(types).empty_table()
+        return pa.Table.from_batches([], schema)
     order = np.argsort(places, kind="stable")
     places, first = np.unique(places[order], return_index=True)
     errors = pa.array(job.errors, pa.string()).take(pa.array(order))
@@ -272,7 +268,7 @@ def _quarantined(job: _Job) -> pa.Table:
         pa.ListArray.from_arrays(pa.array([*first, len(order)], pa.int32()), errors),
         raw.to_struct_array(),
     ]
-    return pa.table(columns, schema=pa.schema(types))
+    return pa.table(columns, schema=schema)
 
 
 # ── Migration ────────────────────────────────────────────────────────────────────────────────────────────────────

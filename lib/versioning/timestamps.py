@@ -113,10 +113,9 @@ def _clear_valid(offsets: NDArray[np.signedinteger], data: NDArray[np.uint8], ma
     tails = np.flatnonzero(keys > len("0000-00-00T00:00:00"))
     if tails.size:
         ends = offsets[1:][tails]
-        with_offset = np.isin(data[ends - 6], (ord("+"), ord("-")))
-        keys[tails] += np.where(data[ends - 1] == ord("Z"), _WITH_Z, with_offset * _WITH_OFFSET).astype(
-            keys.dtype
-        )
+        last, sign = data[ends - 1], data[ends - 6]
+        with_offset = (sign == ord("+")) | (sign == ord("-"))
+        keys[tails] += np.where(last == ord("Z"), _WITH_Z, _WITH_OFFSET * with_offset).astype(keys.dtype)
     for key in np.flatnonzero(np.bincount(keys)).tolist():
         if key in _WORDS:
             at, size = np.flatnonzero(keys == key), key % _WITH_Z

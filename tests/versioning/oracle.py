@@ -37,9 +37,7 @@ def is_timestamp(text: str) -> bool:
         return False
     offset = timedelta(hours=int(hours or 0), minutes=int(minutes or 0))
     try:
-        local = datetime(
-            int(year), int(month), int(day), int(hour or 0), int(minute or 0), int(second or 0)
-        )
+        local = datetime(int(year), int(month), int(day), int(hour or 0), int(minute or 0), int(second or 0))
         local + (offset if sign == "-" else -offset)
     except (ValueError, OverflowError):
         return False
