@@ -239,7 +239,7 @@ def growth(smallest: int, rounds: int) -> Iterator[Row]:
         upgraded = upgrade_table(table, 3, validated=True)
         added = (pa.total_allocated_bytes() - before) / size
         del upgraded
-        functions[f"lib, {added:.3f} bytes a row added"] = lambda table=table: upgrade_table(
+        functions[f"lib, {size:,} rows, {added:.3f} bytes a row added"] = lambda table=table: upgrade_table(
             table, 3, validated=True
         )
     timings = {timing.name: timing for timing in interleave(functions, rounds, min_seconds=0.05)}
