@@ -223,6 +223,8 @@ def main() -> int:
         )
         print(f"error: {reason}", file=sys.stderr)
     except KeyboardInterrupt:
+        for number in _SIGNALS:
+            signal.signal(number, signal.SIG_IGN)  # Python forgets its own handlers before it has ended
         print("interrupted: every output file is whole, or as it was", file=sys.stderr)
         return 130
     return 2

@@ -43,6 +43,10 @@ from lib.versioning.users import BREAKS
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-m", "lib.versioning"]
+#: As in a user's shell: with standard output that is buffered.
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"} | {
+    "PYTHONPATH": str(ROOT)
+}
 ANA = {"id": "1", "name": "Ana", "created_at": "2024-01-01"}
 ANA_AT_3 = ANA | {"email": None, "updated_at": "2024-01-01", "phone": None, "schema_version": 3}
 LINE = json.dumps(ANA).encode()
@@ -239,6 +243,17 @@ def test_lines_of_ten_megabytes_are_lines_like_others() -> None:
     assert [record["id"] for record in entries(out.getvalue())] == ["1", "1", "1"]
     reasons = ["name: longer than 255 characters", "line: nested too deep", "line: not UTF-8", "line: blank"]
     assert report.reasons == Counter(reasons)
+
+
+def test_long_lines_are_not_gathered_by_number_but_by_size() -> None:
+    line = LINE[:-1] + b', "x": "' + b"y" * 1_000_000 + b'"}\n'
+    sizes: list[int] = []
+    report = migrate_file(
+        DataVersionManager(), io.BytesIO(line * 12), None, io.BytesIO(), progress=sizes.append
+    )
+    assert report.passed == 12
+    assert sum(sizes) == 12 * len(line), "progress is told in bytes"
+    assert max(sizes) < BYTES + len(line)
 
 
 def _mutated(data: bytes, at: int, what: bytes, cut: int) -> bytes:
@@ -545,8 +560,7 @@ def test_the_output_appears_last_so_that_who_waits_for_it_finds_the_quarantine(
 
 def start(folder: Path, *args: str, **options: Any) -> subprocess.Popen[bytes]:
     pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE) | options
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    return subprocess.Popen([*COMMAND, *args], cwd=folder, env=environment, **pipes)
+    return subprocess.Popen([*COMMAND, *args], cwd=folder, env=ENVIRONMENT, **pipes)
 
 
 def test_standard_input_to_standard_output(tmp_path: Path) -> None:
@@ -566,9 +580,8 @@ def test_the_command_imports_neither_pandas_nor_pyarrow(tmp_path: Path) -> None:
         "from lib.versioning.__main__ import main; status = main()\n"
         "print(status, {'pandas', 'pyarrow', 'sqlalchemy', 'numpy'} & set(sys.modules))"
     )
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, check=True
+        [sys.executable, "-c", code], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, check=True
     )
     assert done.stdout == b"0 set()\n"
 
@@ -623,9 +636,6 @@ def interrupted_midway(folder: Path, *signals: int, **options: Any) -> tuple[int
     return process.returncode, err
 
 
-@pytest.mark.xfail(
-    strict=False, reason="a second signal can meet the interpreter at its end: seen once on a busy machine"
-)
 @pytest.mark.parametrize(
     "signals",
     [(signal.SIGINT,), (signal.SIGTERM,), (signal.SIGHUP,), (signal.SIGINT, signal.SIGINT, signal.SIGTERM)],
@@ -636,6 +646,30 @@ def test_an_interruption_leaves_no_half_file_and_no_part(tmp_path: Path, signals
     assert status == 130
     assert err == b"interrupted: every output file is whole, or as it was\n"
     assert files_in(tmp_path) == {"out": b"old"}
+
+
+def test_signals_up_to_the_very_end_change_neither_status_nor_message(tmp_path: Path) -> None:
+    process = start(tmp_path, "upgrade", "-", "--to", "3", "--out", "out", "--quarantine", "bad")
+    wait_for_parts(process, tmp_path)
+    process.send_signal(signal.SIGINT)
+    while process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.001)
+    _, err = process.communicate()
+    assert (process.returncode, err) == (130, b"interrupted: every output file is whole, or as it was\n")
+    assert files_in(tmp_path) == {}
+
+
+def test_only_the_first_of_several_signals_interrupts(folder: Path) -> None:
+    for number in command_line._SIGNALS:
+        signal.signal(number, command_line._interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGTERM)
+    try:
+        for number in command_line._SIGNALS:
+            os.kill(os.getpid(), number)
+    except KeyboardInterrupt:
+        pytest.fail("the cleaning up was interrupted")
 
 
 def test_a_killed_command_leaves_no_half_output(tmp_path: Path) -> None:
@@ -723,9 +757,8 @@ sys.exit(status)
 
 def peak_of(folder: Path, *args: str) -> tuple[int, str, int]:
     """Run the command; return its exit status, its standard error and its peak memory in bytes."""
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(
-        [sys.executable, "-c", PEAK, *args], cwd=folder, env=environment, capture_output=True, text=True
+        [sys.executable, "-c", PEAK, *args], cwd=folder, env=ENVIRONMENT, capture_output=True, text=True
     )
     return done.returncode, done.stderr, int(done.stdout) * 1024
 
