@@ -113,10 +113,12 @@ def run_environment(folder: Path) -> dict[str, str]:
         name: str(own["jupyter"])
         for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
     }
+    # JupyterLab asks for npm's prefix, and either may be a shim that writes settings: not in the home folder.
+    asked_by_jupyter = {name: str(own["jupyter"] / name) for name in ("npm_config_cache", "RUSTUP_HOME")}
     no_proxy = ",".join(
         filter(None, [environ.get("NO_PROXY") or environ.get("no_proxy"), "127.0.0.1", "localhost"])
     )
-    return activated(environ) | jupyter | {
+    return activated(environ) | jupyter | asked_by_jupyter | {
         MARK: str(folder),
         "HOME": str(own["home"]),
         "TMPDIR": str(own["t"]),
