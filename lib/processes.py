@@ -75,6 +75,9 @@ class Process:
             self._await(lambda: self._ready, "The supervisor of a process did not start")
         except BaseException:  # Ctrl-C too: with the pipe closed, the supervisor ends whatever it has begun
             self._control.close()
+            unstarted, stuck = AttributeError, subprocess.TimeoutExpired
+            with contextlib.suppress(unstarted, stuck):
+                self._supervisor.wait(10)
             raise
         finally:
             os.close(theirs)

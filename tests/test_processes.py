@@ -151,6 +151,15 @@ def test_a_program_that_cannot_start(temporary: Path, program: str) -> None:
         Process().run([program])
 
 
+def test_a_supervisor_that_cannot_start_is_not_left(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python would warn of a child that nobody has waited for, and warnings are errors here."""
+    monkeypatch.setattr("tempfile.tempdir", str(temporary / "missing"))
+    with pytest.raises(ProcessError, match="did not start: FileNotFoundError") as caught:
+        Process()
+    handle = next(frame.locals["self"] for frame in caught.traceback if "self" in frame.locals)
+    assert handle._supervisor.returncode == 1
+
+
 def test_ending_before_ready_shows_the_log(temporary: Path) -> None:
     code = "print('\\n'.join(map(str, range(100)))); print('boom'); raise SystemExit(3)"
     with Process().run([sys.executable, "-c", code]) as process, pytest.raises(ProcessError) as caught:

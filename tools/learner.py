@@ -41,7 +41,7 @@ from lessons import (
 )
 from nbformat import NotebookNode, ValidationError, reads
 
-STUB = "...  # your code"
+STUB = "pass  # your code"
 PROMPT = "# Your guess: put a value in place of each None, then go on."
 MANIFEST = ".generated.json"
 State = dict[str, dict[str, str]]

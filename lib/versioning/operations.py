@@ -13,6 +13,7 @@ made by `literal` stand in them.
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Final
@@ -136,7 +137,7 @@ def _convert(name: str, function: Callable[[Any], Any]) -> Iterator[str]:
 
 
 @dataclass(frozen=True)
-class Operation:
+class Operation(ABC):
     """One step of a migration. `before` is the schema that the step starts from, for the backward way too."""
 
     name: str
@@ -144,25 +145,25 @@ class Operation:
     #: Can a valid record come out invalid, so that the result must be validated again?
     recheck: ClassVar[bool] = False
 
+    @abstractmethod
     def apply(self, before: Schema) -> Schema:
         """Return the schema after this step; raise DeclarationError if the step makes no sense there."""
-        raise NotImplementedError
 
+    @abstractmethod
     def summary(self, before: Schema) -> str:
         """The step in a line, as a difference of schemas."""
-        raise NotImplementedError
 
+    @abstractmethod
     def undone(self, before: Schema) -> str:
         """The step backward in a line."""
-        raise NotImplementedError
 
+    @abstractmethod
     def forward(self, before: Schema) -> Iterator[str]:
         """Lines of Python that upgrade the record `r`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def backward(self, before: Schema) -> Iterator[str]:
         """Lines of Python that downgrade the record `r`."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
