@@ -1,7 +1,7 @@
 """Start a migration again and again, and kill each with SIGKILL at a random moment; then let one run to its end.
 
 Usage: killed_runner.py DIALECT ADDRESS FROM TO TIMES BATCH_SIZE SEED. Prints, as JSON, how many runs were killed at work,
-and the rows and batches of the last backfill. The runs are forked, so that they take no time to import.
+the batches that these had done, and the rows and batches of the last backfill. The runs are forked, so that they take no time to import.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def main(
 ) -> None:
     """Kill each run a random time after a random number of batches, so that every machine kills at work."""
     migration_plan(USERS, start, end, dialect)  # imports what the runs need
-    killed = 0
+    killed = done = 0
     for _ in range(times):
         after, (read_end, write_end) = rng.randint(0, 4), os.pipe()
         child = os.fork()
@@ -54,13 +54,13 @@ def main(
             os._exit(0)
         os.close(write_end)
         while after and os.read(read_end, 1):
-            after -= 1
+            after, done = after - 1, done + 1
         time.sleep(rng.uniform(0, 0.01))
         os.kill(child, signal.SIGKILL)
         killed += os.WIFSIGNALED(os.waitpid(child, 0)[1])
         os.close(read_end)
     last = migrate(dialect, address, (start, end), batch_size).phases[1]
-    print(json.dumps({"killed": killed, "rows": last.rows, "batches": last.batches}))
+    print(json.dumps({"killed": killed, "done": done, "rows": last.rows, "batches": last.batches}))
 
 
 if __name__ == "__main__":

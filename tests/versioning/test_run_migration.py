@@ -411,7 +411,9 @@ def test_a_backfill_killed_ten_times_loses_nothing_and_overwrites_nothing(
             told = killed_runs(dialect, address, times=10, batch_size=20)
         result = run_migration(database.target, USERS, 1, 3, phase="contract")
         assert told["killed"] >= 5, told
-        assert told["batches"] < 50, f"the last run began at the start again: {told}"
+        all_batches = len(database.rows("users")) / 20  # the writer has added rows, more on a slow machine
+        assert told["done"] >= 10, told
+        assert told["batches"] < all_batches - told["done"] / 2, f"it began at the start again: {told}"
         assert writer.statements > 100 and writer.written and writer.deleted
         check_nothing_is_lost(database, records, writer)
         assert result.phases[0].lost == {}
