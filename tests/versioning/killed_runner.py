@@ -12,6 +12,7 @@ import random
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -22,6 +23,8 @@ import sqlalchemy as sa
 from lib.versioning.migrate import MigrationResult, Progress, run_migration
 from lib.versioning.plan import migration_plan
 from lib.versioning.users import USERS
+
+SPARE = 2  # batches that a run may do beyond those that are waited for
 
 
 def migrate(
@@ -38,6 +41,13 @@ def migrate(
     return run_migration(database, USERS, *versions, batch_size=batch_size, progress=progress, wait=30)
 
 
+def report(pipe: int, left: Iterator[int], *_: Any) -> None:
+    """Tell that a batch is done; after the last that there may be, wait to be killed, however late that happens."""
+    os.write(pipe, b".")
+    if next(left, None) is None:
+        signal.pause()
+
+
 def main(
     dialect: str, address: str, start: int, end: int, times: int, batch_size: int, rng: random.Random
 ) -> None:
@@ -49,8 +59,8 @@ def main(
         child = os.fork()
         if child == 0:
             os.close(read_end)
-            tell = partial(os.write, write_end, b".")
-            migrate(dialect, address, (start, end), batch_size, lambda *_, tell=tell: tell())
+            tell = partial(report, write_end, iter(range(after + SPARE - 1)))
+            migrate(dialect, address, (start, end), batch_size, tell)
             os._exit(0)
         os.close(write_end)
         while after and os.read(read_end, 1):

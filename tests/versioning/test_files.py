@@ -558,6 +558,14 @@ def test_the_output_appears_last_so_that_who_waits_for_it_finds_the_quarantine(
 # ── The command, in a process of its own ─────────────────────────────────────────────────────────────────────────
 
 
+@pytest.fixture
+def not_under_nohup() -> Iterator[None]:
+    """A child hangs up when it is told to, even where the tests run under nohup: a handler isn't inherited, ignoring is."""
+    before = signal.signal(signal.SIGHUP, lambda *_: None)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 def start(folder: Path, *args: str, **options: Any) -> subprocess.Popen[bytes]:
     pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE) | options
     return subprocess.Popen([*COMMAND, *args], cwd=folder, env=ENVIRONMENT, **pipes)
@@ -641,6 +649,7 @@ def interrupted_midway(folder: Path, *signals: int, **options: Any) -> tuple[int
     [(signal.SIGINT,), (signal.SIGTERM,), (signal.SIGHUP,), (signal.SIGINT, signal.SIGINT, signal.SIGTERM)],
     ids=["Ctrl-C", "terminate", "hang up", "impatience"],
 )
+@pytest.mark.usefixtures("not_under_nohup")
 def test_an_interruption_leaves_no_half_file_and_no_part(tmp_path: Path, signals: tuple[int, ...]) -> None:
     status, err = interrupted_midway(tmp_path, *signals)
     assert status == 130

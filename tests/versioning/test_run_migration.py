@@ -396,22 +396,25 @@ def killed_runs(dialect: str, address: str, times: int, batch_size: int) -> dict
     return json.loads(done.stdout)
 
 
+BATCH = 20
+
+
 @pytest.mark.parametrize("dialect", ["sqlite", "postgresql"])
 def test_a_backfill_killed_ten_times_loses_nothing_and_overwrites_nothing(
     dialect: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     address = str(tmp_path / "test.db") if dialect == "sqlite" else request.getfixturevalue("postgres_dsn")
-    records = users(1000)
+    records = users(1500)  # more batches than the killed runs may do
     with engine_for(dialect, address) as database:
         database.execute("BEGIN")
         database.table(USERS, 1, records)
         database.execute("COMMIT")
         run_migration(database.target, USERS, 1, 3, phase="expand")
         with LiveWriter(database, address, [record["id"] for record in records]) as writer:
-            told = killed_runs(dialect, address, times=10, batch_size=20)
+            told = killed_runs(dialect, address, times=10, batch_size=BATCH)
         result = run_migration(database.target, USERS, 1, 3, phase="contract")
         assert told["killed"] >= 5, told
-        all_batches = len(database.rows("users")) / 20  # the writer has added rows, more on a slow machine
+        all_batches = len(database.rows("users")) / BATCH  # the writer has added rows, more on a slow machine
         assert told["done"] >= 10, told
         assert told["batches"] < all_batches - told["done"] / 2, f"it began at the start again: {told}"
         assert writer.statements > 100 and writer.written and writer.deleted
