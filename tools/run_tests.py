@@ -39,9 +39,10 @@ STRICT = [
     "--nbval-cell-timeout",
     "120",
 ]
-# What a shell may have set that would change what the tests see.
+# What a shell may have set that would change what the tests see, or (each kernel would compile `lib` anew) make them slow.
 UNWANTED = """
-    PYTHONPATH PYTHONHOME PYTEST_ADDOPTS JUPYTER_PATH JUPYTER_CONFIG_PATH MPLBACKEND GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE
+    PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE PYTEST_ADDOPTS JUPYTER_PATH JUPYTER_CONFIG_PATH MPLBACKEND
+    GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE
 """.split()
 
 

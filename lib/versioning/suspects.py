@@ -64,14 +64,15 @@ def _columns(schema: Schema, records: list[Any]) -> tuple[str, ...]:
 
 def scanner_source(schema: Schema, extra: Extra, columns: tuple[str, ...], label: int | None) -> str:
     """Python source of `scan(records)`, which tests all but the fields named by `columns`."""
-    tests = [
-        "type(r) is dict",  # one of another kind, such as a defaultdict, might make values up
-        # Python makes an integer like this only once. Where one were made twice, it would be suspected.
-        f"{VERSION_KEY!r} not in r" if label is None else f"r[{VERSION_KEY!r}] is label",
-        *(_test(field) for field in schema if field.name not in columns),
-    ]
-    if extra == "forbid":
+    tests = ["type(r) is dict"]  # one of another kind, such as a defaultdict, might make values up
+    if extra == "forbid":  # with all fields there, which is tested below, there is then no room for another
         tests.append(f"len(r) == {len(schema) + (label is not None)}")
+    elif label is None:
+        tests.append(f"{VERSION_KEY!r} not in r")
+    if label is not None:
+        # Python makes an integer like this only once. Where one were made twice, it would be suspected.
+        tests.append(f"r[{VERSION_KEY!r}] is label")
+    tests += (_test(field) for field in schema if field.name not in columns)
     return f"""
 def scan(records):
     found, texts, rest = [], [], iter(records)
