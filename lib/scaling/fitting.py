@@ -1,0 +1,169 @@
+"""The Universal Scalability Law fitted to measurements: coefficients, their uncertainty, and where throughput peaks.
+
+fit = fit_usl(workers=[1, 2, 4, 8, 16], throughput=[10.0, 18.5, 31.0, 40.2, 36.1])
+fit.predict(12), fit.band(12), fit.peak_workers
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import optimize, stats
+
+from lib.scaling.laws import Numbers, checked, usl
+
+NAMES: Final = ("gamma", "alpha", "beta")
+#: A coefficient that changes no throughput by more than this share is taken to be at its bound.
+NEGLIGIBLE: Final = 1e-8
+
+
+class FitError(ValueError):
+    """Measurements to which the Universal Scalability Law can't be fitted."""
+
+
+def gradient(n: Numbers, gamma: float, alpha: float, beta: float) -> Numbers:
+    """The derivatives of `usl` by gamma, alpha and beta: one row for each n."""
+    below = 1 + alpha * (n - 1) + beta * n * (n - 1)
+    by_alpha = -gamma * n * (n - 1) / below**2
+    return np.stack([n / below, by_alpha, by_alpha * n], axis=-1)
+
+
+@dataclass(frozen=True)
+class UslFit:
+    """The Universal Scalability Law fitted to measurements."""
+
+    gamma: float
+    alpha: float
+    beta: float
+    covariance: tuple[tuple[float, ...], ...] = field(repr=False)
+    """Of the three estimates, from the slopes at the fit and the scatter round it."""
+    degrees: int
+    """Degrees of freedom: measurements minus three."""
+    at_bound: tuple[str, ...]
+    """Estimates that came out at the end of what is allowed: alpha at 0 or 1, beta at 0."""
+
+    @property
+    def standard_errors(self) -> dict[str, float]:
+        """By the name of the coefficient. For an estimate at a bound: see `band`."""
+        return {name: float(self.covariance[i][i] ** 0.5) for i, name in enumerate(NAMES)}
+
+    @property
+    def peak_workers(self) -> float:
+        """With how many workers throughput is highest, sqrt((1 - alpha) / beta) and at least 1; infinite if beta is 0."""
+        return max(1.0, ((1 - self.alpha) / self.beta) ** 0.5) if self.beta > 0 else np.inf
+
+    @property
+    def peak_throughput(self) -> float:
+        """Throughput at the peak. If beta is 0, the limit gamma / alpha, and infinite if alpha is 0, too."""
+        if self.beta > 0:
+            return float(self.predict(self.peak_workers))
+        return self.gamma / self.alpha if self.alpha > 0 else np.inf
+
+    def predict(self, workers: ArrayLike) -> Numbers:
+        """Throughput of n workers."""
+        return usl(workers, self.gamma, self.alpha, self.beta)
+
+    def band(self, workers: ArrayLike, level: float = 0.95) -> tuple[Numbers, Numbers]:
+        """The lower and the upper end of the confidence band of the *curve*, by the delta method; never below 0.
+
+        It says how well the curve is known if the law holds and the scatter is alike at all worker counts; single
+        measurements scatter more widely, and a law that does not hold is not found out by its band. With four
+        measurements it is very wide. At a bound the usual theory does not hold. There the covariance is still that of all
+        three coefficients, as if the bound were not known: this errs on the wide side, since an estimate that is kept
+        from crossing a bound scatters less than one that is not.
+        """
+        level = float(checked("level", level, 0, above=True))
+        if level >= 1:
+            raise ValueError(f"level: {level:g} is not allowed. Give a share below 1, such as 0.95.")
+        middle = self.predict(workers)
+        slopes = gradient(np.asarray(workers, dtype=float), self.gamma, self.alpha, self.beta)
+        variance = np.einsum("...i,ij,...j->...", slopes, np.array(self.covariance), slopes)
+        reach = stats.t.ppf((1 + level) / 2, self.degrees) * np.sqrt(np.maximum(variance, 0))
+        return np.maximum(middle - reach, 0), middle + reach
+
+
+def _checked_measurements(workers: ArrayLike, throughput: ArrayLike) -> tuple[Numbers, Numbers]:
+    try:
+        n, x = checked("workers", workers, 1), checked("throughput", throughput, 0, above=True)
+    except ValueError as error:
+        raise FitError(str(error)) from None
+    if n.ndim != 1 or n.shape != x.shape:
+        raise FitError(
+            f"Give as many workers as throughputs, in two lists; these have shapes {n.shape} and {x.shape}."
+        )
+    found, counts = np.unique(n, return_counts=True)
+    if (counts > 1).any():
+        raise FitError(
+            f"{found[counts > 1][0]:g} workers were measured more than once. Give one throughput for each worker count, "
+            "such as the median: frame.groupby('workers')['throughput'].median()."
+        )
+    if len(n) < 4:
+        raise FitError(
+            f"{len(n)} worker counts can't tell three coefficients from noise: measure at least four."
+        )
+    return n, x
+
+
+def fit_usl(workers: ArrayLike, throughput: ArrayLike, *, max_evaluations: int = 1000) -> UslFit:
+    """Fit `usl` to one throughput for each of at least four worker counts, by least squares of throughput.
+
+    0 <= alpha <= 1 and beta >= 0 hold for the estimates; a speed-up of more than n is therefore taken for noise. The
+    search starts at the solution for n / throughput, which is linear in the coefficients.
+
+    Raises:
+        FitError: fewer than four worker counts, or one twice; a worker count below 1; a throughput that is not above 0,
+            or not finite; or no convergence after `max_evaluations` steps.
+    """
+    n, x = _checked_measurements(workers, throughput)
+    top, most = float(x.max()), float(n.max())
+    start = _start(n, x / top)
+    found = optimize.least_squares(
+        lambda p: usl(n, *p) - x / top,
+        start,
+        jac=lambda p: gradient(n, *p),
+        bounds=([1e-9, 0, 0], [np.inf, 1, np.inf]),
+        x_scale=[start[0], 1 / most, 1 / most**2],
+        ftol=1e-12,
+        xtol=1e-12,
+        gtol=1e-12,
+        max_nfev=max_evaluations,
+    )
+    if not found.success:
+        raise FitError(
+            f"The fit did not converge in {max_evaluations} steps. Look at the measurements: are workers and throughput "
+            "paired as they should be? Otherwise raise max_evaluations."
+        )
+    gamma, alpha, beta, bound = _settled(*map(float, found.x), most)
+    slopes = gradient(n, gamma, alpha, beta) * top / np.array([top, 1, 1])
+    sizes = np.linalg.norm(
+        slopes, axis=0
+    )  # very different for many workers: divided out, so that no digits are lost
+    variance = 2 * found.cost * top**2 / (len(n) - 3)
+    covariance = np.linalg.pinv((slopes / sizes).T @ (slopes / sizes)) / np.outer(sizes, sizes) * variance
+    rows = tuple(tuple(map(float, row)) for row in covariance)
+    return UslFit(gamma * top, alpha, beta, rows, len(n) - 3, bound)
+
+
+def _start(n: Numbers, y: Numbers) -> list[float]:
+    """Coefficients to start from: n / y is linear in them, and weighted so that it has the errors of y."""
+    terms, weight = np.stack([np.ones_like(n), n - 1, n * (n - 1)], axis=1), y**2 / n
+    linear, _ = optimize.nnls(terms * weight[:, None], y)
+    gamma = 1 / linear[0] if linear[0] > 0 else float((y / n).max())
+    return [gamma, min(1.0, linear[1] * gamma), linear[2] * gamma]
+
+
+def _settled(
+    gamma: float, alpha: float, beta: float, most: float
+) -> tuple[float, float, float, tuple[str, ...]]:
+    """The estimates, those next to a bound put on it, and their names: the search comes near a bound, but not to it."""
+    bound = []
+    if ends := [end for end in (0.0, 1.0) if abs(alpha - end) * most < NEGLIGIBLE]:
+        alpha = ends[0]
+        bound.append("alpha")
+    if beta * most**2 < NEGLIGIBLE:
+        beta = 0.0
+        bound.append("beta")
+    return gamma, alpha, beta, tuple(bound)

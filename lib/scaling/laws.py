@@ -1,0 +1,172 @@
+"""What theory says before anything runs: how fast work on n workers can get, and how long tasks wait.
+
+amdahl(workers=[1, 2, 4, 8], serial=0.1)
+mean_wait(arrivals=3.5, service_s=1.0, servers=4)
+
+All functions take numbers or NumPy arrays, which are broadcast against each other. Rates are tasks a second, times seconds.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Numbers = NDArray[np.float64]
+
+
+class UnstableQueueError(ValueError):
+    """More work arrives than the servers can do: the queue grows without end, and there is no mean waiting time."""
+
+
+def checked(name: str, values: ArrayLike, low: float, high: float = np.inf, above: bool = False) -> Numbers:
+    """`values` as an array of finite numbers from `low` to `high`; with `above`, `low` itself is refused.
+
+    Raises:
+        ValueError: one of them is not; the message names it and what is allowed.
+    """
+    try:
+        array = np.asarray(values, dtype=float)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name}: {values!r} is no number and no array of numbers.") from None
+    fine = np.isfinite(array) & (array <= high) & ((array > low) if above else (array >= low))
+    if not fine.all():
+        bad, limit = array[~fine].flat[0], "" if high == np.inf else f", at most {high:g}"
+        raise ValueError(
+            f"{name}: {bad:g} is not allowed. Give finite numbers, {'above' if above else 'at least'} {low:g}{limit}."
+        )
+    return array
+
+
+# ── Speed-up ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def amdahl(workers: ArrayLike, serial: ArrayLike) -> Numbers:
+    """How many times as fast n workers do a *fixed* amount of work, of which the share `serial` can't be divided.
+
+    1 / (serial + (1 - serial) / n), which never exceeds 1 / serial. Source: G. M. Amdahl, "Validity of the single
+    processor approach to achieving large scale computing capabilities", AFIPS 1967.
+    """
+    n, s = checked("workers", workers, 1), checked("serial", serial, 0, 1)
+    return 1 / (s + (1 - s) / n)
+
+
+def gustafson(workers: ArrayLike, serial: ArrayLike) -> Numbers:
+    """How many times as much n workers do in a *fixed* time, of which the share `serial` is not divided work.
+
+    n - serial (n - 1). Source: J. L. Gustafson, "Reevaluating Amdahl's law", Communications of the ACM 31(5), 1988.
+    """
+    n, s = checked("workers", workers, 1), checked("serial", serial, 0, 1)
+    return n - s * (n - 1)
+
+
+def usl(workers: ArrayLike, gamma: ArrayLike, alpha: ArrayLike, beta: ArrayLike) -> Numbers:
+    """Tasks a second that n workers do together, by the Universal Scalability Law.
+
+    gamma n / (1 + alpha (n - 1) + beta n (n - 1)): gamma is what one worker does alone, alpha the share of work that
+    waits for something shared (contention), beta the cost of each pair of workers that must agree (coherency). With
+    beta = 0 it is Amdahl's law. Source: N. J. Gunther, "Guerrilla Capacity Planning", Springer 2007.
+    """
+    n, a, b = checked("workers", workers, 1), checked("alpha", alpha, 0, 1), checked("beta", beta, 0)
+    return checked("gamma", gamma, 0, above=True) * n / (1 + a * (n - 1) + b * n * (n - 1))
+
+
+# ── Waiting ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def little(
+    *, number: ArrayLike | None = None, rate: ArrayLike | None = None, time_s: ArrayLike | None = None
+) -> Numbers:
+    """The third of three means of which two are given: number of tasks in a system = rate of arrivals x time in it.
+
+    It holds for the queue alone, for the servers alone and for both together, whatever the distributions, as long as the
+    system is stable. Source: J. D. C. Little, "A proof for the queuing formula: L = λW", Operations Research 9(3), 1961.
+    """
+    given = {"number": number, "rate": rate, "time_s": time_s}
+    values = {
+        name: checked(name, value, 0, above=name != "number")
+        for name, value in given.items()
+        if value is not None
+    }
+    if len(values) != 2:
+        raise ValueError(
+            f"Give two of number, rate and time_s to get the third; given: {', '.join(values) or 'none'}."
+        )
+    if "number" not in values:
+        return values["rate"] * values["time_s"]
+    return values["number"] / values["rate" if "rate" in values else "time_s"]
+
+
+def utilisation(arrivals: ArrayLike, service_s: ArrayLike, servers: ArrayLike) -> Numbers:
+    """The share of time that a server is busy: arrivals x service_s / servers.
+
+    Raises:
+        UnstableQueueError: it is 1 or more.
+    """
+    return _system(arrivals, service_s, servers)[3]
+
+
+def _system(arrivals: ArrayLike, service_s: ArrayLike, servers: ArrayLike) -> tuple[Numbers, ...]:
+    """Arrivals, service_s, servers (checked, of one shape) and the utilisation."""
+    rate, time_s = (
+        checked("arrivals", arrivals, 0, above=True),
+        checked("service_s", service_s, 0, above=True),
+    )
+    number = checked("servers", servers, 1)
+    if (number != np.floor(number)).any():
+        raise ValueError(
+            f"servers: {number[number != np.floor(number)].flat[0]:g} is not allowed. Give whole numbers."
+        )
+    rate, time_s, number = np.broadcast_arrays(rate, time_s, number)
+    busy = rate * time_s / number
+    if (busy >= 1).any():
+        first = np.argmax(busy >= 1)
+        load = float((rate * time_s).flat[first])
+        raise UnstableQueueError(
+            f"{rate.flat[first]:g} tasks a second of {time_s.flat[first]:g} s each are {load:g} seconds of work a second, "
+            f"and {number.flat[first]:g} servers do less than that or just as much: the queue grows without end. "
+            f"At least {np.floor(load) + 1:.0f} servers are needed."
+        )
+    return rate, time_s, number, busy
+
+
+def waiting_probability(arrivals: ArrayLike, service_s: ArrayLike, servers: ArrayLike) -> Numbers:
+    """The share of tasks that find all servers busy, in a queue M/M/c: Erlang's C formula.
+
+    Arrivals are independent of each other (Poisson), service times exponential with mean `service_s`, the queue is first
+    in, first out. Computed by the recurrence of Erlang's B over the number of servers, which neither overflows nor loses
+    digits; the time it takes grows with their number. Source: A. K. Erlang, "Solution of some problems in the theory of
+    probabilities of significance in automatic telephone exchanges", 1917.
+
+    Raises:
+        UnstableQueueError: the servers can't do the work.
+    """
+    rate, time_s, number, busy = _system(arrivals, service_s, servers)
+    load = rate * time_s
+    blocked = np.ones_like(load)
+    for k in range(1, int(number.max()) + 1):
+        blocked = np.where(k <= number, load * blocked / (k + load * blocked), blocked)
+    return blocked / (1 - busy * (1 - blocked))
+
+
+def mean_wait(arrivals: ArrayLike, service_s: ArrayLike, servers: ArrayLike) -> Numbers:
+    """Mean seconds in the queue of an M/M/c (see `waiting_probability`), tasks that do not wait included."""
+    rate, time_s, number, busy = _system(arrivals, service_s, servers)
+    return waiting_probability(rate, time_s, number) * time_s / (number * (1 - busy))
+
+
+def wait_percentile(
+    share: ArrayLike, arrivals: ArrayLike, service_s: ArrayLike, servers: ArrayLike
+) -> Numbers:
+    """Seconds in the queue of an M/M/c that the given share of tasks (0.99, say) does not exceed.
+
+    A task waits longer than t with probability C exp(-t servers (1 - utilisation) / service_s), where C is Erlang's.
+    """
+    part = checked("share", share, 0)
+    if (part >= 1).any():
+        raise ValueError(
+            f"share: {part[part >= 1].flat[0]:g} is not allowed. Give shares below 1, such as 0.99."
+        )
+    rate, time_s, number, busy = _system(arrivals, service_s, servers)
+    waits = waiting_probability(rate, time_s, number)
+    beyond = np.log(np.maximum(waits, 1e-300) / (1 - part))
+    return np.maximum(beyond, 0) * time_s / (number * (1 - busy))
