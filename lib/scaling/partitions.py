@@ -1,0 +1,157 @@
+"""A data set in partitions, upgraded by a pool of workers: what is done stays done, and every record is accounted for.
+
+    with WorkerPool(3) as pool:
+        manifest = upgrade_partitions(pool, "users", "users.v3", version=3)
+
+`users` holds files of records, NDJSON or Parquet. `users.v3` then holds a file of the same name for each, in `quarantine/`
+the records that were put aside, and in `manifest/` what became of the partition. Workers and owner share these folders.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import msgspec
+
+from lib.versioning.bulk import Report
+from lib.versioning.files import migrate_file, whole_or_nothing
+from lib.versioning.manager import DataVersionManager
+from lib.versioning.users import USERS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from lib.scaling.workers import WorkerPool
+
+SUFFIXES = (".ndjson", ".parquet")
+
+
+class PartitionError(RuntimeError):
+    """Some partitions could not be upgraded; the message names them. The others are done, and stay so."""
+
+
+class Entry(msgspec.Struct):
+    """What became of a partition. `files` holds the SHA-256 of each file that was written, by its path in the target."""
+
+    partition: str
+    version: int
+    source: str
+    """The SHA-256 of the file that was read."""
+    files: dict[str, str]
+    read: int
+    passed: int
+    quarantined: int
+    kept: dict[str, int]
+    lost: dict[str, int]
+    reasons: dict[str, int]
+
+
+def upgrade_partitions(
+    pool: WorkerPool,
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    version: int,
+    *,
+    timeout: float = 600.0,
+    progress: Callable[[int, int], None] | None = None,
+) -> pd.DataFrame:
+    """Upgrade each file of users in the folder `source` to a version, on the workers of a pool, into the folder `target`.
+
+    Whatever is interrupted goes on when it is called again: a partition whose content has not changed since it was done is
+    left alone. Returns the manifest, a row for each partition: read, passed, quarantined, and what was kept and lost.
+    progress: called now and then with the numbers of tasks that have ended, and of all.
+    Raises UnknownVersionError, PartitionError, FileNotFoundError where there is no partition, ValueError where both folders are one,
+    and TimeoutError.
+    """
+    import pandas as pd
+
+    USERS.check_version(version)
+    source, target = Path(source).absolute(), Path(target).absolute()
+    if source == target:
+        raise ValueError(
+            f"{target}: the target must be another folder than the source, which is left as it is"
+        )
+    partitions = sorted(path for path in source.glob("*") if path.suffix in SUFFIXES)
+    if not partitions:
+        raise FileNotFoundError(f"{source}: no file that ends in {' or '.join(SUFFIXES)}")
+    sent = pool.send("upgrade_partition", [(str(path), str(target), version) for path in partitions])
+    if left := pool.wait(timeout, progress=progress):
+        raise TimeoutError(
+            f"{left} of {len(partitions)} partitions not done within {timeout:g} s: call it again to go on"
+        )
+    failed = dict(zip(sent, partitions, strict=True))
+    events = pool.events().query("outcome == 'failure' and task in @failed")
+    told = [
+        f"{failed[task].name}: {error}" for task, error in zip(events["task"], events["error"], strict=True)
+    ]
+    entries = [entry for path in partitions if (entry := _entry(target, path.name))]
+    if told or len(entries) < len(partitions):
+        raise PartitionError("\n".join(["not upgraded:", *told]))
+    return pd.DataFrame([msgspec.to_builtins(entry) for entry in entries]).set_index("partition")
+
+
+def upgrade_file(source: Path, target: Path, version: int) -> Entry:
+    """Upgrade one partition, unless that was done already. May be done twice, and at the same time.
+
+    All of its files appear together, the entry of the manifest last. Raises OSError, and ValueError for a file that is no
+    Parquet; then nothing is left in the target.
+    """
+    name = source.name
+    checksum = _checksum(source)
+    entry = _entry(target, name)
+    if entry and (entry.source, entry.version) == (checksum, version) and _is_whole(target, entry):
+        return entry
+    aside, noted = f"quarantine/{name.removesuffix('.ndjson')}.ndjson", f"manifest/{name}.json"
+    for folder in (aside, noted):
+        (target / folder).parent.mkdir(parents=True, exist_ok=True)
+    upgrade = _upgrade_parquet if source.suffix == ".parquet" else _upgrade_ndjson
+    with whole_or_nothing(*(str(target / path) for path in (noted, name, aside))) as (note, out, quarantine):
+        report = upgrade(source, out, quarantine, version)
+        files = {name: _checksum(out), aside: _checksum(quarantine)}
+        counts = {"read": report.read, "passed": report.passed, "quarantined": report.quarantined}
+        entry = Entry(name, version, checksum, files, **counts,
+                      kept=report.kept, lost=report.lost, reasons=report.reasons)  # fmt: skip
+        note.write(msgspec.json.format(msgspec.json.encode(entry)))
+    return entry
+
+
+def _upgrade_ndjson(source: Path, out: BinaryIO, quarantine: BinaryIO, version: int) -> Report:
+    with source.open("rb") as records:
+        return migrate_file(DataVersionManager(), records, out, quarantine, target=version)
+
+
+def _upgrade_parquet(source: Path, out: BinaryIO, quarantine: BinaryIO, version: int) -> Report:
+    from pyarrow import parquet
+
+    from lib.versioning.tables import upgrade_table
+
+    batch = upgrade_table(parquet.read_table(source), version)
+    parquet.write_table(batch.table, out)
+    quarantine.write(msgspec.json.Encoder().encode_lines(batch.quarantined.to_pylist()))
+    return batch.report
+
+
+def _checksum(file: Path | BinaryIO) -> str:
+    """The SHA-256 of a file, of one that is being written too."""
+    if not isinstance(file, Path):
+        file.flush()
+        file = Path(file.name)
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def _entry(target: Path, name: str) -> Entry | None:
+    with suppress(FileNotFoundError, msgspec.MsgspecError):  # a manifest that can't be read proves nothing
+        return msgspec.json.decode((target / "manifest" / f"{name}.json").read_bytes(), type=Entry)
+    return None
+
+
+def _is_whole(target: Path, entry: Entry) -> bool:
+    with suppress(FileNotFoundError):
+        return all(_checksum(target / path) == checksum for path, checksum in entry.files.items())
+    return False
