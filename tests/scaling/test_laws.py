@@ -44,12 +44,14 @@ def test_amdahl_and_gustafson_by_hand():
 
 
 @given(worker_counts, shares)
+@settings(max_examples=30)
 def test_amdahl_stays_below_its_limit_and_below_gustafson(n, serial):
     assert amdahl(n, serial) * (1 + 1e-12) >= 1 and amdahl(n, serial) * serial <= 1 + 1e-9
     assert amdahl(n, serial) <= gustafson(n, serial) * (1 + 1e-9)
 
 
 @given(worker_counts, shares)
+@settings(max_examples=30)
 def test_the_usl_without_coherency_is_amdahl(n, serial):
     assert usl(n, 3.0, serial, 0) == pytest.approx(3.0 * amdahl(n, serial))
 
@@ -106,6 +108,7 @@ def test_a_published_fit_at_the_bound():
 
 
 @given(st.floats(1e-3, 1e6), shares, st.floats(0, 1))
+@settings(max_examples=50)
 def test_coefficients_are_recovered_from_generated_data(gamma, alpha, beta):
     workers = [1, 2, 3, 5, 8, 16]
     fit = fit_usl(workers, usl(workers, gamma, alpha, beta))
@@ -145,10 +148,10 @@ def test_without_contention_and_coherency_there_is_no_limit():
 
 @pytest.mark.parametrize("true", [(10.0, 0.05, 0.004), (10.0, 0.05, 0.0)], ids=["inside", "at the bound"])
 def test_the_band_covers_the_true_curve_as_often_as_it_says(true):
-    """200 generated sets of measurements: of 95 % bands at three points, 92 % or more hold the truth, at a bound too."""
+    """150 generated sets of measurements: of 95 % bands at three points, 92 % or more hold the truth, at a bound too."""
     rng, workers, probes = np.random.default_rng(5), np.array([1, 2, 4, 8, 16, 32]), np.array([2, 12, 32])
     curve, truth, held = usl(workers, *true), usl(probes, *true), []
-    for _ in range(200):
+    for _ in range(150):
         low, high = fit_usl(workers, curve + rng.normal(0, 1.0, 6)).band(probes)
         held.append((low <= truth) & (truth <= high))
     assert (np.mean(held, axis=0) >= 0.92).all()
@@ -201,6 +204,7 @@ def erlang_c(servers: int, load: Fraction) -> Fraction:
 
 
 @given(st.integers(1, 30), st.fractions("1/100", "99/100", max_denominator=100))
+@settings(max_examples=50)
 def test_erlang_c_agrees_with_exact_arithmetic(servers, busy):
     exact = erlang_c(servers, busy * servers)
     assert waiting_probability(float(busy * servers), 1.0, servers) == pytest.approx(float(exact), rel=1e-9)
@@ -216,6 +220,7 @@ def test_erlang_c_for_many_servers():
 
 
 @given(st.floats(0.01, 0.99))
+@settings(max_examples=30)
 def test_one_server_waits_as_the_textbook_says(busy):
     assert waiting_probability(busy, 1.0, 1) == pytest.approx(busy)
     assert mean_wait(busy, 1.0, 1) == pytest.approx(busy / (1 - busy))
@@ -291,6 +296,7 @@ def test_queues_that_make_no_sense_are_refused(call, message):
 
 
 @given(st.floats(1, 100), st.floats(0, 0.5), st.floats(0, 0.1), st.floats(0.1, 500))
+@settings(max_examples=50)
 def test_workers_needed_is_the_fewest_that_do(gamma, alpha, beta, demand):
     rates = usl(np.arange(1, 3000), gamma, alpha, beta)
     needed = workers_needed(demand, gamma, alpha, beta)

@@ -1,0 +1,198 @@
+"""A cluster of workers that is not there: the same queue, broker and failures as in a real one, in simulated time (SimPy).
+
+frame = simulate(Cluster(workers=4, service_s=1.0), tasks=10_000, rate=3.5, seed=1)
+(frame["started"] - frame["arrived"]).mean()
+
+Tasks arrive in one queue, first in, first out. A broker hands them out one after the other, each to the worker that has
+been idle longest. A try can be slow (a straggler), and a worker can fail at it: then the task goes back to the queue, and the
+worker comes back after a while. Time costs nothing where nothing happens: 10,000 workers with 100,000 tasks take seconds.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import numpy as np
+import simpy
+
+from lib.scaling.laws import checked
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Service = Literal["exponential", "constant", "lognormal"]
+MAX_TRIES: Final = 1000
+_BLOCK: Final = 4096
+
+
+class SimulationError(RuntimeError):
+    """A simulated cluster in which a task is tried again and again and never done."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Workers and all that slows them down. Times are in seconds.
+
+    Raises:
+        ValueError: a number makes no sense; the message names it.
+    """
+
+    workers: int
+    service_s: float
+    """Mean time of a try, stragglers and failures aside."""
+    service: Service = "exponential"
+    variation: float = 1.0
+    """Of lognormal service times: their standard deviation divided by their mean."""
+    broker_limit: float | None = None
+    """Tasks a second that the broker can hand out; each takes it 1 / `broker_limit`. None: no limit."""
+    straggler_share: float = 0.0
+    """Share of tries that take `straggler_factor` times as long, each on its own (a full disk, a noisy neighbour)."""
+    straggler_factor: float = 1.0
+    failure_s: float | None = None
+    """Mean time that a worker *works* until it fails, exponential; an idle worker does not fail. None: never."""
+    restart_s: float = 0.0
+    """Time from the failure of a worker until it is back."""
+
+    def __post_init__(self) -> None:
+        if type(self.workers) is not int:
+            raise ValueError(f"workers: {self.workers!r} is not allowed. Give a whole number.")
+        if self.service not in ("exponential", "constant", "lognormal"):
+            raise ValueError(
+                f"service: {self.service!r} is not known. Take 'exponential', 'constant' or 'lognormal'."
+            )
+        checked("workers", self.workers, 1)
+        checked("service_s", self.service_s, 0, above=True)
+        checked("variation", self.variation, 0, above=True)
+        checked("straggler_share", self.straggler_share, 0, 1)
+        checked("straggler_factor", self.straggler_factor, 1)
+        checked("restart_s", self.restart_s, 0)
+        for name in ("broker_limit", "failure_s"):
+            if getattr(self, name) is not None:
+                checked(name, getattr(self, name), 0, above=True)
+
+
+class _Queue(simpy.Store):
+    """A SimPy store, first in, first out, that takes as long for the first of 100,000 items as for the first of two."""
+
+    def __init__(self, env: simpy.Environment, items: Any = ()) -> None:
+        super().__init__(env)
+        self.items: deque[int] = deque(items)  # type: ignore[assignment]
+
+    def _do_get(self, event: Any) -> None:
+        if self.items:
+            event.succeed(self.items.popleft())
+
+
+def _drawn(draw: Callable[[int], np.ndarray]) -> Iterator[float]:
+    """Random numbers one by one, drawn in blocks, which is ten times as fast."""
+    while True:
+        yield from draw(_BLOCK).tolist()
+
+
+def _service_times(cluster: Cluster, rng: np.random.Generator) -> Iterator[float]:
+    mean = cluster.service_s
+    if cluster.service == "constant":
+        return _drawn(lambda size: np.full(size, mean))
+    if cluster.service == "exponential":
+        return _drawn(lambda size: rng.exponential(mean, size))
+    spread = np.log(1 + cluster.variation**2)  # the variance of the logarithm
+    return _drawn(lambda size: rng.lognormal(np.log(mean) - spread / 2, spread**0.5, size))
+
+
+class _Run:
+    """One simulation: a process for the arrivals, one for the broker, and one for each try under way."""
+
+    def __init__(self, cluster: Cluster, arrived: np.ndarray, rng: np.random.Generator) -> None:
+        self.cluster, self.arrived = cluster, arrived
+        self.env = simpy.Environment()
+        self.waiting, self.idle = _Queue(self.env), _Queue(self.env, range(cluster.workers))
+        self.tries = [0] * len(arrived)
+        self.done: list[tuple[float, float, int] | None] = [None] * len(arrived)
+        self.left = len(arrived)
+        self.finished = self.env.event()
+        streams = rng.spawn(3)  # so that a cluster with failures has the service times of the one without
+        self.service = _service_times(cluster, streams[0])
+        self.slow = _drawn(lambda size: streams[1].random(size) < cluster.straggler_share)
+        self.failures = _drawn(lambda size: streams[2].exponential(cluster.failure_s or np.inf, size))
+        self.env.process(self.arrivals())
+        self.env.process(self.broker())
+
+    def arrivals(self) -> Generator[simpy.Event, Any, None]:
+        for task, moment in enumerate(self.arrived.tolist()):
+            if moment > self.env.now:
+                yield self.env.timeout(moment - self.env.now)
+            self.waiting.put(task)
+
+    def broker(self) -> Generator[simpy.Event, Any, None]:
+        limit = self.cluster.broker_limit
+        while True:
+            task = yield self.waiting.get()
+            if limit:
+                yield self.env.timeout(1 / limit)
+            worker = yield self.idle.get()
+            self.env.process(self.work(task, worker))
+
+    def work(self, task: int, worker: int) -> Generator[simpy.Event, Any, None]:
+        self.tries[task] += 1
+        if self.tries[task] > MAX_TRIES:
+            raise SimulationError(
+                f"Task {task} has failed {MAX_TRIES} times: workers fail too soon for tasks as long as these. "
+                "Give a longer failure_s, or a shorter service_s."
+            )
+        started, takes = self.env.now, next(self.service)
+        if next(self.slow):
+            takes *= self.cluster.straggler_factor
+        fails = next(self.failures) if self.cluster.failure_s else np.inf
+        yield self.env.timeout(min(takes, fails))
+        if fails < takes:
+            self.waiting.put(task)
+            yield self.env.timeout(self.cluster.restart_s)
+        else:
+            self.done[task] = (started, self.env.now, worker)
+            self.left -= 1
+            if not self.left:
+                self.finished.succeed()
+        self.idle.put(worker)
+
+
+def simulate(cluster: Cluster, *, tasks: int, rate: float | None = None, seed: int = 0) -> pd.DataFrame:
+    """Run `tasks` tasks through a cluster until the last one is done.
+
+    Args:
+        cluster: the workers and all that slows them down.
+        tasks: how many.
+        rate: arrivals a second, independent of each other (Poisson). None: all are there at time 0.
+        seed: the same seed gives the same run.
+
+    Returns:
+        One row a task, in the order of arrival: `task`, `arrived`, `started` and `ended` (of the try that succeeded, in
+        simulated seconds), `worker` (0, 1, …), `tries`.
+
+    Raises:
+        ValueError: tasks is no whole number above 0, or rate is not above 0.
+        SimulationError: a task has failed 1,000 times.
+    """
+    import pandas as pd
+
+    if type(tasks) is not int:
+        raise ValueError(f"tasks: {tasks!r} is not allowed. Give a whole number.")
+    checked("tasks", tasks, 1)
+    rng = np.random.default_rng(seed)
+    arrived = np.zeros(tasks)
+    if rate is not None:
+        arrived = rng.exponential(1 / float(checked("rate", rate, 0, above=True)), tasks).cumsum()
+    run = _Run(cluster, arrived, rng)
+    enabled = gc.isenabled()
+    gc.disable()  # it would look through all workers again and again, and takes half of the time
+    try:
+        run.env.run(until=run.finished)
+    finally:
+        if enabled:
+            gc.enable()
+    started, ended, worker = zip(*run.done, strict=True)
+    columns = {"started": started, "ended": ended, "worker": worker, "tries": run.tries}
+    return pd.DataFrame({"task": np.arange(tasks), "arrived": arrived, **columns})

@@ -1,0 +1,215 @@
+"""The simulated cluster: exact where it can be, against M/M/c within its own confidence interval, and failures counted."""
+
+from __future__ import annotations
+
+import heapq
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from lib.scaling.laws import mean_wait, utilisation, waiting_probability
+from lib.scaling.simulation import Cluster, SimulationError, simulate
+
+COLUMNS = ["task", "arrived", "started", "ended", "worker", "tries"]
+UNUSUAL = Cluster(
+    workers=5,
+    service_s=1.0,
+    service="lognormal",
+    variation=2.0,
+    broker_limit=20.0,
+    straggler_share=0.05,
+    straggler_factor=4.0,
+    failure_s=10.0,
+    restart_s=2.0,
+)
+
+
+def busy_workers_do_one_thing_at_a_time(frame: pd.DataFrame) -> bool:
+    """No worker begins a task before it has ended the one before."""
+    frame = frame.sort_values(["worker", "started", "ended"])
+    same = frame["worker"].to_numpy()[1:] == frame["worker"].to_numpy()[:-1]
+    return bool((frame["started"].to_numpy()[1:] >= frame["ended"].to_numpy()[:-1] - 1e-9)[same].all())
+
+
+# ── Exact ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@given(st.integers(1, 20), st.sampled_from(["exponential", "constant", "lognormal"]), st.integers(0, 1000))
+@settings(max_examples=25)
+def test_starts_are_those_of_a_queue_first_in_first_out(workers, service, seed):
+    """The oracle is Kiefer and Wolfowitz's recursion: a task starts when it is there and the first worker is free."""
+    frame = simulate(Cluster(workers, 1.0, service), tasks=200, rate=workers * 0.9, seed=seed)
+    free = [0.0] * workers
+    for row in frame.itertuples():
+        expected = max(row.arrived, free[0])
+        assert row.started == pytest.approx(expected, abs=1e-9)
+        heapq.heapreplace(free, expected + row.ended - row.started)
+
+
+def test_all_at_once_in_constant_time():
+    frame = simulate(Cluster(4, 2.0, "constant"), tasks=10)
+    assert list(frame.columns) == COLUMNS
+    assert list(frame["task"]) == list(range(10))
+    assert list(frame["ended"]) == [2.0] * 4 + [4.0] * 4 + [6.0] * 2
+    assert list(frame["worker"]) == [0, 1, 2, 3, 0, 1, 2, 3, 0, 1]
+    assert (frame["arrived"] == 0).all() and (frame["tries"] == 1).all()
+
+
+def test_the_broker_hands_out_one_task_after_the_other():
+    frame = simulate(Cluster(100, 0.1, "constant", broker_limit=2.0), tasks=10)
+    assert list(frame["started"]) == pytest.approx(np.arange(1, 11) / 2)
+
+
+def test_the_broker_limits_a_large_cluster():
+    frame = simulate(Cluster(50, 1.0, "constant", broker_limit=10.0), tasks=500)
+    assert 500 / frame["ended"].max() == pytest.approx(10, rel=0.05)
+    at_work = [((frame["started"] <= t) & (t < frame["ended"])).sum() for t in np.arange(5, 45, 0.37)]
+    assert max(at_work) <= 11, "The broker can feed ten workers; the others are idle."
+
+
+@given(st.integers(0, 50), st.sampled_from([None, 4.0]))
+@settings(max_examples=10)
+def test_every_task_is_done_once_by_a_worker_that_has_nothing_else_to_do(seed, rate):
+    frame = simulate(UNUSUAL, tasks=150, rate=rate, seed=seed)
+    assert list(frame["task"]) == list(range(150)) and not frame.isna().any(axis=None)
+    assert (frame["arrived"] <= frame["started"]).all() and (frame["started"] < frame["ended"]).all()
+    assert set(frame["worker"]) <= set(range(5)) and (frame["tries"] >= 1).all()
+    assert busy_workers_do_one_thing_at_a_time(frame)
+
+
+def test_the_same_seed_gives_the_same_run():
+    once, again, other = (simulate(UNUSUAL, tasks=100, rate=4, seed=seed) for seed in (1, 1, 2))
+    pd.testing.assert_frame_equal(once, again)
+    assert not once.equals(other)
+
+
+def test_service_times_are_the_same_with_and_without_the_possibility_of_failures():
+    calm = simulate(Cluster(3, 1.0), tasks=100, rate=2, seed=3)
+    hardly = simulate(Cluster(3, 1.0, failure_s=1e12), tasks=100, rate=2, seed=3)
+    pd.testing.assert_frame_equal(calm, hardly)
+
+
+# ── Against theory ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def batch_interval(values: np.ndarray, batches: int, level: float) -> tuple[float, float]:
+    """The mean with the half width of its interval by batch means: means of long enough batches are nearly independent."""
+    means = np.array([part.mean() for part in np.array_split(values, batches)])
+    return means.mean(), stats.t.ppf((1 + level) / 2, batches - 1) * means.std(ddof=1) / batches**0.5
+
+
+@pytest.mark.parametrize("busy", [0.3, 0.7, 0.85, 0.95])
+@pytest.mark.parametrize("servers", [1, 8, 50])
+def test_mean_waits_agree_with_m_m_c(servers, busy):
+    """Within the simulation's own interval, by the method of batch means.
+
+    A queue forgets its past within about busy / (1 - sqrt(busy))² tasks (its relaxation time). A batch is three of these
+    long, the first is left out, and the level is 99.9 %, so that twelve cells together fail once in 80 fresh seeds. Where
+    no task waited at all, so few must have been expected to (7) that this happens once in a thousand runs.
+    """
+    batch = max(500, math.ceil(3 * busy / (1 - busy**0.5) ** 2))
+    frame = simulate(Cluster(servers, 1.0), tasks=9 * batch, rate=servers * busy, seed=11)
+    waits = (frame["started"] - frame["arrived"]).to_numpy()[batch:]
+    waiting = waiting_probability(servers * busy, 1.0, servers)
+    if not waits.any():
+        assert waiting * len(waits) < 7
+        return
+    mean, half = batch_interval(waits, 8, 0.999)
+    assert abs(mean - mean_wait(servers * busy, 1.0, servers)) <= half
+    share, half = batch_interval(waits > 1e-9, 8, 0.999)
+    assert abs(share - waiting) <= half
+
+
+def test_workers_are_as_busy_as_they_should_be():
+    frame = simulate(Cluster(4, 1.0), tasks=8000, rate=2.8, seed=2)
+    busy = (frame["ended"] - frame["started"]).sum() / (4 * frame["ended"].max())
+    assert busy == pytest.approx(utilisation(2.8, 1.0, 4), abs=0.03)
+
+
+@pytest.mark.parametrize(
+    ("service", "variation"), [("exponential", 1.0), ("constant", 0.0), ("lognormal", 0.5)]
+)
+def test_service_times_have_the_mean_and_spread_that_was_asked_for(service, variation):
+    frame = simulate(Cluster(10, 2.0, service, variation or 1.0), tasks=5000, seed=4)
+    times = frame["ended"] - frame["started"]
+    assert times.mean() == pytest.approx(2.0, rel=0.05)
+    assert times.std() / times.mean() == pytest.approx(variation, rel=0.1, abs=1e-9)
+
+
+def test_arrivals_are_poisson():
+    gaps = simulate(Cluster(10, 0.01), tasks=5000, rate=5, seed=4)["arrived"].diff().dropna()
+    assert gaps.mean() == pytest.approx(0.2, rel=0.05)
+    assert gaps.std() / gaps.mean() == pytest.approx(1, rel=0.05)
+
+
+def test_stragglers_are_as_many_and_as_slow_as_they_should_be():
+    cluster = Cluster(10, 1.0, "constant", straggler_share=0.2, straggler_factor=7)
+    frame = simulate(cluster, tasks=2000, seed=4)
+    times = (frame["ended"] - frame["started"]).round(9)
+    assert set(times) == {1.0, 7.0}
+    assert (times == 7).mean() == pytest.approx(0.2, abs=0.03)
+
+
+# ── Failures ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_failed_try_is_tried_again_and_counted():
+    """A task of 1 s survives with probability exp(-1/2), so it takes exp(1/2) tries in the mean."""
+    frame = simulate(Cluster(20, 1.0, "constant", failure_s=2.0), tasks=2000, seed=6)
+    assert frame["tries"].mean() == pytest.approx(math.exp(0.5), abs=0.08)
+    assert (frame["ended"] - frame["started"]).to_numpy() == pytest.approx(1.0)
+
+
+def test_a_failed_worker_is_away_until_it_has_restarted():
+    frame = simulate(Cluster(1, 1.0, "constant", failure_s=4.0, restart_s=10.0), tasks=300, seed=6)
+    failures = (frame["tries"] - 1).sum()
+    assert failures > 30
+    assert 300 + 10 * failures <= frame["ended"].max() <= 300 + 11 * failures
+
+
+def test_a_task_that_can_never_be_done_ends_the_run():
+    with pytest.raises(SimulationError, match="Task 0 has failed 1000 times.*Give a longer failure_s"):
+        simulate(Cluster(1, 100.0, "constant", failure_s=1.0), tasks=1)
+
+
+# ── Refusals ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"workers": 0}, "workers: 0 is not allowed"),
+        ({"workers": 2.5}, "workers: 2.5 is not allowed. Give a whole number."),
+        ({"service_s": 0}, "service_s: 0 is not allowed"),
+        ({"service_s": math.nan}, "service_s: nan is not allowed"),
+        ({"service": "normal"}, "service: 'normal' is not known. Take 'exponential'"),
+        ({"variation": 0}, "variation: 0 is not allowed"),
+        ({"broker_limit": 0}, "broker_limit: 0 is not allowed"),
+        ({"straggler_share": 1.5}, "straggler_share: 1.5 is not allowed"),
+        ({"straggler_factor": 0.5}, "straggler_factor: 0.5 is not allowed"),
+        ({"failure_s": -1}, "failure_s: -1 is not allowed"),
+        ({"restart_s": -1}, "restart_s: -1 is not allowed"),
+    ],
+)
+def test_clusters_that_make_no_sense_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        Cluster(**({"workers": 1, "service_s": 1.0} | options))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"tasks": 0}, "tasks: 0 is not allowed"),
+        ({"tasks": 1.5}, "tasks: 1.5 is not allowed. Give a whole number."),
+        ({"tasks": 1, "rate": 0}, "rate: 0 is not allowed"),
+        ({"tasks": 1, "rate": math.inf}, "rate: inf is not allowed"),
+    ],
+)
+def test_runs_that_make_no_sense_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        simulate(Cluster(1, 1.0), **options)
