@@ -71,7 +71,7 @@ def upgrade_partitions(
     import pandas as pd
 
     USERS.check_version(version)
-    source, target = Path(source).absolute(), Path(target).absolute()
+    source, target = Path(source).resolve(), Path(target).resolve()
     if source == target:
         raise ValueError(
             f"{target}: the target must be another folder than the source, which is left as it is"
@@ -80,19 +80,28 @@ def upgrade_partitions(
     if not partitions:
         raise FileNotFoundError(f"{source}: no file that ends in {' or '.join(SUFFIXES)}")
     sent = pool.send("upgrade_partition", [(str(path), str(target), version) for path in partitions])
-    if left := pool.wait(timeout, progress=progress):
+    if left := pool.wait(timeout, ids=sent, progress=progress):
         raise TimeoutError(
             f"{left} of {len(partitions)} partitions not done within {timeout:g} s: call it again to go on"
         )
-    failed = dict(zip(sent, partitions, strict=True))
-    events = pool.events().query("outcome == 'failure' and task in @failed")
-    told = [
-        f"{failed[task].name}: {error}" for task, error in zip(events["task"], events["error"], strict=True)
-    ]
-    entries = [entry for path in partitions if (entry := _entry(target, path.name))]
-    if told or len(entries) < len(partitions):
-        raise PartitionError("\n".join(["not upgraded:", *told]))
-    return pd.DataFrame([msgspec.to_builtins(entry) for entry in entries]).set_index("partition")
+    events = pool.events()
+    errors = events[events["task"].isin(sent) & (events["outcome"] == "failure")].set_index("task")["error"]
+    if len(errors):
+        names = dict(zip(sent, partitions, strict=True))
+        raise PartitionError(
+            "\n".join(["not upgraded:", *(f"{names[at].name}: {why}" for at, why in errors.items())])
+        )
+    if not pool.busy():
+        _remove_parts(target)
+    entries = [_entry(target, path.name) for path in partitions]
+    return pd.DataFrame(list(map(msgspec.to_builtins, entries))).set_index("partition")
+
+
+def _remove_parts(target: Path) -> None:
+    """Remove what workers that were killed had begun to write."""
+    for folder in (target, target / "quarantine", target / "manifest"):
+        for part in folder.glob(".*.part"):
+            part.unlink(missing_ok=True)
 
 
 def upgrade_file(source: Path, target: Path, version: int) -> Entry:

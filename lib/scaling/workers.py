@@ -204,15 +204,21 @@ class WorkerPool:
         messages = self.store.hvals(self.settings.key("unacked"))
         return {json.loads(message)[0]["headers"]["id"] for message in messages}
 
-    def wait(self, timeout: float = 60.0, *, progress: Callable[[int, int], None] | None = None) -> int:
-        """Wait until every task has ended, or `timeout` seconds; return how many have not.
+    def wait(
+        self,
+        timeout: float = 60.0,
+        *,
+        ids: Iterable[str] | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> int:
+        """Wait until the tasks with these ids (None: all that were sent) have ended, or `timeout` seconds; return how many have not.
 
-        progress: called now and then with the number of tasks that have ended, and of all that were sent.
+        progress: called now and then with the number of tasks that have ended, and of all.
         """
-        deadline = time.monotonic() + timeout
+        deadline, mine = time.monotonic() + timeout, set(ids or ())
         while True:
             events = self._read()
-            sent = {event["task"] for event in events if "queued" in event}
+            sent = mine if ids is not None else {event["task"] for event in events if "queued" in event}
             ended = sent & {event["task"] for event in events if "end" in event or "given up" in event}
             if progress:
                 progress(len(ended), len(sent))

@@ -1,0 +1,234 @@
+"""Partitions upgraded on workers: each record accounted for, what is done left alone, whatever dies in between."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from lib.scaling import partitions
+from lib.scaling.partitions import PartitionError, upgrade_file, upgrade_partitions
+from lib.scaling.workers import WorkerPool
+from lib.servers import Server, valkey
+from lib.versioning import DataVersionManager, UnknownVersionError, make_users
+from lib.versioning.tables import noted_version
+
+MANAGER = DataVersionManager()
+
+
+def write(path: Path, records: list[dict[str, Any]]) -> None:
+    """NDJSON in plain ASCII: some broken records hold half a surrogate pair."""
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+
+
+def lines(path: Path) -> list[Any]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def state(folder: Path) -> dict[str, tuple[int, int, bytes]]:
+    """All files: inode, time of change, content."""
+    return {
+        str(path.relative_to(folder)): (path.stat().st_ino, path.stat().st_mtime_ns, path.read_bytes())
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """Four partitions of users, about one in twenty broken."""
+    for number in range(4):
+        write(tmp_path / "users" / f"part-{number}.ndjson", list(make_users(500, seed=number, broken=0.05)))
+    return tmp_path / "users"
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    return tmp_path / "users.v3"
+
+
+# ── One partition, without workers ───────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_partition_comes_out_as_the_manager_says(source: Path, target: Path) -> None:
+    entry = upgrade_file(source / "part-1.ndjson", target, 3)
+    expected = MANAGER.upgrade_many(lines(source / "part-1.ndjson"), 3)
+    assert lines(target / "part-1.ndjson") == expected.records
+    aside = lines(target / "quarantine" / "part-1.ndjson")
+    assert [one["line"] for one in aside] == [one["line"] for one in expected.quarantined]
+    assert sum(len(one["errors"]) for one in aside) >= len(aside) == entry.quarantined > 0
+    assert (entry.read, entry.passed) == (500, len(expected.records))
+    assert entry.read == entry.passed + entry.quarantined
+    assert sorted(state(target)) == [
+        "manifest/part-1.ndjson.json",
+        "part-1.ndjson",
+        "quarantine/part-1.ndjson",
+    ]
+
+
+def test_a_second_time_nothing_is_written(source: Path, target: Path) -> None:
+    first = upgrade_file(source / "part-0.ndjson", target, 3)
+    before = state(target)
+    assert upgrade_file(source / "part-0.ndjson", target, 3) == first
+    assert state(target) == before
+
+
+@pytest.mark.parametrize(
+    "harm", ["source", "version", "output", "quarantine", "gone", "manifest", "no manifest"]
+)
+def test_whatever_does_not_fit_is_done_again(harm: str, source: Path, target: Path) -> None:
+    upgrade_file(source / "part-0.ndjson", target, 3)
+    good = {name: content for name, (_, _, content) in state(target).items()}
+    version = 3
+    if harm == "source":
+        write(source / "part-0.ndjson", list(make_users(10, seed=8)))
+    elif harm == "version":
+        version = 2
+    elif harm == "output":
+        (target / "part-0.ndjson").write_bytes(b"half a fi")
+    elif harm == "quarantine":
+        (target / "quarantine" / "part-0.ndjson").write_bytes(b"")
+    elif harm == "gone":
+        (target / "part-0.ndjson").unlink()
+    elif harm == "manifest":
+        (target / "manifest" / "part-0.ndjson.json").write_bytes(b'{"partition": "part-0.ndjson", "vers')
+    else:
+        (target / "manifest" / "part-0.ndjson.json").unlink()
+    entry = upgrade_file(source / "part-0.ndjson", target, version)
+    if harm in ("source", "version"):
+        records = lines(source / "part-0.ndjson")
+        assert lines(target / "part-0.ndjson") == MANAGER.upgrade_many(records, version).records
+        assert (entry.read, entry.version) == (len(records), version)
+    else:
+        assert {name: content for name, (_, _, content) in state(target).items()} == good
+
+
+def test_a_crash_while_writing_leaves_no_file(
+    source: Path, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def crash(*_: Any) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(os, "fsync", crash)
+    with pytest.raises(OSError, match="no space left"):
+        upgrade_file(source / "part-0.ndjson", target, 3)
+    assert state(target) == {}
+
+
+def test_a_parquet_file_comes_out_as_its_records(tmp_path: Path, target: Path) -> None:
+    records = [*make_users(300, seed=3), {"id": "x", "name": None, "created_at": "2024-02-30"}]
+    (tmp_path / "users").mkdir()
+    path = tmp_path / "users" / "part-0.parquet"
+    parquet.write_table(pa.Table.from_pylist(records), path)
+    write(tmp_path / "users" / "part-0.ndjson", records[:10])
+    entry = upgrade_file(path, target, 3)
+    upgrade_file(tmp_path / "users" / "part-0.ndjson", target, 3)
+    table = parquet.read_table(target / "part-0.parquet")
+    upgraded = [record | {"schema_version": noted_version(table)} for record in table.to_pylist()]
+    assert upgraded == MANAGER.upgrade_many(records[:-1], 3).records
+    [aside] = lines(target / "quarantine" / "part-0.parquet.ndjson")
+    assert (aside["line"], aside["raw"]) == (301, records[-1]) and len(aside["errors"]) == 2
+    assert (entry.read, entry.passed, entry.quarantined) == (301, 300, 1)
+    assert lines(target / "quarantine" / "part-0.ndjson") == []
+
+
+# ── On workers ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture(scope="module")
+def broker() -> Iterator[Server]:
+    with valkey() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def pool(broker: Server) -> Iterator[WorkerPool]:
+    with WorkerPool(2, broker=broker) as pool:
+        yield pool
+
+
+def test_every_record_is_accounted_for_and_a_second_run_does_nothing(
+    pool: WorkerPool, source: Path, target: Path
+) -> None:
+    told: list[tuple[int, int]] = []
+    manifest = upgrade_partitions(pool, source, target, 3, progress=lambda *counts: told.append(counts))
+    assert list(manifest.index) == [f"part-{number}.ndjson" for number in range(4)]
+    assert manifest["read"].sum() == 2000
+    assert (manifest["read"] == manifest["passed"] + manifest["quarantined"]).all()
+    for name, row in manifest.iterrows():
+        assert len(lines(target / str(name))) == row["passed"]
+        assert (
+            len(lines(target / "quarantine" / str(name)))
+            == row["quarantined"]
+            == sum(row["reasons"].values())
+        )
+    assert told[-1][0] == told[-1][1]
+    before = state(target)
+    assert upgrade_partitions(pool, source, target, 3).equals(manifest)
+    assert state(target) == before
+
+
+def test_one_bad_partition_is_named_and_the_others_are_done(
+    pool: WorkerPool, source: Path, target: Path
+) -> None:
+    (source / "part-9.parquet").write_bytes(b"nonsense")
+    with pytest.raises(PartitionError, match=r"not upgraded:\npart-9.parquet: ArrowInvalid: .*Parquet"):
+        upgrade_partitions(pool, source, target, 3)
+    assert sum(len(lines(target / f"part-{number}.ndjson")) for number in range(4)) > 1800
+    (source / "part-9.parquet").unlink()
+    assert len(upgrade_partitions(pool, source, target, 3)) == 4
+
+
+def test_what_can_not_be_done_is_refused(pool: WorkerPool, source: Path, target: Path) -> None:
+    with pytest.raises(UnknownVersionError, match="9"):
+        upgrade_partitions(pool, source, target, 9)
+    with pytest.raises(FileNotFoundError, match=r"no file that ends in \.ndjson or \.parquet"):
+        upgrade_partitions(pool, source.parent, target, 3)
+    with pytest.raises(ValueError, match="must be another folder than the source"):
+        upgrade_partitions(pool, source, source.parent / "x" / ".." / "users", 3)
+    assert not target.exists()
+
+
+def test_killed_in_the_middle_it_goes_on(broker: Server, tmp_path: Path, target: Path) -> None:
+    """The only worker is killed at work, and the owner interrupted; another one does what is left."""
+    source = tmp_path / "users"
+    for number in range(6):
+        write(source / f"part-{number}.ndjson", list(make_users(5_000, seed=number)))
+
+    with WorkerPool(1, broker=broker) as pool:
+
+        def kill(ended: int, _: int) -> None:
+            if ended >= 2:
+                pool.kill()
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            upgrade_partitions(pool, source, target, 3, progress=kill)
+        done = {name: content for name, content in state(target).items() if name.endswith(".json")}
+        assert 2 <= len(done) < 6
+        with pytest.raises(
+            TimeoutError, match=r"of 6 partitions not done within 0\.1 s: call it again to go on"
+        ):
+            upgrade_partitions(pool, source, target, 3, timeout=0.1)  # nobody is there
+        pool.scale(2)
+        manifest = upgrade_partitions(pool, source, target, 3)
+        assert list(manifest["passed"]) == [5_000] * 6
+        assert {name: state(target)[name] for name in done} == done
+        assert pool.wait(30) == 0  # what was sent before, too, which does nothing
+    assert not list(target.rglob("*.part")), "what a killed worker had begun is still there"
+
+
+def test_two_workers_on_the_same_partition_at_once_give_one_result(source: Path, target: Path) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(4) as threads:
+        entries = list(threads.map(lambda _: upgrade_file(source / "part-2.ndjson", target, 3), range(8)))
+    assert all(entry == entries[0] for entry in entries)
+    assert partitions._is_whole(target, entries[0]) and len(state(target)) == 3
