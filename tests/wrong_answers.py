@@ -4,6 +4,36 @@ The key is the exercise's grade id; the value is the code that stands in place o
 """
 
 WRONG_ANSWERS: dict[str, str] = {
+    # takes for each worker the time from its own first start to its own last end
+    "exercise-2-1": """\
+    seconds = (events["end"] - events["start"]).groupby(events["worker"]).sum()
+    spans = events.groupby("worker")["end"].max() - events.groupby("worker")["start"].min()
+    return (seconds / spans).to_dict()
+""",
+    # forgets the task that nobody has begun: it has no row
+    "exercise-2-2": """\
+    words = {}
+    for task, rows in events.groupby("task"):
+        if "done" in set(rows["outcome"]):
+            words[task] = "repeated" if len(rows) > 1 else "completed"
+        else:
+            words[task] = "unacknowledged" if task in unacknowledged else "lost"
+    return words
+""",
+    # takes late acknowledgement for enough
+    "exercise-2-3": """\
+    if not may_be_lost and not may_be_repeated:
+        raise ValueError("impossible")
+    return tasks.Delivery(late=may_be_repeated, visibility_timeout=2 * longest_s)
+""",
+    # marks the payment as done before it is
+    "exercise-2-4": """\
+    if ("done", payment) in store:
+        return
+    store["done", payment] = True
+    store[source, "all"] = store.get((source, "all"), 0) - cents
+    store[target, "all"] = store.get((target, "all"), 0) + cents
+""",
     # converts what should be refused: "1", True and 3.0 all become versions
     "exercise-3-1": 'return int(record.get("schema_version", 1))',
     # lets old records have no country, where "ES" was asked for
