@@ -18,10 +18,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks import records, rows, tables
+from benchmarks import records, rows, scaling, tables
 from benchmarks.rows import Row
 
-SUITES: dict[str, Callable[[bool], Iterator[Row]]] = {"records": records.rows, "tables": tables.rows}
+SUITES: dict[str, Callable[[bool], Iterator[Row]]] = {
+    "records": records.rows,
+    "tables": tables.rows,
+    "scaling": scaling.rows,
+}
 INTRODUCTION = """# What was measured
 
 Made by `make bench`, on {environment}. Candidates of a case do the same work, are compared for equal results before they are
