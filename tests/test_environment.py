@@ -24,6 +24,7 @@ CONDA_NAMES = {
     "duckdb": "python-duckdb",
     "fastjsonschema": "python-fastjsonschema",
     "matplotlib": "matplotlib-base",
+    "prometheus-client": "prometheus_client",
     "redis": "redis-py",
 }
 # What an extra of a dependency stands for: conda knows no extras.

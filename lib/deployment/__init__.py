@@ -1,0 +1,4 @@
+"""Services replaced under traffic: switch, and count every failure.
+
+Read the files in this order: `traffic` (a load that forgives nothing), `router` (real proxies that switch).
+"""

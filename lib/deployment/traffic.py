@@ -1,0 +1,227 @@
+"""Open-loop traffic that forgives nothing: every request is logged, none is tried again, and failures are told by kind.
+
+    with Traffic(router.url, rate=200) as traffic:
+        router.switch("green")
+    requests = traffic.requests()
+
+*Open loop*: a request has a moment at which it is due, by the clock and not by the answers, and its latency counts from
+there. So a service that stands still is seen to stand still, by all who would have come in the meantime. The load runs in
+a process of its own, which dies with its owner.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import csv
+import json
+import random
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Literal, Self
+
+from lib.processes import Process
+
+if TYPE_CHECKING:
+    import aiohttp
+    import pandas as pd
+
+ROOT = Path(__file__).parents[2]
+COLUMNS = ["kind", "due", "sent", "ended", "status", "served_by", "outcome"]
+Outcome = Literal["ok", "refused", "reset", "stale", "timeout", "5xx", "4xx", "wrong body", "unfinished"]
+
+
+@dataclass(frozen=True)
+class Load:
+    """What is asked of a service. `long` requests of `long_seconds` each are always under way, besides the others."""
+
+    url: str
+    rate: float = 200.0
+    poisson: bool = False
+    path: str = "/"
+    long: int = 0
+    long_path: str = "/?seconds=1"
+    timeout: float = 5.0
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        if not self.rate > 0 or not self.timeout > 0 or self.long < 0:
+            raise ValueError(f"rate={self.rate}, timeout={self.timeout}, long={self.long}: too small")
+
+
+class Traffic:
+    """A load that runs from here to `stop()`, the end of the `with` block, or the end of its owner."""
+
+    def __init__(self, url: str, rate: float = 200.0, **options: Any) -> None:
+        """Start; return once the first requests are under way. Options: the other fields of `Load`."""
+        self.load = Load(url, rate, **options)
+        self._requests: pd.DataFrame | None = None
+        with contextlib.ExitStack() as undo:
+            self._process = undo.enter_context(Process())
+            self._log = self._process.directory / "requests.csv"
+            command = [sys.executable, "-m", __name__, json.dumps(asdict(self.load)), self._log]
+            self._process.run(command, cwd=ROOT, stop_signal=signal.SIGTERM)
+            self._process.wait_until(self._is_under_way, name="The traffic")
+            undo.pop_all()
+
+    def _is_under_way(self) -> bool:
+        return self._log.exists() and self._log.read_bytes().count(b"\n") > 1
+
+    def requests(self) -> pd.DataFrame:
+        """One row a request that has ended, in the order in which they were due.
+
+        Columns: kind (`short`, `long`), due, sent, ended (seconds of `time.monotonic()`), status, served_by (the replica, by
+        the header `X-Served-By`), outcome (`ok`, or how it failed), and latency: seconds from the moment at which it was due.
+        """
+        import pandas as pd
+
+        if self._requests is not None:
+            return self._requests
+        text = self._log.read_text(encoding="utf-8")
+        lines = text[: text.rfind("\n") + 1].splitlines()
+        frame = pd.DataFrame(csv.reader(lines[1:]), columns=COLUMNS)
+        types = dict.fromkeys(("due", "sent", "ended"), float) | {"status": int}
+        frame = frame.astype(types).sort_values("due", ignore_index=True)
+        return frame.assign(latency=frame["ended"] - frame["due"])
+
+    def stop(self) -> None:
+        """Send nothing new, wait for what is under way, and keep the log. May be repeated."""
+        if self._requests is None:
+            self._process.signal(signal.SIGTERM)
+            self._process.complete(name="The traffic", timeout=self.load.timeout + 30)
+            self._requests = self.requests()
+            self._process.stop()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        if kind is None:
+            self.stop()
+        else:
+            self._process.stop(grace=0.0)
+
+
+def summary(requests: pd.DataFrame) -> dict[str, float]:
+    """Requests, failures, and latency of those that did not fail, in milliseconds."""
+    latency = requests.loc[requests["outcome"] == "ok", "latency"] * 1e3
+    return {
+        "requests": len(requests),
+        "failed": int((requests["outcome"] != "ok").sum()),
+        "p50, ms": round(latency.quantile(0.5), 1),
+        "p99, ms": round(latency.quantile(0.99), 1),
+        "longest, ms": round(latency.max(), 1),
+    }
+
+
+# ── In the process of the load ───────────────────────────────────────────────────────────────────────────────────
+
+
+class _Sender:
+    """Sends requests and logs each as it ends."""
+
+    def __init__(self, load: Load, session: aiohttp.ClientSession, log: IO[str]) -> None:
+        self.load, self.session, self.log = load, session, csv.writer(log)
+        self.under_way = set[asyncio.Task[None]]()
+        self.ending = asyncio.Event()
+
+    def start(self, kind: str, due: float) -> asyncio.Task[None]:
+        task = asyncio.create_task(self._send(kind, due))
+        self.under_way.add(task)
+        task.add_done_callback(self.under_way.discard)
+        return task
+
+    async def _send(self, kind: str, due: float) -> None:
+        path = self.load.long_path if kind == "long" else self.load.path
+        sent, status, served_by = time.monotonic(), 0, ""
+        trace: dict[str, bool] = {}
+        try:
+            async with self.session.get(self.load.url + path, trace_request_ctx=trace) as answer:
+                status, served_by = answer.status, answer.headers.get("X-Served-By", "")
+                await answer.read()
+            outcome = "ok" if status < 400 else f"{status // 100}xx"
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is a request that failed
+            outcome = _kind_of(error, reused=trace.get("reused", False) and not status)
+        self.log.writerow([kind, due, sent, time.monotonic(), status, served_by, outcome])
+
+    async def short(self) -> None:
+        """One request after another, each at its moment."""
+        rng, due = random.Random(self.load.seed), time.monotonic()
+        for gap in self._gaps(rng):
+            due += gap
+            while (delay := due - time.monotonic()) > 0 and not self.ending.is_set():  # a timer may be early
+                await _pause(self.ending, delay)
+            if self.ending.is_set():
+                return
+            self.start("short", due)
+
+    def _gaps(self, rng: random.Random) -> Iterator[float]:
+        while True:
+            yield rng.expovariate(self.load.rate) if self.load.poisson else 1 / self.load.rate
+
+    async def long(self) -> None:
+        """One long request after another."""
+        while not self.ending.is_set():
+            await self.start("long", time.monotonic())
+
+
+async def _pause(event: asyncio.Event, seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(event.wait(), seconds)
+
+
+def _kind_of(error: Exception, *, reused: bool) -> Outcome:
+    """Why a request failed. *Stale*: its connection was kept alive, and closed by the other side before it answered."""
+    import aiohttp
+
+    if isinstance(error, TimeoutError):
+        return "timeout"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return "refused"
+    return "stale" if reused else "reset"
+
+
+async def _run(load: Load, log: Path) -> None:
+    import aiohttp
+
+    traces = aiohttp.TraceConfig()
+
+    async def note_reuse(_: Any, context: Any, __: Any) -> None:
+        context.trace_request_ctx["reused"] = True
+
+    traces.on_connection_reuseconn.append(note_reuse)
+    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=60)
+    options = {
+        "connector": connector,
+        "trace_configs": [traces],
+        "timeout": aiohttp.ClientTimeout(total=load.timeout),
+    }
+    async with aiohttp.ClientSession(**options) as session:
+        session._retry_connection = False  # else aiohttp would send a GET again, and hide a failure
+        with log.open("w", encoding="utf-8", newline="", buffering=1) as file:
+            csv.writer(file).writerow(COLUMNS)
+            sender = _Sender(load, session, file)
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, sender.ending.set)
+            await asyncio.gather(sender.short(), *(sender.long() for _ in range(load.long)))
+            while sender.under_way:
+                await asyncio.wait(sender.under_way)
+
+
+def main() -> None:
+    """Run a load in this process until SIGTERM."""
+    import uvloop
+
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("load", help="a Load, as JSON")
+    parser.add_argument("log", type=Path, help="the file that gets one line a request")
+    args = parser.parse_args()
+    uvloop.run(_run(Load(**json.loads(args.load)), args.log))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""Replicas for tests of proxies and traffic: the bare endpoint, and servers that misbehave in one way each."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from lib.ports import run_on_free_port
+from lib.processes import Process
+
+BARE = Path(__file__).with_name("bare.py")
+
+
+class Bare:
+    """A bare endpoint in a process of its own."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.process = name, Process()
+        self.port = run_on_free_port(self._run, self._ready, name=name)
+
+    def _run(self, port: int) -> Process:
+        return self.process.run([sys.executable, BARE, str(port), self.name])
+
+    def _ready(self, port: int) -> bool:
+        with contextlib.suppress(OSError):
+            return fetch(f"http://127.0.0.1:{port}/")[0] == self.name
+        return False
+
+    def start_again(self) -> None:
+        self._run(self.port)
+        self.process.wait_until(lambda: self._ready(self.port), name=self.name)
+
+
+@contextlib.contextmanager
+def bare(name: str) -> Iterator[Bare]:
+    """A bare endpoint that answers with its name."""
+    endpoint = Bare(name)
+    with endpoint.process:
+        yield endpoint
+
+
+def fetch(url: str) -> tuple[str, str]:
+    """The body of an answer, and the replica that the proxy names."""
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        return answer.read().decode(), answer.headers.get("X-Served-By", "")
+
+
+@contextlib.contextmanager
+def server(answer: Callable[[socket.socket, int], bool]) -> Iterator[str]:
+    """A server in threads: `answer(connection, n)` gets the n-th request on a connection, from 1; False ends it."""
+    listener = socket.create_server(("127.0.0.1", 0), backlog=512)
+
+    def serve(connection: socket.socket) -> None:
+        with connection, contextlib.suppress(OSError):
+            count = 0
+            while connection.recv(65536):
+                count += 1
+                if not answer(connection, count):
+                    return
+
+    def accept() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                threading.Thread(target=serve, args=(connection,), daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+def until(true: Callable[[], object], seconds: float = 30.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "it did not come true"
+        time.sleep(0.01)

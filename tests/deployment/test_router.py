@@ -1,0 +1,182 @@
+"""Real proxies: a switch is applied when it returns, nothing fails, nothing is forgotten; and what is done wrong does fail."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from endpoints import Bare, bare, fetch, until
+
+from lib.deployment.router import COLOURS, HAProxy, RouterError, haproxy
+from lib.deployment.traffic import Traffic
+from lib.processes import ProcessError
+
+
+@pytest.fixture
+def blue() -> Iterator[Bare]:
+    with bare("blue") as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def green() -> Iterator[Bare]:
+    with bare("green") as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def router(blue: Bare, green: Bare) -> Iterator[HAProxy]:
+    with haproxy({"blue": [blue.port], "green": [green.port]}, check="/") as router:
+        yield router
+
+
+def served(router: HAProxy, requests: int = 1) -> Counter[str]:
+    return Counter(fetch(router.url)[0] for _ in range(requests))
+
+
+def test_switched_under_traffic_nothing_fails_and_nothing_is_served_by_the_old_colour(
+    router: HAProxy,
+) -> None:
+    switches = []
+    with Traffic(router.url, rate=200, long=10) as traffic:
+        for number in range(1, 7):
+            time.sleep(0.7)
+            colour, told = COLOURS[number % 2], time.monotonic()
+            router.switch(colour)
+            switches.append((colour, told, time.monotonic()))
+        time.sleep(0.7)
+    requests = traffic.requests()
+    assert Counter(requests["outcome"]) == {"ok": len(requests)} and len(requests) > 800
+    ends = [told for _, told, _ in switches[1:]] + [float("inf")]
+    for (colour, _, returned), end in zip(switches, ends, strict=True):
+        after = requests[(requests["sent"] > returned) & (requests["ended"] < end)]
+        assert len(after) > 50 and after["served_by"].str.startswith(colour).all()
+
+
+def test_the_old_colour_is_drained_and_stopped_and_nothing_fails(router: HAProxy, blue: Bare) -> None:
+    with Traffic(router.url, rate=100, long=10) as traffic:
+        until(lambda: router.in_flight("blue") >= 10)
+        router.switch("green")
+        assert router.in_flight("blue") >= 5, "long requests are still under way"
+        until(lambda: not router.in_flight("blue"))
+        blue.process.kill()
+        time.sleep(0.5)
+        assert router.in_flight("green") >= 10
+    requests = traffic.requests()
+    assert Counter(requests["outcome"]) == {"ok": len(requests)}
+
+
+def test_stopped_without_draining_it_does_fail(router: HAProxy, blue: Bare) -> None:
+    """The negative control of the test above, with answers that have begun: nobody else can end them."""
+    with Traffic(router.url, rate=100, long=10, long_path="/?begun&seconds=1") as traffic:
+        until(lambda: router.in_flight("blue") >= 10)
+        router.switch("green")
+        blue.process.kill()
+    found = Counter(traffic.requests()["outcome"])
+    assert found["reset"] >= 5 and found["ok"] >= 10
+
+
+def test_stop_and_start_on_one_port_is_an_outage(blue: Bare) -> None:
+    """Without a proxy: the negative control of all of this."""
+    with Traffic(f"http://127.0.0.1:{blue.port}", rate=200) as traffic:
+        time.sleep(0.3)
+        blue.process.kill()
+        blue.start_again()
+        time.sleep(0.3)
+    found = Counter(traffic.requests()["outcome"])
+    assert found["refused"] > 10 and found["ok"] > 50
+
+
+def test_a_canary_gets_its_share(router: HAProxy) -> None:
+    router.canary(0.3)
+    with ThreadPoolExecutor(4) as threads:
+        green = sum(one["green"] for one in threads.map(lambda _: served(router, 100), range(10)))
+    assert 230 < green < 370  # 300, and five standard deviations
+    router.switch("green")
+    assert served(router, 50) == {"green": 50}
+    router.canary(1.0)
+    assert served(router, 50) == {"blue": 50}
+    router.canary(0.0)
+    assert served(router, 50) == {"green": 50}
+
+
+def test_replicas_come_and_go(router: HAProxy, blue: Bare) -> None:
+    with bare("blue-2") as second:
+        router.serve("blue", [blue.port, second.port])
+        assert served(router, 20) == {"blue": 10, "blue-2": 10}
+        router.serve("blue", [second.port])
+        assert served(router, 20) == {"blue-2": 20}
+        router.serve("blue", [blue.port, second.port])
+        assert served(router, 20) == {"blue": 10, "blue-2": 10}
+        router.kill()
+        router.start()
+        assert set(served(router, 20)) == {"blue", "blue-2"}
+
+
+def test_killed_and_started_again_it_has_not_forgotten(router: HAProxy) -> None:
+    url = router.url
+    router.switch("green")
+    router.kill()
+    with pytest.raises(OSError):
+        fetch(router.url)
+    router.start()
+    assert (router.url, router.active, served(router, 10)) == (url, "green", {"green": 10})
+
+
+def test_killed_while_it_is_told_it_does_what_the_file_says(router: HAProxy) -> None:
+    router.kill()
+    with pytest.raises(OSError):
+        router.switch("green")
+    router.start()
+    assert (router.active, served(router, 10)) == ("green", {"green": 10})
+
+
+def test_routes_in_a_directory_outlive_the_router(blue: Bare, green: Bare, tmp_path: Path) -> None:
+    replicas = {"blue": [blue.port], "green": [green.port]}
+    with haproxy(replicas, check="/", directory=tmp_path) as router:
+        router.switch("green")
+    assert json.loads((tmp_path / "routes.json").read_text())["active"] == "green"
+    with haproxy({"blue": [1]}, check="/", directory=tmp_path) as router:
+        assert served(router, 10) == {"green": 10}
+
+
+def test_the_warm_colour_steps_in_when_the_active_one_dies(router: HAProxy, green: Bare) -> None:
+    router.switch("green")
+    with Traffic(router.url, rate=200) as traffic:
+        time.sleep(0.5)
+        green.process.kill()
+        died = time.monotonic()
+        time.sleep(1.5)
+    requests = traffic.requests()
+    second = requests[requests["due"].between(died, died + 1.0)]
+    assert (second["outcome"] != "ok").sum() <= 0.01 * len(second) + 1
+    after = requests[requests["due"] > died + 0.5]
+    assert len(after) > 100 and after["served_by"].str.startswith("blue").all()
+
+
+def test_two_routers_at_once_are_separate(router: HAProxy, blue: Bare, green: Bare) -> None:
+    with haproxy({"blue": [blue.port], "green": [green.port]}, check="/") as other:
+        other.switch("green")
+        assert (served(router, 5), served(other, 5)) == ({"blue": 5}, {"green": 5})
+
+
+def test_what_can_not_be_done_is_refused(router: HAProxy) -> None:
+    for wrong in ("red", "Blue", None):
+        with pytest.raises(ValueError, match=f"colour {wrong!r}: choose one of blue, green"):
+            router.switch(wrong)  # type: ignore[arg-type]
+    for share in (-0.1, 1.1):
+        with pytest.raises(ValueError, match="choose one from 0 to 1"):
+            router.canary(share)
+    with pytest.raises(RouterError, match="told 'nonsense': Unknown command"):
+        router._tell("nonsense")
+    assert (router.active, router.routes.share) == ("blue", 0.0)
+
+
+def test_a_proxy_that_can_not_start_is_explained(blue: Bare) -> None:
+    with pytest.raises(ProcessError, match=r"(?s)HAProxy ended with status 1.*Its log ends with:.*ALERT"):
+        haproxy({"blue": [blue.port]}, check="/ two words\n  nonsense")
