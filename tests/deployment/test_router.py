@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from endpoints import Bare, bare, fetch, until
 
-from lib.deployment.router import COLOURS, HAProxy, RouterError, haproxy
+from lib.deployment import router as routers
+from lib.deployment.router import COLOURS, Router, RouterError
 from lib.deployment.traffic import Traffic
 from lib.processes import ProcessError
 
@@ -29,18 +30,23 @@ def green() -> Iterator[Bare]:
         yield endpoint
 
 
+@pytest.fixture(params=["haproxy", "nginx"])
+def kind(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
 @pytest.fixture
-def router(blue: Bare, green: Bare) -> Iterator[HAProxy]:
-    with haproxy({"blue": [blue.port], "green": [green.port]}, check="/") as router:
+def router(kind: str, blue: Bare, green: Bare) -> Iterator[Router]:
+    with routers.router({"blue": [blue.port], "green": [green.port]}, kind=kind, check="/") as router:
         yield router
 
 
-def served(router: HAProxy, requests: int = 1) -> Counter[str]:
+def served(router: Router, requests: int = 1) -> Counter[str]:
     return Counter(fetch(router.url)[0] for _ in range(requests))
 
 
 def test_switched_under_traffic_nothing_fails_and_nothing_is_served_by_the_old_colour(
-    router: HAProxy,
+    router: Router,
 ) -> None:
     switches = []
     with Traffic(router.url, rate=200, long=10) as traffic:
@@ -58,7 +64,7 @@ def test_switched_under_traffic_nothing_fails_and_nothing_is_served_by_the_old_c
         assert len(after) > 50 and after["served_by"].str.startswith(colour).all()
 
 
-def test_the_old_colour_is_drained_and_stopped_and_nothing_fails(router: HAProxy, blue: Bare) -> None:
+def test_the_old_colour_is_drained_and_stopped_and_nothing_fails(router: Router, blue: Bare) -> None:
     with Traffic(router.url, rate=100, long=10) as traffic:
         until(lambda: router.in_flight("blue") >= 10)
         router.switch("green")
@@ -71,7 +77,7 @@ def test_the_old_colour_is_drained_and_stopped_and_nothing_fails(router: HAProxy
     assert Counter(requests["outcome"]) == {"ok": len(requests)}
 
 
-def test_stopped_without_draining_it_does_fail(router: HAProxy, blue: Bare) -> None:
+def test_stopped_without_draining_it_does_fail(router: Router, blue: Bare) -> None:
     """The negative control of the test above, with answers that have begun: nobody else can end them."""
     with Traffic(router.url, rate=100, long=10, long_path="/?begun&seconds=1") as traffic:
         until(lambda: router.in_flight("blue") >= 10)
@@ -92,7 +98,7 @@ def test_stop_and_start_on_one_port_is_an_outage(blue: Bare) -> None:
     assert found["refused"] > 10 and found["ok"] > 50
 
 
-def test_a_canary_gets_its_share(router: HAProxy) -> None:
+def test_a_canary_gets_its_share(router: Router) -> None:
     router.canary(0.3)
     with ThreadPoolExecutor(4) as threads:
         green = sum(one["green"] for one in threads.map(lambda _: served(router, 100), range(10)))
@@ -105,7 +111,7 @@ def test_a_canary_gets_its_share(router: HAProxy) -> None:
     assert served(router, 50) == {"green": 50}
 
 
-def test_replicas_come_and_go(router: HAProxy, blue: Bare) -> None:
+def test_replicas_come_and_go(router: Router, blue: Bare) -> None:
     with bare("blue-2") as second:
         router.serve("blue", [blue.port, second.port])
         assert served(router, 20) == {"blue": 10, "blue-2": 10}
@@ -118,7 +124,7 @@ def test_replicas_come_and_go(router: HAProxy, blue: Bare) -> None:
         assert set(served(router, 20)) == {"blue", "blue-2"}
 
 
-def test_killed_and_started_again_it_has_not_forgotten(router: HAProxy) -> None:
+def test_killed_and_started_again_it_has_not_forgotten(router: Router) -> None:
     url = router.url
     router.switch("green")
     router.kill()
@@ -128,7 +134,7 @@ def test_killed_and_started_again_it_has_not_forgotten(router: HAProxy) -> None:
     assert (router.url, router.active, served(router, 10)) == (url, "green", {"green": 10})
 
 
-def test_killed_while_it_is_told_it_does_what_the_file_says(router: HAProxy) -> None:
+def test_killed_while_it_is_told_it_does_what_the_file_says(router: Router) -> None:
     router.kill()
     with pytest.raises(OSError):
         router.switch("green")
@@ -136,16 +142,16 @@ def test_killed_while_it_is_told_it_does_what_the_file_says(router: HAProxy) -> 
     assert (router.active, served(router, 10)) == ("green", {"green": 10})
 
 
-def test_routes_in_a_directory_outlive_the_router(blue: Bare, green: Bare, tmp_path: Path) -> None:
+def test_routes_in_a_directory_outlive_the_router(kind: str, blue: Bare, green: Bare, tmp_path: Path) -> None:
     replicas = {"blue": [blue.port], "green": [green.port]}
-    with haproxy(replicas, check="/", directory=tmp_path) as router:
+    with routers.router(replicas, kind=kind, check="/", directory=tmp_path) as router:
         router.switch("green")
     assert json.loads((tmp_path / "routes.json").read_text())["active"] == "green"
-    with haproxy({"blue": [1]}, check="/", directory=tmp_path) as router:
+    with routers.router({"blue": [1]}, kind=kind, check="/", directory=tmp_path) as router:
         assert served(router, 10) == {"green": 10}
 
 
-def test_the_warm_colour_steps_in_when_the_active_one_dies(router: HAProxy, green: Bare) -> None:
+def test_the_warm_colour_steps_in_when_the_active_one_dies(router: Router, green: Bare) -> None:
     router.switch("green")
     with Traffic(router.url, rate=200) as traffic:
         time.sleep(0.5)
@@ -159,24 +165,27 @@ def test_the_warm_colour_steps_in_when_the_active_one_dies(router: HAProxy, gree
     assert len(after) > 100 and after["served_by"].str.startswith("blue").all()
 
 
-def test_two_routers_at_once_are_separate(router: HAProxy, blue: Bare, green: Bare) -> None:
-    with haproxy({"blue": [blue.port], "green": [green.port]}, check="/") as other:
+def test_two_routers_at_once_are_separate(kind: str, router: Router, blue: Bare, green: Bare) -> None:
+    with routers.router({"blue": [blue.port], "green": [green.port]}, kind=kind, check="/") as other:
         other.switch("green")
         assert (served(router, 5), served(other, 5)) == ({"blue": 5}, {"green": 5})
 
 
-def test_what_can_not_be_done_is_refused(router: HAProxy) -> None:
+def test_what_can_not_be_done_is_refused(router: Router) -> None:
     for wrong in ("red", "Blue", None):
         with pytest.raises(ValueError, match=f"colour {wrong!r}: choose one of blue, green"):
             router.switch(wrong)  # type: ignore[arg-type]
     for share in (-0.1, 1.1):
         with pytest.raises(ValueError, match="choose one from 0 to 1"):
             router.canary(share)
-    with pytest.raises(RouterError, match="told 'nonsense': Unknown command"):
-        router._tell("nonsense")
     assert (router.active, router.routes.share) == ("blue", 0.0)
 
 
-def test_a_proxy_that_can_not_start_is_explained(blue: Bare) -> None:
+def test_a_proxy_that_can_not_start_or_does_not_obey_is_explained(blue: Bare) -> None:
     with pytest.raises(ProcessError, match=r"(?s)HAProxy ended with status 1.*Its log ends with:.*ALERT"):
-        haproxy({"blue": [blue.port]}, check="/ two words\n  nonsense")
+        routers.router({"blue": [blue.port]}, check="/ two words\n  nonsense")
+    with pytest.raises(ValueError, match="kind='apache': choose one of haproxy, nginx"):
+        routers.router({"blue": [blue.port]}, kind="apache")  # type: ignore[arg-type]
+    proxy = routers.HAProxy(routers.Routes("blue"), "/", None, 10)
+    with proxy, pytest.raises(RouterError, match="HAProxy, told 'nonsense': Unknown command"):
+        proxy._tell("nonsense")
