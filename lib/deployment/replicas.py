@@ -1,0 +1,97 @@
+"""Replicas of the demo service: started until they are ready, drained, stopped; each a process of its own.
+
+    with Replica(Settings(database.url, version=2)) as replica:
+        ...
+
+A replica ends with its owner. To leave no request unanswered, have the router send nothing more and wait until nothing is
+in flight, before you stop it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any, Self
+
+from lib.deployment.service import Settings
+from lib.ports import run_on_free_port
+from lib.processes import Process
+
+ROOT = Path(__file__).parents[2]
+
+
+class Replica:
+    """One process of the service, on a port of 127.0.0.1."""
+
+    def __init__(self, settings: Settings, *, timeout: float = 60.0) -> None:
+        """Start it and wait until it is ready. Raises ProcessError, with the end of its log, when it is not in time."""
+        self.settings = settings
+        with contextlib.ExitStack() as undo:
+            self.process = undo.enter_context(Process())
+            name = f"Release {settings.release} at schema version {settings.version}"
+            self.port = run_on_free_port(self._run, self._is_ready, name=name, timeout=timeout)
+            undo.pop_all()
+
+    def _run(self, port: int) -> Process:
+        command = [sys.executable, "-m", "lib.deployment.service", str(port)]
+        return self.process.run(command, env=self.settings.to_environment(), cwd=ROOT)
+
+    def _is_ready(self, port: int) -> bool:
+        with contextlib.suppress(OSError):
+            expected = {"release": self.settings.release, "schema_version": self.settings.version}
+            return call(port, "/version")[1] == expected and call(port, "/ready")[0] == 200
+        return False
+
+    @property
+    def ready(self) -> bool:
+        """Whether it says that it can take traffic, and is the release that was started here."""
+        return self._is_ready(self.port)
+
+    def fault(self, fault: str, seconds: float = 0.0) -> None:
+        """Make it misbehave. Raises ValueError where that is not enabled, or there is no such fault."""
+        status, answer = call(
+            self.port, f"/faults/{fault.replace(' ', '%20')}?seconds={seconds}", method="PUT"
+        )
+        if status != 200:
+            raise ValueError(f"fault {fault!r}: refused ({answer}); are faults enabled in the settings?")
+
+    def kill(self) -> None:
+        """End it by SIGKILL, as a crash would."""
+        self.process.kill()
+
+    def stop(self, patience: float = 30.0) -> None:
+        """Let it answer what it has taken, for `patience` seconds at most, and end. May be repeated."""
+        self.process.stop(grace=patience)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.stop()
+
+
+def call(
+    port: int, path: str, body: Any = None, *, method: str | None = None, **headers: str
+) -> tuple[int, Any]:
+    """Send a request to a port of 127.0.0.1; return its status, and its answer as read from JSON (text, if it is none).
+
+    Raises OSError where nobody answers within ten seconds.
+    """
+    data = None if body is None else json.dumps(body).encode()
+    names = {name.replace("_", "-"): value for name, value in headers.items()} | {
+        "Content-Type": "application/json"
+    }
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", data, names, method=method)
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            status, text = answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            status, text = error.code, error.read().decode()
+    with contextlib.suppress(ValueError):
+        return status, json.loads(text)
+    return status, text

@@ -1,0 +1,273 @@
+"""The demo service: users in a shared database, read and written at the schema version of this release.
+
+    python -m lib.deployment.service PORT
+
+with its settings in the variable LESSONS_SERVICE (`lib.deployment.replicas` starts it so). A release knows the history
+of its records up to its own version. What it finds at an earlier version it upgrades; of what a later release wrote, it
+takes the fields that it knows. `/docs` describes the API.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import threading
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, Literal, Self
+
+import prometheus_client
+import sqlalchemy as sa
+import uvicorn
+from fastapi import Body, FastAPI, Header, HTTPException, Query, Request, Response
+from fastapi.responses import JSONResponse
+from sqlalchemy.dialects import postgresql
+
+from lib.versioning.bulk import Report
+from lib.versioning.history import SchemaHistory
+from lib.versioning.manager import DataVersionManager
+from lib.versioning.schema import VERSION_KEY
+from lib.versioning.users import USERS
+
+VARIABLE = "LESSONS_SERVICE"
+User = dict[str, Any]
+Fault = Literal["slow", "crash", "unready", "wrong schema"]
+
+METADATA = sa.MetaData()
+TABLE = sa.Table(
+    "service_users",
+    METADATA,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("record", sa.JSON, nullable=False),
+    sa.Column("request_key", sa.Text, unique=True),
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a replica has to know. `faults`: whether it may be told to misbehave, as lessons do."""
+
+    database: str
+    version: int
+    release: str = "unnamed"
+    faults: bool = False
+
+    def to_environment(self) -> dict[str, str]:
+        """A variable, not an argument: it holds a password, and everyone may read arguments."""
+        return {VARIABLE: json.dumps(asdict(self))}
+
+    @classmethod
+    def from_environment(cls) -> Self:
+        if VARIABLE not in os.environ:
+            raise SystemExit(f"{VARIABLE} is not set: start the service by lib.deployment.replicas")
+        return cls(**json.loads(os.environ[VARIABLE]))
+
+
+def known_history(version: int) -> SchemaHistory:
+    """The history of users as a release at this version knows it: nothing of what came later."""
+    USERS.check_version(version)
+    steps = {v: [step.operation for step in USERS.steps(v - 1, v)] for v in range(2, version + 1)}
+    return SchemaHistory(USERS.name, first=USERS.schema(1), steps=steps)
+
+
+class UnreadableError(ValueError):
+    """A record in the database can't be read at this version; the message has every reason."""
+
+
+class Users:
+    """The users in the database, seen at one version."""
+
+    def __init__(self, database: str, version: int) -> None:
+        self.version, self._manager = version, DataVersionManager(known_history(version))
+        self._names = self._manager.history.schema(version).names
+        self._engine = sa.create_engine(database, pool_size=10, max_overflow=10, pool_pre_ping=True)
+        METADATA.create_all(self._engine)
+
+    def check(self) -> None:
+        """Raise SQLAlchemyError if the database does not answer."""
+        with self._engine.connect() as connection:
+            connection.execute(sa.select(1))
+
+    def create(self, user: User, key: str | None) -> tuple[User, bool]:
+        """Store a valid user, once for each key; return it, and whether it is new.
+
+        Raises ValueError with every error, and KeyError where the key was used for another user, or the id is taken.
+        """
+        new = {"id": str(uuid.uuid4()), **user, VERSION_KEY: self.version}
+        if errors := self._manager.validate_schema(new)["errors"]:
+            raise ValueError(errors)
+        insert = postgresql.insert(TABLE).values(id=new["id"], record=new, request_key=key)
+        with self._engine.begin() as connection:
+            if connection.execute(insert.on_conflict_do_nothing().returning(TABLE.c.id)).first():
+                return new, True
+            there = connection.execute(sa.select(TABLE.c.record).where(TABLE.c.request_key == key)).scalar()
+        there = self.read(there) if there else {}
+        if not there or not user.items() <= there.items():
+            raise KeyError("this idempotency key, or this id, belongs to another user")
+        return there, False
+
+    def get(self, identity: str) -> User | None:
+        """The user with an id; None if there is none."""
+        with self._engine.connect() as connection:
+            record = connection.execute(sa.select(TABLE.c.record).where(TABLE.c.id == identity)).scalar()
+        return None if record is None else self.read(record)
+
+    def list(self, after: str, limit: int) -> list[User]:
+        """Users in the order of their ids, from the first one above `after`."""
+        query = sa.select(TABLE.c.record).where(TABLE.c.id > after).order_by(TABLE.c.id).limit(limit)
+        with self._engine.connect() as connection:
+            return [self.read(record) for record in connection.execute(query).scalars()]
+
+    def read(self, record: User) -> User:
+        """A record of any version, as this one sees it. Raises UnreadableError."""
+        if record.get(VERSION_KEY, 1) > self.version:  # a later release wrote it: no migration is known here
+            known = {name: record[name] for name in self._names if name in record}
+            record = known | {VERSION_KEY: self.version}
+        try:
+            return self._manager.upgrade_data(record, self.version, Report())
+        except ValueError as error:
+            raise UnreadableError(str(error)) from error
+
+
+# ── The application ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def application(settings: Settings) -> FastAPI:
+    """The service as an application of ASGI."""
+    app = FastAPI(
+        title="Users",
+        version=f"{settings.release}, schema {settings.version}",
+        description=__doc__.split("\n")[0],
+    )
+    app.state.settings, app.state.users = settings, Users(settings.database, settings.version)
+    app.state.faults = dict[Fault, float]()
+    _add_operations(app)
+    _add_users(app, app.state.users)
+    if settings.faults:
+        _add_faults(app)
+    return app
+
+
+def _add_operations(app: FastAPI) -> None:
+    registry = prometheus_client.CollectorRegistry()
+    seconds = prometheus_client.Histogram(
+        "request_seconds", "Time to answer", ["method", "path", "status"], registry=registry
+    )
+
+    @app.middleware("http")
+    async def measure(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+        start = time.perf_counter()
+        response = await call_next(request)
+        path = getattr(request.scope.get("route"), "path", "none")  # the pattern: not one series for each id
+        seconds.labels(request.method, path, response.status_code).observe(time.perf_counter() - start)
+        return response
+
+    @app.exception_handler(UnreadableError)
+    async def unreadable(_: Request, error: UnreadableError) -> JSONResponse:
+        return JSONResponse({"detail": f"a record can't be read at this version: {error}"}, 500)
+
+    @app.get("/health")
+    async def health() -> dict[str, str]:
+        """Alive: the process answers."""
+        return {"status": "alive"}
+
+    @app.get("/ready")
+    def ready() -> dict[str, str]:
+        """Ready for traffic: the database answers, too."""
+        if "unready" in app.state.faults:
+            raise HTTPException(503, "not ready")
+        try:
+            app.state.users.check()
+        except sa.exc.SQLAlchemyError as error:
+            raise HTTPException(503, "the database does not answer") from error
+        return {"status": "ready"}
+
+    @app.get("/version")
+    async def version() -> dict[str, str | int]:
+        """The release, and the schema version at which it reads and writes."""
+        return {"release": app.state.settings.release, "schema_version": app.state.settings.version}
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        """For Prometheus."""
+        return Response(prometheus_client.generate_latest(registry), media_type="text/plain; version=0.0.4")
+
+
+def _add_users(app: FastAPI, users: Users) -> None:
+    @app.post("/users", status_code=201)
+    def create(
+        response: Response,
+        user: Annotated[User, Body()],
+        idempotency_key: Annotated[str | None, Header()] = None,
+    ) -> User:
+        """Create a user. With the same `Idempotency-Key` again the same user comes back, and none is created."""
+        try:
+            created, new = users.create(user, idempotency_key)
+        except UnreadableError:
+            raise
+        except ValueError as error:
+            raise HTTPException(422, error.args[0]) from error
+        except KeyError as error:
+            raise HTTPException(409, error.args[0]) from error
+        response.status_code = 201 if new else 200
+        return created
+
+    @app.get("/users/{identity}")
+    def read(identity: str) -> User:
+        """One user, at the schema version of this release."""
+        user = users.get(identity)
+        if user is None:
+            raise HTTPException(404, f"no user {identity!r}")
+        if "wrong schema" in app.state.faults:
+            user.pop("name", None)
+        return user
+
+    @app.get("/users")
+    def list_users(after: str = "", limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> list[User]:
+        """Users in the order of their ids: give the last id as `after` for the next page."""
+        return users.list(after, limit)
+
+
+def _add_faults(app: FastAPI) -> None:
+    @app.put("/faults/{fault}")
+    async def put(fault: Fault, seconds: Annotated[float, Query(ge=0, le=60)] = 0.0) -> dict[Fault, float]:
+        """Misbehave from now on: `slow` waits for some seconds before each answer, `crash` ends the process after them."""
+        app.state.faults[fault] = seconds
+        if fault == "crash":
+            threading.Timer(max(seconds, 0.1), os._exit, [1]).start()  # this request is answered yet
+        return app.state.faults
+
+    @app.delete("/faults/{fault}")
+    async def delete(fault: Fault) -> dict[Fault, float]:
+        """Behave again."""
+        app.state.faults.pop(fault, None)
+        return app.state.faults
+
+    @app.middleware("http")
+    async def slow(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+        if request.url.path.startswith("/users"):
+            await asyncio.sleep(app.state.faults.get("slow", 0.0))
+        return await call_next(request)
+
+
+def main() -> None:
+    """Serve on a port of 127.0.0.1. SIGTERM ends it once the requests under way are answered."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("port", type=int)
+    parser.add_argument("--patience", type=int, default=30, help="seconds to wait for requests under way")
+    args = parser.parse_args()
+    app = application(Settings.from_environment())
+    with suppress(KeyboardInterrupt):
+        uvicorn.run(
+            app, host="127.0.0.1", port=args.port, log_level="warning", access_log=False,
+            timeout_graceful_shutdown=args.patience, timeout_keep_alive=75,
+        )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,214 @@
+"""The demo service as a process on a real database: what it stores, what it reads of other versions, how it ends."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from endpoints import until
+
+from lib.deployment import router as routers
+from lib.deployment.replicas import Replica, call
+from lib.deployment.router import COLOURS
+from lib.deployment.service import TABLE, Settings, known_history
+from lib.deployment.traffic import Traffic
+from lib.processes import ProcessError
+from lib.servers import Server, postgres
+from lib.versioning import USERS, UnknownVersionError
+
+ANA = {"name": "Ana", "created_at": "2024-01-01"}
+LUIS = {
+    "name": "Luis",
+    "created_at": "2024-02-29",
+    "email": None,
+    "updated_at": "2024-03-01",
+    "phone": "+34 600",
+}
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[Server]:
+    with postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def old(database: Server) -> Iterator[Replica]:
+    with Replica(Settings(database.url, 1, "v1.0.0", faults=True)) as replica:
+        yield replica
+
+
+@pytest.fixture(scope="module")
+def new(database: Server) -> Iterator[Replica]:
+    with Replica(Settings(database.url, 3, "v3.0.0")) as replica:
+        yield replica
+
+
+def create(
+    replica: Replica, user: dict[str, object], key: str | None = None
+) -> tuple[int, dict[str, object]]:
+    headers = {"idempotency_key": key} if key else {}
+    return call(replica.port, "/users", user, **headers)
+
+
+def test_a_release_reads_what_an_earlier_one_wrote_and_a_later_one(old: Replica, new: Replica) -> None:
+    status, ana = create(old, ANA)
+    assert status == 201 and ana == {"id": ana["id"], **ANA, "schema_version": 1}
+    upgraded = {**ana, "email": None, "updated_at": ANA["created_at"], "phone": None, "schema_version": 3}
+    assert call(new.port, f"/users/{ana['id']}") == (200, upgraded)
+    status, luis = create(new, LUIS)
+    assert status == 201 and luis == {"id": luis["id"], **LUIS, "schema_version": 3}
+    known = {"id": luis["id"], "name": "Luis", "created_at": "2024-02-29", "schema_version": 1}
+    assert call(old.port, f"/users/{luis['id']}") == (200, known)
+
+
+def test_the_same_idempotency_key_creates_once(old: Replica, new: Replica) -> None:
+    status, first = create(old, ANA, "key-1")
+    assert status == 201
+    with ThreadPoolExecutor(8) as threads:
+        again = list(threads.map(lambda _: create(old, ANA, "key-1"), range(16)))
+    assert again == [(200, first)] * 16
+    assert create(old, {**ANA, "name": "Eva"}, "key-1")[0] == 409
+    assert create(old, ANA)[1]["id"] != first["id"]
+    status, mine = create(new, {**LUIS, "id": "mine"}, "key-2")
+    assert (status, mine["id"]) == (201, "mine")
+    assert create(new, {**LUIS, "id": "mine"}, "key-2") == (200, mine)
+    assert create(new, {**LUIS, "id": "mine"}, "key-3")[0] == 409
+
+
+def test_what_is_not_valid_is_refused_with_every_error(old: Replica, new: Replica) -> None:
+    status, answer = create(old, {"name": None, "created_at": "2024-02-30"})
+    assert status == 422 and len(answer["detail"]) == 2 and answer["detail"][0].startswith("name: null")
+    assert create(new, ANA)[0] == 422, "at version 3 an email must be there, if only as null"
+    for body in ([1], "text", 7):
+        assert create(old, body)[0] == 422  # type: ignore[arg-type]
+    assert call(old.port, "/users/nobody") == (404, {"detail": "no user 'nobody'"})
+    assert call(old.port, "/users?limit=0")[0] == 422
+
+
+def test_users_are_listed_page_by_page(new: Replica, old: Replica) -> None:
+    for number in range(7):
+        assert create(old, {**ANA, "id": f"page-{number}"})[0] == 201
+    seen: list[str] = []
+    while page := [
+        u["id"] for u in call(new.port, f"/users?limit=3&after={seen[-1] if seen else 'page-'}")[1]
+    ]:
+        seen += page
+    assert [one for one in seen if one.startswith("page-")] == [f"page-{number}" for number in range(7)]
+    assert seen == sorted(seen)
+
+
+def test_a_record_that_can_not_be_read_is_told_and_not_made_up(
+    database: Server, old: Replica, new: Replica
+) -> None:
+    engine = sa.create_engine(database.url)
+    record = {"id": "strange", "full_name": "Ana Gil", "created_at": "2024-01-01", "schema_version": 4}
+    with engine.begin() as connection:
+        connection.execute(TABLE.insert().values(id="strange", record=record))
+    try:
+        for replica in (old, new):
+            status, answer = call(replica.port, "/users/strange")
+            assert status == 500 and re.search(r"can't be read at this version: name: ", answer["detail"])
+    finally:
+        with engine.begin() as connection:
+            connection.execute(TABLE.delete().where(TABLE.c.id == "strange"))
+        engine.dispose()
+
+
+def test_it_tells_about_itself(old: Replica, new: Replica) -> None:
+    assert call(old.port, "/version") == (200, {"release": "v1.0.0", "schema_version": 1})
+    assert call(old.port, "/health") == (200, {"status": "alive"})
+    assert call(old.port, "/ready") == (200, {"status": "ready"})
+    call(old.port, "/users/nobody")
+    status, text = call(old.port, "/metrics")
+    counted = re.findall(
+        r'request_seconds_count\{method="GET",path="/users/\{identity\}",status="404"\} (\d+)', text
+    )
+    assert status == 200 and len(counted) == 1 and float(counted[0]) >= 1
+    paths = call(new.port, "/openapi.json")[1]["paths"]
+    assert {"/users", "/users/{identity}", "/health", "/ready", "/version", "/metrics"} <= set(paths)
+    assert call(new.port, "/docs")[0] == 200
+
+
+def test_faults_on_request_and_only_where_they_are_enabled(
+    database: Server, old: Replica, new: Replica
+) -> None:
+    with pytest.raises(ValueError, match="are faults enabled"):
+        new.fault("slow", 1.0)
+    with pytest.raises(ValueError, match="fault 'no such': refused"):
+        old.fault("no such")
+    _, ana = create(old, ANA)
+    for fault in ("slow", "unready", "wrong schema"):
+        old.fault(fault, 0.5)
+    start = time.perf_counter()
+    assert "name" not in call(old.port, f"/users/{ana['id']}")[1]
+    assert time.perf_counter() - start > 0.5
+    assert call(old.port, "/ready")[0] == 503 and not old.ready and call(old.port, "/health")[0] == 200
+    for fault in ("slow", "unready", "wrong%20schema"):
+        assert call(old.port, f"/faults/{fault}", method="DELETE")[0] == 200
+    assert old.ready and call(old.port, f"/users/{ana['id']}")[1] == ana
+    with Replica(Settings(database.url, 2, faults=True)) as replica:
+        replica.fault("crash")
+        until(lambda: not replica.process.alive)
+        assert replica.process.returncode == 1 and not replica.ready
+
+
+def test_stopped_it_answers_what_it_has_taken(database: Server) -> None:
+    with Replica(Settings(database.url, 1, faults=True)) as replica, ThreadPoolExecutor(5) as threads:
+        _, ana = create(replica, ANA)
+        replica.fault("slow", 1.0)
+        answers = [threads.submit(call, replica.port, f"/users/{ana['id']}") for _ in range(5)]
+        time.sleep(0.4)
+        replica.stop()
+        assert [answer.result()[0] for answer in answers] == [200] * 5
+    with pytest.raises(OSError):
+        call(replica.port, "/health")
+
+
+def test_the_password_is_on_no_command_line(database: Server, old: Replica) -> None:
+    [password] = re.findall(r":(\w+)@", database.url)
+    assert password.encode() not in Path(f"/proc/{old.process.pid}/cmdline").read_bytes()
+
+
+def test_a_release_that_can_not_start_is_explained(database: Server) -> None:
+    with pytest.raises(
+        ProcessError, match=r"(?s)Release v9 at schema version 9 ended with status 1.*known: 1, 2, 3"
+    ):
+        Replica(Settings(database.url, 9, "v9"))
+    with pytest.raises(
+        ProcessError, match=r"(?s)Release unnamed at schema version 1 ended with status 1.*refused"
+    ):
+        Replica(Settings("postgresql+psycopg://postgres:x@127.0.0.1:1/postgres", 1))
+
+
+def test_a_release_knows_nothing_of_later_versions() -> None:
+    history = known_history(2)
+    assert history.versions == (1, 2) and history.schema(2) == USERS.schema(2)
+    with pytest.raises(UnknownVersionError):
+        history.schema(3)
+
+
+@pytest.mark.parametrize("kind", ["haproxy", "nginx"])
+def test_switched_to_and_fro_under_traffic_nothing_fails(kind: str, old: Replica, new: Replica) -> None:
+    _, ana = create(old, ANA)
+    with routers.router({"blue": [old.port], "green": [new.port]}, kind=kind) as router:  # type: ignore[arg-type]
+        switches = []
+        with Traffic(router.url, rate=100, path=f"/users/{ana['id']}") as traffic:
+            for number in range(1, 5):
+                time.sleep(0.6)
+                router.switch(COLOURS[number % 2])
+                switches.append(time.monotonic())
+            time.sleep(0.6)
+        requests = traffic.requests()
+        assert Counter(requests["outcome"]) == {"ok": len(requests)} and len(requests) > 250
+        for number, (begin, end) in enumerate(
+            zip(switches, [*switches[1:], float("inf")], strict=True), start=1
+        ):
+            after = requests[(requests["sent"] > begin) & (requests["ended"] < end - 0.05)]
+            assert len(after) > 20 and after["served_by"].str.startswith(COLOURS[number % 2]).all()
