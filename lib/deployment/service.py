@@ -117,6 +117,11 @@ class Users:
             record = connection.execute(sa.select(TABLE.c.record).where(TABLE.c.id == identity)).scalar()
         return None if record is None else self.read(record)
 
+    def remove(self, identity: str) -> bool:
+        """Remove a user; return whether there was one."""
+        with self._engine.begin() as connection:
+            return bool(connection.execute(TABLE.delete().where(TABLE.c.id == identity)).rowcount)
+
     def list(self, after: str, limit: int) -> list[User]:
         """Users in the order of their ids, from the first one above `after`."""
         query = sa.select(TABLE.c.record).where(TABLE.c.id > after).order_by(TABLE.c.id).limit(limit)
@@ -226,6 +231,12 @@ def _add_users(app: FastAPI, users: Users) -> None:
         if "wrong schema" in app.state.faults:
             user.pop("name", None)
         return user
+
+    @app.delete("/users/{identity}", status_code=204)
+    def remove(identity: str) -> None:
+        """Remove a user."""
+        if not users.remove(identity):
+            raise HTTPException(404, f"no user {identity!r}")
 
     @app.get("/users")
     def list_users(after: str = "", limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> list[User]:

@@ -1,0 +1,142 @@
+"""What a release has to pass before it gets traffic, and after: each gate says whether it did, and every reason why not.
+
+Two releases run at once, blue and green, and what one writes the other reads: green reads what blue wrote, from the first
+moment; blue reads what green wrote, after a rollback. An earlier release has no migration for what a later one writes.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from lib.deployment.replicas import call
+from lib.versioning.bulk import Report
+from lib.versioning.compatibility import read
+from lib.versioning.history import SchemaHistory
+from lib.versioning.resolution import differences, expanded
+from lib.versioning.sql import PHASES, Phase
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A verdict: passed if there is no reason against it."""
+
+    name: str
+    reasons: tuple[str, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        return not self.reasons
+
+    def __str__(self) -> str:
+        return "\n  ".join([f"{self.name}: {'passed' if self.passed else 'refused'}", *self.reasons])
+
+
+@dataclass(frozen=True)
+class Release:
+    """A release reads and writes at a schema version; in the phase "expand" it writes the form of the version before, too."""
+
+    version: int
+    phase: Phase | None = None
+
+    def __post_init__(self) -> None:
+        if self.phase not in (None, *PHASES):
+            raise ValueError(f"phase {self.phase!r}: choose one of {', '.join(PHASES)}, or None")
+
+    @property
+    def writes_both(self) -> bool:
+        """Until contract, when the last release that knows only the old form has gone, both forms are written."""
+        return self.phase in ("expand", "backfill")
+
+
+def schema_gate(
+    history: SchemaHistory, blue: Release, green: Release, *, evidence: Report | None = None
+) -> Gate:
+    """Can green read what blue wrote, and, after a rollback, blue what green wrote?
+
+    evidence: what came of migrating the records that there are from blue's version to green's. It counts where a migration
+    may fail on some valid record, and failed on none of these.
+    Raises UnknownVersionError.
+    """
+    forward = [f"forward, green reads blue: {reason}" for reason in _unread(history, green, blue, evidence)]
+    backward = [f"backward, blue reads green: {reason}" for reason in _unread(history, blue, green, None)]
+    return Gate("schema", (*forward, *backward))
+
+
+def _unread(
+    history: SchemaHistory, reader: Release, writer: Release, evidence: Report | None
+) -> Iterator[str]:
+    """Why a release can't read what another writes."""
+    reading = read(history, writer.version, reader.version)
+    if reading.compatible or reader.version == writer.version:
+        return
+    if reader.version > writer.version:  # it has the migration
+        if not reading.through_migration and not (evidence and evidence.read and not evidence.quarantined):
+            assert reading.migration is not None
+            yield from (
+                f"the migration may fail: {reason}; bring evidence" for reason in reading.migration.may_fail
+            )
+    elif writer.writes_both:
+        before, schema = writer.version - 1, history.schema(reader.version)
+        both = expanded(history.schema(before), history.schema(writer.version))
+        yield from map(str, read(history, before, reader.version).breaking)
+        yield from (str(found) for found in differences(schema, both) if found.kind.breaking)
+    else:
+        yield from map(str, reading.breaking)
+
+
+def health_gate(
+    probe: Callable[[], bool], *, successes: int = 3, failures: int = 5, interval: float = 0.2
+) -> Gate:
+    """Is a replica ready, several times in a row? A slow or failed probe only begins the count anew.
+
+    probe: says whether it is ready. Refused after `failures` in a row.
+    """
+    good = bad = probes = 0
+    while good < successes and bad < failures:
+        if probes:
+            time.sleep(interval)
+        probes += 1
+        good, bad = (good + 1, 0) if probe() else (0, bad + 1)
+    return Gate("health", () if bad < failures else (f"not ready {bad} times in a row, of {probes} probes",))
+
+
+def smoke_gate(port: int, user: dict[str, Any]) -> Gate:
+    """Does a replica do what it is for? A user is created, once though asked for twice, read back, and removed."""
+    reasons, key = [], f"smoke-{uuid.uuid4()}"
+    user = user | {"id": key}
+    try:
+        for attempt, expected in (("create", 201), ("create again", 200)):
+            status, created = call(port, "/users", user, idempotency_key=key)
+            if status != expected or not user.items() <= created.items():
+                reasons.append(f"{attempt}: status {status}, {created}")
+        status, found = call(port, f"/users/{key}")
+        if status != 200 or not user.items() <= found.items():
+            reasons.append(f"read back: status {status}, {found}")
+        if (status := call(port, f"/users/{key}", method="DELETE")[0]) != 204:
+            reasons.append(f"remove: status {status}")
+    except OSError as error:
+        reasons.append(f"no answer: {error}")
+    return Gate("smoke tests", tuple(reasons))
+
+
+def slo_gate(requests: pd.DataFrame, *, failed: float = 0.001, p99_s: float = 0.5, least: int = 100) -> Gate:
+    """Do requests keep the service-level objective: a share of failures, and the latency that 99 in 100 stay below?
+
+    requests: rows of `Traffic.requests()`. Fewer than `least` prove nothing, and are refused.
+    """
+    if len(requests) < least:
+        return Gate("service-level objective", (f"{len(requests)} requests prove nothing: wait for {least}",))
+    reasons, share = [], (requests["outcome"] != "ok").mean()
+    if share > failed:
+        kinds = requests["outcome"].value_counts().drop("ok", errors="ignore").to_dict()
+        reasons.append(f"{share:.2%} failed, and {failed:.2%} may ({kinds})")
+    if (p99 := requests["latency"].quantile(0.99)) > p99_s:
+        reasons.append(f"99 in 100 answered in {p99:.3f} s, and it should be {p99_s:g} s")
+    return Gate("service-level objective", tuple(reasons))

@@ -1,0 +1,170 @@
+"""Each gate lets pass what is good, and refuses what is not, with the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import chain, repeat
+
+import pandas as pd
+import pytest
+
+from lib.deployment.gates import Gate, Release, health_gate, schema_gate, slo_gate, smoke_gate
+from lib.deployment.replicas import Replica, call
+from lib.deployment.service import Settings
+from lib.ports import free_port
+from lib.servers import postgres
+from lib.versioning import (
+    USERS,
+    AddField,
+    ConvertField,
+    DataVersionManager,
+    DropField,
+    Field,
+    RenameField,
+    Schema,
+    SchemaHistory,
+    SplitField,
+    UnknownVersionError,
+)
+from lib.versioning.bulk import Report
+
+FIRST = Schema(
+    Field("id", "string"),
+    Field("name", "string", length=255),
+    Field("phone", "string", nullable=True, length=50),
+    Field("age", "integer", nullable=True),
+    Field("points", "integer"),
+    Field("note", "string", nullable=True, default=None),
+    Field("joined", "timestamp"),
+)
+FORWARD, BACKWARD = "forward, green reads blue", "backward, blue reads green"
+#: A change; and the directions in which the gate refuses it, at once, and in its expand phase.
+CHANGES: dict[str, tuple[list[object], set[str], set[str]]] = {
+    "add an optional field": ([AddField("email", "string", nullable=True)], set(), set()),
+    "add a field with a default": ([AddField("level", "integer", default=1)], set(), set()),
+    "add a field copied from another": ([AddField("seen", "timestamp", copy_from="joined")], set(), set()),
+    "drop a field with a default": ([DropField("note")], set(), set()),
+    "drop a required field": ([DropField("points", default=0)], {BACKWARD}, set()),
+    "rename": ([RenameField("name", "full_name")], {BACKWARD}, set()),
+    "split": ([SplitField("phone", ("code", "number"), " ")], {FORWARD, BACKWARD}, {FORWARD}),
+    "integer to float": ([ConvertField("points", "float")], {BACKWARD}, {BACKWARD}),
+    "integer to string": ([ConvertField("points", "string")], {BACKWARD}, {BACKWARD}),
+    "string to integer": ([ConvertField("name", "integer")], {FORWARD, BACKWARD}, {FORWARD, BACKWARD}),
+    "rename, and another field of the old name": (
+        [RenameField("name", "full_name"), AddField("name", "string", default="")],
+        {BACKWARD},
+        {BACKWARD},
+    ),
+    "drop and add": ([DropField("note"), AddField("remark", "string", nullable=True)], set(), set()),
+}
+
+
+def directions(gate: Gate) -> set[str]:
+    return {reason.partition(":")[0] for reason in gate.reasons}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_the_schema_gate_judges_a_change_in_both_directions_and_by_phase(name: str) -> None:
+    operations, at_once, in_expand = CHANGES[name]
+    history = SchemaHistory("things", first=FIRST, steps={2: operations})  # type: ignore[dict-item]
+    blue = Release(1)
+    assert directions(schema_gate(history, blue, Release(2))) == at_once
+    assert directions(schema_gate(history, blue, Release(2, "contract"))) == at_once
+    assert directions(schema_gate(history, blue, Release(2, "expand"))) == in_expand
+    assert schema_gate(history, Release(2, "expand"), Release(2, "contract")).passed
+
+
+def test_what_the_schema_gate_lets_pass_is_read_and_what_it_refuses_is_not() -> None:
+    """The gate's word against real records, upgraded and read back by field."""
+    record = {
+        "id": "1",
+        "name": "7",
+        "phone": "+34 600",
+        "age": None,
+        "points": 1,
+        "note": "n",
+        "joined": "2024-01-01",
+    }
+    for operations, at_once, _ in CHANGES.values():
+        history = SchemaHistory("things", first=FIRST, steps={2: operations})  # type: ignore[dict-item]
+        written = DataVersionManager(history).upgrade_data(record, 2, Report())
+        known = {field.name: written.get(field.name, field.default) for field in FIRST}
+        by_old_code = DataVersionManager(SchemaHistory("things", first=FIRST)).validate_schema(known)["valid"]
+        same = by_old_code and all(known[n] == record[n] for n in known if n in written)
+        assert same or BACKWARD in at_once, operations
+
+
+def test_the_users_pass_step_by_step_and_at_once_and_go_back() -> None:
+    for blue, green in ((1, 2), (2, 3), (1, 3), (3, 3)):
+        assert schema_gate(USERS, Release(blue), Release(green)).passed
+    back = schema_gate(USERS, Release(3), Release(1))
+    assert directions(back) == set(), (
+        "version 1 ignores what version 3 added, and its records can be upgraded"
+    )
+    with pytest.raises(UnknownVersionError):
+        schema_gate(USERS, Release(3), Release(4))
+
+
+def test_evidence_counts_where_a_migration_may_fail() -> None:
+    history = SchemaHistory("things", first=FIRST, steps={2: [SplitField("phone", ("code", "number"), " ")]})
+    blue, green = Release(1), Release(2, "expand")
+    refused = schema_gate(history, blue, green)
+    assert "phone: may hold no separator ' ' to split at; bring evidence" in refused.reasons[0]
+    assert schema_gate(history, blue, green, evidence=Report(read=10, passed=10)).passed
+    assert not schema_gate(history, blue, green, evidence=Report(read=10, passed=9, quarantined=1)).passed
+    assert not schema_gate(history, blue, green, evidence=Report()).passed, "no record is no evidence"
+
+
+def test_a_phase_must_be_one() -> None:
+    with pytest.raises(ValueError, match="phase 'shrink': choose one of expand, backfill, contract, or None"):
+        Release(1, "shrink")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("answers", "passed", "used"),
+    [
+        ([True] * 3, True, 3),
+        ([True, True, False, True, True, True], True, 6),
+        ([False] * 4 + [True] * 3, True, 7),
+        ([False] * 5, False, 5),
+        ([True, True] + [False] * 5, False, 7),
+    ],
+)
+def test_the_health_gate_forgives_one_bad_probe_and_not_five(
+    answers: list[bool], passed: bool, used: int
+) -> None:
+    asked: Iterator[bool] = chain(answers, repeat(None))  # type: ignore[arg-type]
+    count = []
+
+    def probe() -> bool:
+        count.append(next(asked))
+        assert count[-1] is not None
+        return count[-1]
+
+    gate = health_gate(probe, interval=0.0)
+    assert (gate.passed, len(count)) == (passed, used)
+    assert passed or f"not ready 5 times in a row, of {used} probes" in str(gate)
+
+
+def test_the_smoke_gate_passes_a_good_replica_leaves_nothing_and_finds_faults() -> None:
+    user = {"name": "Ana", "created_at": "2024-01-01"}
+    with postgres() as database, Replica(Settings(database.url, 1, faults=True)) as replica:
+        assert str(smoke_gate(replica.port, user)) == "smoke tests: passed"
+        assert call(replica.port, "/users") == (200, [])
+        assert "create: status 422" in smoke_gate(replica.port, {"name": None}).reasons[0]
+        replica.fault("wrong schema")
+        [reason] = smoke_gate(replica.port, user).reasons
+        assert reason.startswith("read back: status 200")
+    assert "no answer: " in smoke_gate(free_port(), user).reasons[0]
+
+
+def test_the_slo_gate_counts_failures_and_the_slow() -> None:
+    good = pd.DataFrame({"outcome": ["ok"] * 1000, "latency": [0.01] * 1000})
+    assert slo_gate(good).passed and not slo_gate(good.head(99)).passed
+    one, two = good.copy(), good.copy()
+    one.loc[:0, "outcome"], two.loc[:1, "outcome"] = "5xx", "reset"
+    assert slo_gate(one).passed
+    assert slo_gate(two).reasons == ("0.20% failed, and 0.10% may ({'reset': 2})",)
+    slow = good.assign(latency=[0.6] * 20 + [0.01] * 980)
+    assert slo_gate(slow).reasons == ("99 in 100 answered in 0.600 s, and it should be 0.5 s",)
+    assert slo_gate(slow, p99_s=1.0).passed
