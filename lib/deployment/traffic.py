@@ -16,6 +16,7 @@ import asyncio
 import contextlib
 import csv
 import json
+import os
 import random
 import signal
 import sys
@@ -32,26 +33,40 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ROOT = Path(__file__).parents[2]
-COLUMNS = ["kind", "due", "sent", "ended", "status", "served_by", "outcome"]
-Outcome = Literal["ok", "refused", "reset", "stale", "timeout", "5xx", "4xx", "wrong body", "unfinished"]
+COLUMNS = ["kind", "user", "due", "sent", "ended", "status", "served_by", "outcome"]
+Outcome = Literal["ok", "refused", "reset", "stale", "timeout", "5xx", "4xx", "wrong body"]
+#: What is written: a user that is valid at every version.
+USER = {
+    "name": "Núria Ñíguez",
+    "created_at": "2024-01-01",
+    "email": None,
+    "updated_at": "2024-01-01",
+    "phone": None,
+}
 
 
 @dataclass(frozen=True)
 class Load:
-    """What is asked of a service. `long` requests of `long_seconds` each are always under way, besides the others."""
+    """What is asked of a service: `rate` requests a second.
+
+    They get `path`; or, with `writes` above 0, that share of them creates users, and the others read one of those that were
+    created, whose name must be in the answer. `long` requests of `long_path` are always under way besides.
+    """
 
     url: str
     rate: float = 200.0
     poisson: bool = False
     path: str = "/"
+    writes: float = 0.0
     long: int = 0
     long_path: str = "/?seconds=1"
     timeout: float = 5.0
     seed: int = 1
 
     def __post_init__(self) -> None:
-        if not self.rate > 0 or not self.timeout > 0 or self.long < 0:
-            raise ValueError(f"rate={self.rate}, timeout={self.timeout}, long={self.long}: too small")
+        if not self.rate > 0 or not self.timeout > 0 or self.long < 0 or not 0 <= self.writes <= 1:
+            told = f"rate={self.rate}, timeout={self.timeout}, long={self.long}, writes={self.writes}"
+            raise ValueError(f"{told}: the first two above 0, the third not below, the last from 0 to 1")
 
 
 class Traffic:
@@ -75,8 +90,9 @@ class Traffic:
     def requests(self) -> pd.DataFrame:
         """One row a request that has ended, in the order in which they were due.
 
-        Columns: kind (`short`, `long`), due, sent, ended (seconds of `time.monotonic()`), status, served_by (the replica, by
-        the header `X-Served-By`), outcome (`ok`, or how it failed), and latency: seconds from the moment at which it was due.
+        Columns: kind (`get`, `read`, `write`, `long`), user (the id that was read or written), due, sent, ended (seconds of
+        `time.monotonic()`), status, served_by (the replica, by the header `X-Served-By`), outcome (`ok`, or how it failed),
+        and latency: seconds from the moment at which it was due.
         """
         import pandas as pd
 
@@ -129,6 +145,7 @@ class _Sender:
         self.load, self.session, self.log = load, session, csv.writer(log)
         self.under_way = set[asyncio.Task[None]]()
         self.ending = asyncio.Event()
+        self.rng, self.users = random.Random(load.seed), list[str]()
 
     def start(self, kind: str, due: float) -> asyncio.Task[None]:
         task = asyncio.create_task(self._send(kind, due))
@@ -137,32 +154,53 @@ class _Sender:
         return task
 
     async def _send(self, kind: str, due: float) -> None:
-        path = self.load.long_path if kind == "long" else self.load.path
         sent, status, served_by = time.monotonic(), 0, ""
         trace: dict[str, bool] = {}
+        method, path, user, options = self._request(kind)
         try:
-            async with self.session.get(self.load.url + path, trace_request_ctx=trace) as answer:
+            async with self.session.request(
+                method, self.load.url + path, trace_request_ctx=trace, **options
+            ) as answer:
                 status, served_by = answer.status, answer.headers.get("X-Served-By", "")
-                await answer.read()
+                body = await answer.read()
             outcome = "ok" if status < 400 else f"{status // 100}xx"
+            if outcome == "ok" and user and not _is_user(body, user):
+                outcome = "wrong body"
+            if outcome == "ok" and kind == "write":
+                self.users.append(user)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is a request that failed
             outcome = _kind_of(error, reused=trace.get("reused", False) and not status)
-        self.log.writerow([kind, due, sent, time.monotonic(), status, served_by, outcome])
+        self.log.writerow([kind, user, due, sent, time.monotonic(), status, served_by, outcome])
+
+    def _request(self, kind: str) -> tuple[str, str, str, dict[str, Any]]:
+        """Method, path, id of a user, and further options."""
+        if kind == "read":
+            user = self.rng.choice(self.users)
+            return "GET", f"/users/{user}", user, {}
+        if kind == "write":
+            user = os.urandom(8).hex()  # another run with the same seed must not write the same users
+            return "POST", "/users", user, {"json": USER | {"id": user}, "headers": {"Idempotency-Key": user}}
+        return "GET", self.load.long_path if kind == "long" else self.load.path, "", {}
+
+    def _kind(self) -> str:
+        if not self.load.writes:
+            return "get"
+        return "read" if self.users and self.rng.random() >= self.load.writes else "write"
 
     async def short(self) -> None:
         """One request after another, each at its moment."""
-        rng, due = random.Random(self.load.seed), time.monotonic()
-        for gap in self._gaps(rng):
+        due = time.monotonic()
+        for gap in self._gaps():
             due += gap
             while (delay := due - time.monotonic()) > 0 and not self.ending.is_set():  # a timer may be early
                 await _pause(self.ending, delay)
             if self.ending.is_set():
                 return
-            self.start("short", due)
+            self.start(self._kind(), due)
 
-    def _gaps(self, rng: random.Random) -> Iterator[float]:
+    def _gaps(self) -> Iterator[float]:
         while True:
-            yield rng.expovariate(self.load.rate) if self.load.poisson else 1 / self.load.rate
+            yield self.rng.expovariate(self.load.rate) if self.load.poisson else 1 / self.load.rate
 
     async def long(self) -> None:
         """One long request after another."""
@@ -173,6 +211,12 @@ class _Sender:
 async def _pause(event: asyncio.Event, seconds: float) -> None:
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(event.wait(), seconds)
+
+
+def _is_user(body: bytes, user: str) -> bool:
+    with contextlib.suppress(ValueError, AttributeError):
+        return {"id": user, "name": USER["name"]}.items() <= json.loads(body).items()
+    return False
 
 
 def _kind_of(error: Exception, *, reused: bool) -> Outcome:

@@ -195,11 +195,12 @@ def test_a_release_knows_nothing_of_later_versions() -> None:
 
 
 @pytest.mark.parametrize("kind", ["haproxy", "nginx"])
-def test_switched_to_and_fro_under_traffic_nothing_fails(kind: str, old: Replica, new: Replica) -> None:
-    _, ana = create(old, ANA)
+def test_switched_to_and_fro_under_reads_and_writes_nothing_fails_and_nothing_is_lost(
+    kind: str, old: Replica, new: Replica
+) -> None:
     with routers.router({"blue": [old.port], "green": [new.port]}, kind=kind) as router:  # type: ignore[arg-type]
         switches = []
-        with Traffic(router.url, rate=100, path=f"/users/{ana['id']}") as traffic:
+        with Traffic(router.url, rate=100, writes=0.3) as traffic:
             for number in range(1, 5):
                 time.sleep(0.6)
                 router.switch(COLOURS[number % 2])
@@ -212,3 +213,16 @@ def test_switched_to_and_fro_under_traffic_nothing_fails(kind: str, old: Replica
         ):
             after = requests[(requests["sent"] > begin) & (requests["ended"] < end - 0.05)]
             assert len(after) > 20 and after["served_by"].str.startswith(COLOURS[number % 2]).all()
+    written = requests.loc[requests["kind"] == "write", "user"]
+    assert 0.2 < len(written) / len(requests) < 0.4 and written.is_unique
+    for replica in (old, new):
+        assert all(call(replica.port, f"/users/{user}")[0] == 200 for user in written)
+
+
+def test_an_answer_that_is_not_the_user_is_a_failure(old: Replica) -> None:
+    old.fault("wrong schema")
+    with Traffic(f"http://127.0.0.1:{old.port}", rate=50, writes=0.3) as traffic:
+        time.sleep(1)
+    call(old.port, "/faults/wrong%20schema", method="DELETE")
+    kinds = traffic.requests().groupby("kind")["outcome"].unique()
+    assert list(kinds["read"]) == ["wrong body"] and list(kinds["write"]) == ["ok"]

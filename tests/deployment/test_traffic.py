@@ -158,8 +158,10 @@ time.sleep(300)
 
 
 def test_bad_options_are_refused() -> None:
-    for options in ({"rate": 0}, {"timeout": 0}, {"long": -1}):
-        with pytest.raises(ValueError, match="too small"):
+    for options in ({"rate": 0}, {"timeout": 0}, {"long": -1}, {"writes": 1.1}):
+        with pytest.raises(
+            ValueError, match="the first two above 0, the third not below, the last from 0 to 1"
+        ):
             Load("http://127.0.0.1:1", **options)
     with pytest.raises(TypeError, match="no_such"):
         Traffic("http://127.0.0.1:1", no_such=1)
