@@ -4,6 +4,21 @@ The key is the exercise's grade id; the value is the code that stands in place o
 """
 
 WRONG_ANSWERS: dict[str, str] = {
+    # takes the whole loss for the serial share, as if one worker had lost it
+    "exercise-1-1": "return 1 / speedup",
+    # enough for the work, but not for the promise
+    "exercise-1-2": "return int(arrivals * service_s) + 1",
+    # each row counts alike, however long it lasted
+    "exercise-1-3": """
+total = log["at"].iloc[-1] - log["at"].iloc[0]
+return float(laws.little(number=log["waiting"].mean(), rate=arrivals / total))
+""",
+    # asks the curve, which is right half of the time
+    "exercise-1-4": """
+numbers = np.arange(1, max(workers) + 1)
+enough = numbers[fitting.fit_usl(workers, throughput).predict(numbers) >= demand]
+return int(enough[0]) if len(enough) else None
+""",
     # takes for each worker the time from its own first start to its own last end
     "exercise-2-1": """\
     seconds = (events["end"] - events["start"]).groupby(events["worker"]).sum()

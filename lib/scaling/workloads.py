@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 CONTEXT = multiprocessing.get_context(
     "forkserver"
 )  # a fork of a notebook's kernel would copy its threads' locks
+CONTEXT.set_forkserver_preload([__name__])  # so that a worker starts in a moment
 PATIENCE_S = 60.0
 
 
