@@ -9,21 +9,24 @@ are enough to see what sharing does to many workers.
 from __future__ import annotations
 
 import hashlib
+import json
 import multiprocessing
 import os
 import random
+import subprocess
+import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from multiprocessing import connection
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     import pandas as pd
 
-CONTEXT = multiprocessing.get_context(
-    "forkserver"
-)  # a fork of a notebook's kernel would copy its threads' locks
-CONTEXT.set_forkserver_preload([__name__])  # so that a worker starts in a moment
+# Workers are forked: that is quick, and safe in a process without threads, such as the one that `measure_curve` starts.
+CONTEXT = multiprocessing.get_context("fork")
 PATIENCE_S = 60.0
 
 
@@ -70,15 +73,11 @@ def _work(
     results.put((tasks, messages, time.perf_counter() - begin, time.process_time() - cpu))
 
 
-def measure(job: Job, workers: int, seconds: float = 0.4) -> dict[str, float]:
-    """Let `workers` processes do tasks for `seconds`, all beginning at the same moment.
+def measure(job: Job, workers: int, seconds: float, owner: int) -> dict[str, float]:
+    """Let `workers` processes do tasks for `seconds`, all beginning at the same moment; for a process without threads.
 
-    Returns:
-        `workers`, `tasks`, `messages`, `throughput` (tasks a second, all workers together), `cpu_s` (processor time of all),
-        `wall_s` (the longest time that a worker took).
-
-    Raises:
-        RuntimeError: a worker has ended without a result.
+    `owner` is a file descriptor that becomes readable when nobody wants the result any more: then this process ends, and
+    all workers with it.
     """
     lock, start, results = CONTEXT.Lock(), CONTEXT.Barrier(workers), CONTEXT.SimpleQueue()
     inboxes = [CONTEXT.SimpleQueue() for _ in range(workers)]
@@ -88,17 +87,17 @@ def measure(job: Job, workers: int, seconds: float = 0.4) -> dict[str, float]:
     ]
     for process in processes:
         process.start()
+    pending = {process.sentinel for process in processes}
+    while pending:
+        ready = connection.wait([*pending, owner], PATIENCE_S + seconds)
+        if owner in ready or not ready:
+            sys.exit("The owner is gone." if ready else "The workers do not end.")  # daemons are terminated
+        pending.difference_update(ready)
     for process in processes:
-        process.join(PATIENCE_S + seconds)
-    failed = [process.exitcode for process in processes if process.exitcode != 0]
-    done = [] if failed else [results.get() for _ in processes]
-    for channel in (results, *inboxes):
-        channel.close()
-    if failed:
-        raise RuntimeError(
-            f"{len(failed)} of {workers} workers ended with exit codes {failed} and without a result."
-        )
-    tasks, messages, wall, cpu = zip(*done, strict=True)
+        process.join()
+    if failed := [process.exitcode for process in processes if process.exitcode != 0]:
+        sys.exit(f"{len(failed)} of {workers} workers ended with exit codes {failed}.")
+    tasks, messages, wall, cpu = zip(*(results.get() for _ in processes), strict=True)
     rate = sum(count / took for count, took in zip(tasks, wall, strict=True))
     sums = {"tasks": sum(tasks), "messages": sum(messages), "cpu_s": sum(cpu), "wall_s": max(wall)}
     return {"workers": workers, "throughput": rate, **sums}
@@ -107,16 +106,38 @@ def measure(job: Job, workers: int, seconds: float = 0.4) -> dict[str, float]:
 def measure_curve(job: Job, counts: Sequence[int], rounds: int = 3, seconds: float = 0.4) -> pd.DataFrame:
     """Measure each number of workers once a round, so that a machine that is busy for a while spoils no single point.
 
+    A process of its own does it, which ends with this one, however this one ends.
+
     Returns:
-        One row a worker count, in order: the columns of `measure`, from the round with the highest throughput. Whatever
-        else runs on the machine only takes away.
+        One row a worker count, in order: `workers`, `throughput` (tasks a second, all workers together), `tasks`, `messages`,
+        `cpu_s` (processor time of all), `wall_s` (the longest time that a worker took), from the round with the highest
+        throughput: whatever else runs on the machine only takes away.
+
+    Raises:
+        RuntimeError: a worker has failed; the message ends with what it said.
     """
     import pandas as pd
 
-    rows = [measure(job, workers, seconds) for _ in range(rounds) for workers in counts]
+    root = str(Path(__file__).resolve().parents[2])
+    path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
+    asked = json.dumps([asdict(job), list(counts) * rounds, seconds])
+    with subprocess.Popen(
+        [sys.executable, "-m", __name__, asked],
+        stdin=subprocess.PIPE,  # closed when we end, by whatever
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": path},
+    ) as process:
+        rows = [json.loads(line) for line in process.stdout or ()]
+        errors = process.stderr.read() if process.stderr else ""
+    if process.returncode:
+        raise RuntimeError(f"The measurement of {job.kind!r} has failed. It said: {errors.strip()}")
     return pd.DataFrame(rows).sort_values("throughput").groupby("workers", as_index=False).last()
 
 
-def running() -> int:
-    """How many workers are alive; none are between two measurements."""
-    return len(multiprocessing.active_children())
+if __name__ == "__main__":
+    described, todo, duration = json.loads(sys.argv[1])
+    for number_of_workers in todo:
+        row = measure(Job(**described), number_of_workers, duration, owner=sys.stdin.fileno())
+        print(json.dumps(row), flush=True)

@@ -2,34 +2,53 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+
 import pytest
 
-from lib.scaling.workloads import Job, measure, measure_curve, running
+from lib.scaling.workloads import Job, measure_curve
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_each_task_tells_each_other_worker():
-    measured = measure(Job("exchange", work_s=0.005, shared_s=0.0005), workers=3, seconds=0.2)
-    assert measured["tasks"] >= 3
-    assert measured["messages"] == measured["tasks"] * 2
-    assert running() == 0
+    curve = measure_curve(Job("exchange", work_s=0.005, shared_s=0.0005), [1, 3], rounds=1, seconds=0.2)
+    assert (curve["tasks"] >= curve["workers"]).all()
+    assert list(curve["messages"]) == list(curve["tasks"] * (curve["workers"] - 1))
 
 
 def test_a_lock_is_passed_no_faster_than_it_opens():
-    measured = measure(Job("lock", work_s=0.001, shared_s=0.02), workers=4, seconds=0.3)
-    assert measured["messages"] == 0
-    assert measured["tasks"] * 0.02 <= measured["wall_s"] * 1.01
-    assert measured["cpu_s"] < measured["wall_s"] * 4
+    row = measure_curve(Job("lock", work_s=0.001, shared_s=0.02), [4], rounds=1, seconds=0.3).iloc[0]
+    assert row["messages"] == 0
+    assert row["tasks"] * 0.02 <= row["wall_s"] * 1.01
 
 
-def test_a_curve_has_a_row_for_each_count_and_takes_the_best_round():
+def test_a_curve_has_a_row_for_each_count_in_order():
     curve = measure_curve(Job("cpu", hashes=200, cores=1), counts=[2, 1], rounds=2, seconds=0.05)
     assert list(curve["workers"]) == [1, 2]
     assert (curve["throughput"] > 0).all() and (curve["cpu_s"] > 0).all()
 
 
-def test_a_worker_that_fails_is_told():
-    with pytest.raises(
-        RuntimeError, match=r"2 of 2 workers ended with exit codes \[1, 1\] and without a result"
-    ):
-        measure(Job("cpu", hashes=-1), workers=2, seconds=0.1)
-    assert running() == 0
+def test_a_worker_that_fails_is_told_with_its_reason():
+    message = r"(?s)measurement of 'cpu' has failed.*iteration value must be greater.*2 of 2 workers ended with exit codes \[1, 1\]"
+    with pytest.raises(RuntimeError, match=message):
+        measure_curve(Job("cpu", hashes=-1), [2], rounds=1, seconds=0.1)
+
+
+def test_workers_end_when_nobody_wants_their_result():
+    asked = json.dumps([asdict(Job("lock", work_s=0.01)), [3], 60.0])
+    command = [sys.executable, "-m", "lib.scaling.workloads", asked]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        time.sleep(1)
+        begin = time.monotonic()
+        _, errors = (
+            process.communicate()
+        )  # closes its input, and waits for the workers too, which hold its outputs
+    assert time.monotonic() - begin < 10 and b"The owner is gone." in errors
