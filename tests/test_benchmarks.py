@@ -49,3 +49,21 @@ def test_the_table_says_of_each_goal_whether_it_was_met(measured):
     goals = [row for row in rows if row["goal"]]
     assert len(goals) == 5
     assert text.count(": met") + text.count(": missed") == len(goals)
+
+
+def test_the_simulation_is_held_against_its_goal(tmp_path):
+    command = [
+        sys.executable,
+        ROOT / "benchmarks" / "run.py",
+        "--quick",
+        "--only",
+        "scaling",
+        "--into",
+        tmp_path,
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    with open(tmp_path / "results.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["candidate"] for row in rows][:2] == ["the goal", "lib, simulate"]
+    assert [row["goal"] for row in rows][:2] == ["", "1.0"]
