@@ -74,6 +74,13 @@ class Replica:
         self.stop()
 
 
+def answers(port: int, path: str) -> bool:
+    """Whether a port answers with 200."""
+    with contextlib.suppress(OSError):
+        return call(port, path)[0] == 200
+    return False
+
+
 def call(
     port: int, path: str, body: Any = None, *, method: str | None = None, **headers: str
 ) -> tuple[int, Any]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from lib.locks import file_lock
 from lib.versioning.dialects import Dialect, SqlError, dialect_named
 
 #: Seconds between tries of a transaction that met a lock or a conflict: time for those who waited behind it.
@@ -104,36 +104,11 @@ class Session:
         database = self.value(query)
         if not database:  # in memory: nobody else can reach it
             return lambda: True, lambda: None
-        return _flock(Path(f"{database}.migrating"))
+        return file_lock(Path(f"{database}.migrating"))
 
 
 class LockedError(RuntimeError):
     """Another runner is at work on the table; the message tells which."""
-
-
-def _flock(path: Path) -> tuple[Callable[[], bool], Callable[[], Any]]:
-    import fcntl
-
-    held: list[int] = []
-
-    def attempt() -> bool:
-        handle = os.open(path, os.O_CREAT | os.O_RDWR, 0o644)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.samestat(os.fstat(handle), path.stat()):  # not one just removed
-                held.append(handle)
-        except (BlockingIOError, FileNotFoundError):
-            pass
-        finally:
-            if not held:
-                os.close(handle)
-        return bool(held)
-
-    def release() -> None:
-        path.unlink()
-        os.close(held.pop())
-
-    return attempt, release
 
 
 def _transient(error: BaseException) -> bool:

@@ -1,0 +1,180 @@
+"""What a rollout acts on: replicas of two colours and the router in front of them, and who owns them.
+
+Never the controller of a rollout owns them, for it may be killed at any moment: a lesson's kernel does, or a process that
+serves a platform on a socket (`serve`), to which a controller connects (`Remote`), another one after its death.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import socketserver
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, Protocol, Self
+
+from lib.deployment.replicas import Replica
+from lib.deployment.router import COLOURS, Colour, Router, router
+from lib.deployment.service import Settings
+
+
+class Platform(Protocol):
+    """What there is, and how to change it. Each call may be repeated, and does then what is left to do."""
+
+    def create(self, colour: Colour, release: str, version: int, count: int) -> list[int]:
+        """Have so many replicas of a release in a colour; return their ports. They get no traffic by that."""
+
+    def ports(self, colour: Colour) -> list[int]:
+        """The ports of the replicas that live."""
+
+    def retire(self, colour: Colour) -> None:
+        """Stop the replicas of a colour, once they have answered what they have taken."""
+
+    def switch(self, colour: Colour) -> None:
+        """Send all traffic to a colour."""
+
+    def canary(self, share: float) -> None:
+        """Send a share of the traffic to the colour that is not active."""
+
+    def active(self) -> Colour:
+        """The colour that gets the traffic."""
+
+    def in_flight(self, colour: Colour) -> int:
+        """How many requests a colour is serving."""
+
+
+METHODS = ("create", "ports", "retire", "switch", "canary", "active", "in_flight")
+
+
+class Local:
+    """Replicas and a router as processes of this one."""
+
+    def __init__(
+        self,
+        database: str,
+        *,
+        kind: Literal["haproxy", "nginx"] = "haproxy",
+        directory: Path | None = None,
+        faults: bool = False,
+    ) -> None:
+        """Start the router; there is no replica yet. directory: where the routes stand, see `lib.deployment.router`."""
+        self.database, self.faults, self._lock = database, faults, threading.RLock()
+        self.replicas: dict[Colour, list[Replica]] = {colour: [] for colour in COLOURS}
+        self.router: Router = router({}, kind=kind, directory=directory)
+
+    def create(self, colour: Colour, release: str, version: int, count: int) -> list[int]:
+        settings = Settings(self.database, version, release, self.faults)
+        with self._lock:
+            if any(one.settings != settings for one in self.replicas[colour]):
+                self.retire(colour)
+            living = [one for one in self.replicas[colour] if one.process.alive]
+            for one in set(self.replicas[colour]) - set(living):
+                one.stop()
+            self.replicas[colour] = living
+            while len(living) < count:
+                living.append(Replica(settings))
+            self.router.serve(colour, self.ports(colour))
+            return self.ports(colour)
+
+    def ports(self, colour: Colour) -> list[int]:
+        return [one.port for one in self.replicas[colour] if one.process.alive]
+
+    def retire(self, colour: Colour) -> None:
+        with self._lock:
+            self.router.serve(colour, [])
+            while self.replicas[colour]:
+                self.replicas[colour].pop().stop()
+
+    def switch(self, colour: Colour) -> None:
+        self.router.switch(colour)
+
+    def canary(self, share: float) -> None:
+        self.router.canary(share)
+
+    def active(self) -> Colour:
+        return self.router.active
+
+    def in_flight(self, colour: Colour) -> int:
+        return self.router.in_flight(colour)
+
+    def stop(self) -> None:
+        """Stop the router, then all replicas. May be repeated."""
+        self.router.stop()
+        for replicas in self.replicas.values():
+            while replicas:
+                replicas.pop().stop()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.stop()
+
+
+# ── Over a socket ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class PlatformError(RuntimeError):
+    """A platform that another process owns failed, or is not there; the message has its words."""
+
+
+@contextmanager
+def serve(platform: Platform, path: Path) -> Iterator[None]:
+    """Serve a platform on a socket of the file system, which only this user may open, until the block ends.
+
+    One JSON array a connection: a method and its arguments; the answer is `{"value": …}` or `{"error": …}`.
+    """
+
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            try:
+                method, *arguments = json.loads(self.rfile.readline())
+                if method not in METHODS:
+                    raise ValueError(f"no such method: {method!r}")
+                answer = {"value": getattr(platform, method)(*arguments)}
+            except Exception as error:  # noqa: BLE001 - whatever it is, the controller is told
+                answer = {"error": f"{type(error).__name__}: {error}"}
+            with suppress(BrokenPipeError):  # a controller that was killed does not wait
+                self.wfile.write(json.dumps(answer).encode() + b"\n")
+
+    class Server(socketserver.ThreadingUnixStreamServer):
+        daemon_threads = True
+
+    path.unlink(missing_ok=True)
+    with ExitStack() as stack:
+        server = stack.enter_context(Server(str(path), Handler))
+        stack.callback(path.unlink, missing_ok=True)
+        path.chmod(0o600)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        thread.start()
+        stack.callback(thread.join)
+        stack.callback(server.shutdown)
+        yield
+
+
+class Remote:
+    """A platform that another process serves: it has the methods of `Platform`, and adds PlatformError to what they raise."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __getattr__(self, method: str) -> Any:
+        if method not in METHODS:
+            raise AttributeError(method)
+        return partial(self._call, method)
+
+    def _call(self, *message: Any) -> Any:
+        try:
+            with socket.socket(socket.AF_UNIX) as connection:
+                connection.connect(str(self.path))
+                connection.sendall(json.dumps(message).encode() + b"\n")
+                with connection.makefile("rb") as answer:
+                    told = json.loads(answer.readline())
+        except (OSError, ValueError) as error:
+            raise PlatformError(f"{self.path}: nobody serves a platform there ({error})") from error
+        if "error" in told:
+            raise PlatformError(told["error"])
+        return told["value"]
