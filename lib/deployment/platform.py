@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Protocol, Self
 
-from lib.deployment.replicas import Replica
+from lib.deployment.replicas import ROOT, Replica
 from lib.deployment.router import COLOURS, Colour, Router, router
 from lib.deployment.service import Settings
 
@@ -24,8 +24,13 @@ from lib.deployment.service import Settings
 class Platform(Protocol):
     """What there is, and how to change it. Each call may be repeated, and does then what is left to do."""
 
-    def create(self, colour: Colour, release: str, version: int, count: int) -> list[int]:
-        """Have so many replicas of a release in a colour; return their ports. They get no traffic by that."""
+    def create(
+        self, colour: Colour, release: str, version: int, count: int, tree: str | None = None
+    ) -> list[int]:
+        """Have so many replicas of a release in a colour; return their ports. They get no traffic by that.
+
+        tree: the folder with the files of the release; None: those of this one.
+        """
 
     def ports(self, colour: Colour) -> list[int]:
         """The ports of the replicas that live."""
@@ -58,24 +63,27 @@ class Local:
         *,
         kind: Literal["haproxy", "nginx"] = "haproxy",
         directory: Path | None = None,
+        port: int = 0,
         faults: bool = False,
     ) -> None:
-        """Start the router; there is no replica yet. directory: where the routes stand, see `lib.deployment.router`."""
+        """Start the router; there is no replica yet. directory, port: see `lib.deployment.router`."""
         self.database, self.faults, self._lock = database, faults, threading.RLock()
         self.replicas: dict[Colour, list[Replica]] = {colour: [] for colour in COLOURS}
-        self.router: Router = router({}, kind=kind, directory=directory)
+        self.router: Router = router({}, kind=kind, directory=directory, port=port)
 
-    def create(self, colour: Colour, release: str, version: int, count: int) -> list[int]:
-        settings = Settings(self.database, version, release, self.faults)
+    def create(
+        self, colour: Colour, release: str, version: int, count: int, tree: str | None = None
+    ) -> list[int]:
+        settings, files = Settings(self.database, version, release, self.faults), Path(tree or ROOT)
         with self._lock:
-            if any(one.settings != settings for one in self.replicas[colour]):
+            if any((one.settings, one.tree) != (settings, files) for one in self.replicas[colour]):
                 self.retire(colour)
             living = [one for one in self.replicas[colour] if one.process.alive]
             for one in set(self.replicas[colour]) - set(living):
                 one.stop()
             self.replicas[colour] = living
             while len(living) < count:
-                living.append(Replica(settings))
+                living.append(Replica(settings, tree=files))
             self.router.serve(colour, self.ports(colour))
             return self.ports(colour)
 

@@ -27,9 +27,12 @@ ROOT = Path(__file__).parents[2]
 class Replica:
     """One process of the service, on a port of 127.0.0.1."""
 
-    def __init__(self, settings: Settings, *, timeout: float = 60.0) -> None:
-        """Start it and wait until it is ready. Raises ProcessError, with the end of its log, when it is not in time."""
-        self.settings = settings
+    def __init__(self, settings: Settings, *, tree: Path = ROOT, timeout: float = 60.0) -> None:
+        """Start it from the files in `tree`, and wait until it is ready.
+
+        Raises ProcessError, with the end of its log, when it is not in time.
+        """
+        self.settings, self.tree = settings, tree
         with contextlib.ExitStack() as undo:
             self.process = undo.enter_context(Process())
             name = f"Release {settings.release} at schema version {settings.version}"
@@ -38,7 +41,8 @@ class Replica:
 
     def _run(self, port: int) -> Process:
         command = [sys.executable, "-m", "lib.deployment.service", str(port)]
-        return self.process.run(command, env=self.settings.to_environment(), cwd=ROOT)
+        environment = {**self.settings.to_environment(), "PYTHONPATH": str(self.tree)}
+        return self.process.run(command, env=environment, cwd=self.tree)
 
     def _is_ready(self, port: int) -> bool:
         with contextlib.suppress(OSError):

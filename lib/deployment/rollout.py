@@ -50,12 +50,16 @@ class BusyError(DeploymentError):
 
 @dataclass(frozen=True)
 class Target:
-    """What is deployed: a release, called by a name such as a tag, at a schema version, in a phase of its migration."""
+    """What is deployed: a release, called by a name such as a tag, at a schema version, in a phase of its migration.
+
+    tree: the folder with its files; None: those of the platform.
+    """
 
     release: str
     version: int
     phase: Phase | None = None
     replicas: int = 1
+    tree: str | None = None
 
     @property
     def schema(self) -> Release:
@@ -114,7 +118,6 @@ class BlueGreen:
         self.verify, self.bake, self.patience, self.evidence = verify, bake, patience, evidence
         self.objective, self.progress = {"least": 1} | dict(objective or {}), progress
         self.directory = Path(directory)
-        self.directory.mkdir(parents=True, exist_ok=True)
         self._file = self.directory / "deployment.json"
 
     # ── What a user does ─────────────────────────────────────────────────────────────────────────────────────────
@@ -239,7 +242,9 @@ class BlueGreen:
         coming = now.coming
         assert coming is not None
         try:
-            self.platform.create(now.next_colour, coming.release, coming.version, coming.replicas)
+            self.platform.create(
+                now.next_colour, coming.release, coming.version, coming.replicas, coming.tree
+            )
         except RuntimeError as error:
             return Gate("create", (str(error),))
         return Gate("create")
@@ -314,6 +319,7 @@ class BlueGreen:
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
+        self.directory.mkdir(parents=True, exist_ok=True)
         path = self.directory / "lock"
         holder = f"process {os.getpid()} since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
         attempt, release = file_lock(path, holder)

@@ -56,9 +56,11 @@ class Router(ABC):
 
     name: str
 
-    def __init__(self, routes: Routes, check: str, directory: Path | None, timeout: float) -> None:
+    def __init__(
+        self, routes: Routes, check: str, directory: Path | None, timeout: float, port: int = 0
+    ) -> None:
         """Start the proxy. A file with routes in `directory` counts more than the routes given: it was there before."""
-        self.check, self.timeout, self.port = check, timeout, 0
+        self.check, self.timeout, self.port = check, timeout, port
         with contextlib.ExitStack() as undo:
             self._process = undo.enter_context(Process())
             self._state = (directory or self._process.directory).absolute() / "routes.json"
@@ -109,7 +111,7 @@ class Router(ABC):
         part.replace(self._state)
 
     def start(self) -> None:
-        """Start the proxy, again on the same port if it ran before, with the routes that stand in the file."""
+        """Start the proxy, on its port if it has one, with the routes that stand in the file."""
         name, remedy = self.name, "Is another program using its port?"
         if self.port:
             self._run(self.port)
@@ -389,15 +391,16 @@ def router(
     active: Colour = "blue",
     check: str = "/ready",
     directory: str | os.PathLike[str] | None = None,
+    port: int = 0,
     timeout: float = 30.0,
 ) -> Router:
     """Start a proxy in front of replicas, given by the ports of 127.0.0.1 on which they listen.
 
     check: what a replica that can take traffic answers with 200 (HAProxy asks; nginx finds out by itself). directory: where
-    the routes stand; in a directory of the proxy's own they end with it.
+    the routes stand; in a directory of the proxy's own they end with it. port: on which it listens; 0 for a free one.
     Raises ProcessError, with the end of the log, when it is not ready in time.
     """
     if kind not in KINDS:
         raise ValueError(f"kind={kind!r}: choose one of {', '.join(KINDS)}")
     routes = Routes(_known(active), replicas={_known(c): list(ports) for c, ports in replicas.items()})
-    return KINDS[kind](routes, check, Path(directory) if directory else None, timeout)
+    return KINDS[kind](routes, check, Path(directory) if directory else None, timeout, port)

@@ -38,7 +38,9 @@ class Fake:
         self.colour: Colour = "blue"
         self.outages: list[str] = []
 
-    def create(self, colour: Colour, release: str, version: int, count: int) -> list[int]:
+    def create(
+        self, colour: Colour, release: str, version: int, count: int, tree: str | None = None
+    ) -> list[int]:
         self.running[colour] = [release] * count
         return self.ports(colour)
 

@@ -1,0 +1,193 @@
+"""`compose/deploy-zero-downtime.sh`: the seven steps on a platform that stays, what interrupts them, and its exit status."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from endpoints import fetch, until
+
+from lib.deployment import __main__ as command_line
+from lib.ports import free_port
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = ROOT / "compose" / "deploy-zero-downtime.sh"
+COMMAND = [sys.executable, "-m", "lib.deployment"]
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
+
+
+def run(*arguments: object) -> tuple[int, str]:
+    done = subprocess.run(
+        [*COMMAND, *map(str, arguments)],
+        cwd=ROOT,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Iterator[Path]:
+    """A state directory; whatever runs for it is stopped in the end."""
+    yield tmp_path / "s"
+    assert run("down", "--state-dir", tmp_path / "s")[0] == 0
+
+
+def deploy(state: Path, version: str, schema: int, *options: object) -> tuple[int, str]:
+    return run(version, "--schema", schema, "--bake", 0.5, "--state-dir", state, *options)
+
+
+def killed_at(step: str, state: Path, *arguments: str) -> None:
+    """Start a deployment, and kill it by SIGKILL when it has told a step."""
+    command = [*COMMAND, *arguments, "--bake", "5", "--state-dir", str(state)]
+    with subprocess.Popen(
+        command, cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True
+    ) as controller:
+        assert controller.stdout
+        for line in controller.stdout:
+            if line.startswith(f"[{step}"):
+                controller.kill()
+                return
+    raise AssertionError("it ended early")
+
+
+def test_without_an_argument_it_says_how_and_fails() -> None:
+    status, output = run()
+    assert (
+        status == 1 and output.startswith("usage: deploy-zero-downtime.sh [-h]") and "<new_version>" in output
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["v1", "--target", "compose"], "only local works so far"),
+        (["v1", "--no-such"], "unrecognized arguments"),
+        (["v1/x"], "letters, digits, dots"),
+        (["v1", "--schema", "x"], "invalid int value"),
+    ],
+)
+def test_bad_arguments(arguments: list[str], complaint: str) -> None:
+    status, output = run(*arguments)
+    assert status == 1 and complaint in output
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="shellcheck comes as a wheel for x86-64 only")
+def test_the_script_is_clean() -> None:
+    done = subprocess.run(
+        [Path(sys.executable).with_name("shellcheck"), SCRIPT], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout
+    assert os.access(SCRIPT, os.X_OK)
+
+
+def test_the_script_finds_the_environment_or_says_how_to_make_it(tmp_path: Path) -> None:
+    (tmp_path / "compose").mkdir()
+    script = tmp_path / "compose" / SCRIPT.name
+    script.write_bytes(SCRIPT.read_bytes())
+    done = subprocess.run(["bash", script], capture_output=True, text=True)
+    assert done.returncode == 1 and f"run 'make setup' in {tmp_path}" in done.stderr
+    python = tmp_path / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text('#!/bin/sh\necho "$PYTHONPATH" "$@"\n')
+    python.chmod(0o755)
+    done = subprocess.run(["bash", script, "v1", "--dry-run"], capture_output=True, text=True)
+    assert done.stdout == f"{tmp_path} -m lib.deployment v1 --dry-run\n"
+
+
+def test_a_dry_run_starts_nothing(state: Path) -> None:
+    status, output = deploy(state, "v1", 1, "--dry-run")
+    assert status == 0 and "created: 1 replicas of v1 in blue" in output
+    assert not state.exists()
+
+
+def test_one_version_after_the_other_interrupted_resumed_and_rolled_back(state: Path) -> None:
+    port = free_port()
+    status, output = deploy(state, "v1", 1, "--port", port)
+    assert status == 0 and "nothing to be compatible with" in output and "there was nothing before" in output
+    told = [re.match(r"\[(\d)/7", line) for line in output.splitlines()]
+    assert [step[1] for step in told if step] == ["1", "2", "3", "4", "5", "6", "6", "7"]
+
+    status, output = deploy(state, "v2", 2, "--traffic", 50)
+    counts = json.loads(re.findall(r"^traffic: (.*)$", output, re.MULTILINE)[0])
+    assert (status, counts["failed"]) == (0, 0) and counts["requests"] > 50
+    assert f"address: http://127.0.0.1:{port}" in output and "running: v2" in output
+
+    killed_at("4/7", state, "v3")
+    status, output = run("status", "--state-dir", state)
+    assert (
+        status == 0 and "running: v2" in output and "under way: v3 is tested: resume, or rollback" in output
+    )
+    assert deploy(state, "v4", 3)[0] == 2
+    assert json.loads(fetch(f"http://127.0.0.1:{port}/version")[0])["release"] == "v2"
+    assert run("resume", "--bake", 0.5, "--state-dir", state)[0] == 0
+    assert json.loads(fetch(f"http://127.0.0.1:{port}/version")[0])["release"] == "v3"
+
+    killed_at("5/7", state, "v5")
+    assert json.loads(fetch(f"http://127.0.0.1:{port}/version")[0])["release"] == "v5"
+    status, output = run("rollback", "--state-dir", state)
+    assert status == 0 and "running: v3" in output
+    assert json.loads(fetch(f"http://127.0.0.1:{port}/version")[0])["release"] == "v3"
+    status, output = run("rollback", "--state-dir", state)
+    assert status == 2 and "nothing is under way" in output
+
+    pid = json.loads((state / "platform.json").read_text())["pid"]
+    assert run("down", "--state-dir", state)[0] == 0
+    until(lambda: not Path(f"/proc/{pid}").exists())
+    with pytest.raises(OSError):
+        fetch(f"http://127.0.0.1:{port}/version")
+    assert run("down", "--state-dir", state) == (0, "nothing is running\n")
+    assert "running: nothing" in run("status", "--state-dir", state)[1]
+
+
+def test_a_second_deployment_at_once_is_refused(state: Path) -> None:
+    assert deploy(state, "v1", 1)[0] == 0
+    command = [*COMMAND, "v2", "--schema", "2", "--bake", "10", "--state-dir", str(state)]
+    with subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True) as first:
+        assert first.stdout and first.stdout.readline() and first.stdout.readline()
+        status, output = deploy(state, "v3", 3)
+        assert status == 3 and re.search(
+            rf"at work: process {first.pid} since .* UTC; wait for its end", output
+        )
+        first.terminate()
+    assert run("rollback", "--state-dir", state)[0] == 0
+
+
+def test_a_platform_that_does_not_start_is_explained(state: Path) -> None:
+    with contextlib.closing(__import__("socket").create_server(("127.0.0.1", 0))) as taken:
+        status, output = deploy(state, "v1", 1, "--port", taken.getsockname()[1])
+    assert (
+        status == 2
+        and "the platform did not start" in output
+        and "Is another program using its port?" in output
+    )
+
+
+def test_a_tag_runs_its_own_tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    repository = tmp_path / "repository"
+    users = repository / "lib" / "versioning" / "users.py"
+    users.parent.mkdir(parents=True)
+    for package in (users.parent, users.parent.parent):
+        (package / "__init__.py").touch()
+    git = ["git", "-C", str(repository), "-c", "user.name=Test", "-c", "user.email=test@example.org"]
+    subprocess.run([*git, "init", "--quiet"], check=True)
+    for latest in (7, 8):
+        users.write_text(f"class USERS: latest = {latest}\n")
+        for command in (["add", "."], ["commit", "--quiet", "-m", "x"], ["tag", f"v{latest}"]):
+            subprocess.run([*git, *command], check=True)
+    monkeypatch.setattr(command_line, "ROOT", repository)
+    for latest in (7, 8, 7):
+        tree = command_line._tree_of_tag(f"v{latest}", tmp_path / "state")
+        assert tree is not None and command_line._latest_schema(tree) == latest
+    assert command_line._tree_of_tag("no-tag", tmp_path / "state") is None
+    assert command_line._tree_of_tag("HEAD", tmp_path / "state") is None
