@@ -1,6 +1,6 @@
 """Services replaced under traffic: switch, and count every failure.
 
-Read the files in this order: `traffic` (a load that forgives nothing), `router` (real proxies that switch), `service` (what is
-replaced), `replicas` (started, ready, stopped),
-`gates` (what a release has to pass), `platform` (who owns what runs), `rollout` (the state machine), `__main__` (the command line).
+Read the files in this order: `traffic` (a load that forgives nothing), `router` with `haproxy` and `nginx` (real proxies that
+switch), `service` (what is replaced), `replicas` (started, ready, stopped), `gates` (what a release has to pass), `platform`
+(who owns what runs), `states` and `rollout` (the state machine), `__main__` (the command line).
 """

@@ -28,7 +28,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from lib.deployment.platform import Local, PlatformError, Remote, serve
-from lib.deployment.rollout import BlueGreen, BusyError, Deployment, DeploymentError, State, Target
+from lib.deployment.rollout import BlueGreen, BusyError, DeploymentError
+from lib.deployment.states import Deployment, State, Target
 from lib.deployment.traffic import USER, Traffic, summary
 from lib.versioning.users import USERS
 

@@ -10,34 +10,27 @@ twice. So a controller that is killed is followed by another one, which reads th
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, get_args
+from typing import TYPE_CHECKING, Any
 
-from lib.deployment.gates import Gate, Release, health_gate, schema_gate, slo_gate, smoke_gate
+from lib.deployment.gates import Gate, health_gate, schema_gate, slo_gate, smoke_gate
 from lib.deployment.platform import Platform
 from lib.deployment.replicas import answers
-from lib.deployment.router import COLOURS, Colour
+from lib.deployment.router import Colour
+from lib.deployment.states import STATES, Deployment, State, Target
 from lib.locks import file_lock
 from lib.versioning.bulk import Report
 from lib.versioning.history import SchemaHistory
-from lib.versioning.sql import Phase
 from lib.versioning.users import USERS
 
 if TYPE_CHECKING:
     import pandas as pd
-
-#: In their order. From each of them the way leads on, or back; but once all is baked, and the old colour goes, only on.
-State = Literal[
-    "idle", "planned", "compatible", "created", "healthy", "tested", "switched", "verified", "baked"
-]
-STATES: tuple[State, ...] = get_args(State)
 
 
 class DeploymentError(RuntimeError):
@@ -46,48 +39,6 @@ class DeploymentError(RuntimeError):
 
 class BusyError(DeploymentError):
     """Another controller is at work; the message says which, and since when."""
-
-
-@dataclass(frozen=True)
-class Target:
-    """What is deployed: a release, called by a name such as a tag, at a schema version, in a phase of its migration.
-
-    tree: the folder with its files; None: those of the platform.
-    """
-
-    release: str
-    version: int
-    phase: Phase | None = None
-    replicas: int = 1
-    tree: str | None = None
-
-    @property
-    def schema(self) -> Release:
-        return Release(self.version, self.phase)
-
-
-@dataclass(frozen=True)
-class Deployment:
-    """All that stands in the file. `running` is what gets the traffic while nothing is under way, `colour` where it is."""
-
-    state: State = "idle"
-    running: Target | None = None
-    colour: Colour = "green"
-    coming: Target | None = None
-    going_back: bool = False
-    trail: tuple[dict[str, str], ...] = field(default=())
-
-    @property
-    def next_colour(self) -> Colour:
-        return COLOURS[1 - COLOURS.index(self.colour)]
-
-    @classmethod
-    def read(cls, path: Path) -> Self:
-        if not path.exists():
-            return cls()
-        values = json.loads(path.read_bytes())
-        targets = {name: Target(**values[name]) if values[name] else None for name in ("running", "coming")}
-        return cls(**(values | targets | {"trail": tuple(values["trail"])}))
 
 
 class BlueGreen:
@@ -305,15 +256,7 @@ class BlueGreen:
             time.sleep(0.01)
 
     def _write(self, deployment: Deployment, note: str) -> None:
-        """Write a state so that it is there as a whole or not at all, whatever happens."""
-        entry = {"at": f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S.%f}", "state": deployment.state, "note": note}
-        deployment = replace(deployment, trail=(*deployment.trail, entry))
-        part = self._file.with_suffix(".part")
-        with part.open("w", encoding="utf-8") as file:
-            json.dump(asdict(deployment), file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(self._file)
+        deployment.noted(note).write(self._file)
         if self.progress:
             self.progress(f"{deployment.state}: {note}")
 

@@ -18,8 +18,9 @@ from endpoints import until
 from lib.deployment import rollout as rollouts
 from lib.deployment.gates import Gate
 from lib.deployment.platform import Local, PlatformError, Remote, serve
-from lib.deployment.rollout import STATES, BlueGreen, BusyError, Deployment, DeploymentError, Target
+from lib.deployment.rollout import BlueGreen, BusyError, DeploymentError
 from lib.deployment.router import COLOURS, Colour
+from lib.deployment.states import STATES, Deployment, Target
 from lib.deployment.traffic import USER, Traffic
 from lib.servers import Server, postgres
 

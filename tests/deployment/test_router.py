@@ -13,6 +13,7 @@ import pytest
 from endpoints import Bare, bare, fetch, until
 
 from lib.deployment import router as routers
+from lib.deployment.haproxy import HAProxy
 from lib.deployment.router import COLOURS, Router, RouterError
 from lib.deployment.traffic import Traffic
 from lib.processes import ProcessError
@@ -186,6 +187,6 @@ def test_a_proxy_that_can_not_start_or_does_not_obey_is_explained(blue: Bare) ->
         routers.router({"blue": [blue.port]}, check="/ two words\n  nonsense")
     with pytest.raises(ValueError, match="kind='apache': choose one of haproxy, nginx"):
         routers.router({"blue": [blue.port]}, kind="apache")  # type: ignore[arg-type]
-    proxy = routers.HAProxy(routers.Routes("blue"), "/", None, 10)
+    proxy = HAProxy(routers.Routes("blue"), "/", None, 10)
     with proxy, pytest.raises(RouterError, match="HAProxy, told 'nonsense': Unknown command"):
         proxy._tell("nonsense")
