@@ -63,10 +63,7 @@ def compare_costs(
     workers = workers_needed(wanted, fit.gamma, fit.alpha, fit.beta)
     size = np.maximum((wanted / fit.gamma) ** (1 / power), 1.0)
     size = np.where(size <= checked("largest", largest, 1), size, np.inf)
-    names = np.select(
-        [np.isinf(workers) & np.isinf(size), workers < size, workers > size],
-        ["neither", "horizontal", "vertical"],
-        "equal",
-    )
+    cases = [np.isinf(workers) & np.isinf(size), workers < size, workers > size]
+    names = np.select(cases, ["neither", "horizontal", "vertical"], "equal")
     columns = {"demand": wanted, "workers": workers, "horizontal": workers * price}
     return pd.DataFrame({**columns, "size": size, "vertical": size * price, "cheaper": names})
