@@ -24,11 +24,11 @@ defaults
     timeout connect 1s
     timeout client 60s
     timeout server 60s
-    timeout check 2s
+    timeout check 5s
     option redispatch 1
     retries 3
     retry-on conn-failure empty-response
-    default-server check inter 100ms fall 2 rise 1 observe layer4 error-limit 2 on-error mark-down
+    default-server check inter 100ms fall 3 rise 1 observe layer4 error-limit 2 on-error mark-down
 frontend entry
     bind 127.0.0.1:{port}
     http-request disable-l7-retry unless METH_GET
@@ -85,7 +85,7 @@ class HAProxy(Router):
                 place = f"{colour}/{server}"
                 if server not in servers:
                     tail = "" if server.startswith(colour) else " backup"
-                    self._ask(f"add server {place} 127.0.0.1:{port} check inter 100ms fall 2 rise 1{tail}")
+                    self._ask(f"add server {place} 127.0.0.1:{port} check inter 100ms fall 3 rise 1{tail}")
                     self._ask(f"enable health {place}")
                 if server not in servers or servers[server].startswith("MAINT"):
                     self._tell(f"set server {place} state ready")

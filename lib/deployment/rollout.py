@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -229,7 +229,7 @@ class BlueGreen:
         return self._watch(now, self.bake)
 
     def _watch(self, now: Deployment, seconds: float) -> Gate:
-        """Look at the traffic for some seconds, and every now and then at the replicas."""
+        """Look for some seconds at the traffic that the new colour gets, and every now and then at its replicas."""
         begin = time.monotonic()
         while True:
             elapsed = time.monotonic() - begin
@@ -238,8 +238,11 @@ class BlueGreen:
             )
             if gate.passed and self.traffic:
                 requests = self.traffic()
+                its_own = requests["served_by"].str.startswith(now.next_colour) | (
+                    requests["served_by"] == ""
+                )
                 few = {"least": 0} if elapsed < seconds else {}  # in the end there must be enough
-                gate = slo_gate(requests[requests["due"] > begin], **(self.objective | few))
+                gate = slo_gate(requests[its_own & (requests["due"] > begin)], **(self.objective | few))
             if not gate.passed or elapsed >= seconds:
                 return gate
             time.sleep(min(0.2, seconds))
@@ -275,3 +278,35 @@ class BlueGreen:
             yield
         finally:
             release()
+
+
+class Canary(BlueGreen):
+    """Gives the new colour a small share of the traffic first, then larger ones, and all of it only if each went well.
+
+    A controller that is killed between two shares begins with the first one again.
+    """
+
+    def __init__(
+        self, *arguments: Any, shares: Sequence[float] = (0.05, 0.25, 0.5), pause: float = 1.0, **options: Any
+    ) -> None:
+        """shares: of the traffic, each for `pause` seconds. The others are those of BlueGreen."""
+        super().__init__(*arguments, **options)
+        if not all(0 < share <= 1 for share in shares) or list(shares) != sorted(shares):
+            raise ValueError(f"shares={shares}: choose some from 0 to 1, each larger than the one before")
+        self.shares, self.pause = tuple(shares), pause
+
+    def _switch(self, now: Deployment) -> Gate:
+        for share in self.shares:
+            self.platform.canary(share)
+            if self.progress:
+                self.progress(f"canary: {share:.0%}")
+            gate = self._watch(now, self.pause)
+            if not gate.passed:
+                return gate
+        return super()._switch(now)
+
+    def plan(self, target: Target) -> list[str]:
+        lines = super().plan(target)
+        shares = ", ".join(f"{share:.0%}" for share in self.shares)
+        lines[4] += f", after {shares} of it, each for {self.pause:g} s"
+        return lines

@@ -131,7 +131,9 @@ class WorkerPool:
         command += ["--without-gossip", "--without-mingle", "--without-heartbeat"]  # they slow the start
         process = Process()
         self._workers.append(Worker(name, process))
-        process.run(command, env=self.settings.to_environment(), cwd=ROOT, orphan_grace=0.0)
+        # Its pool of processes leaves a folder behind: in the directory that goes with the process.
+        environment = {**self.settings.to_environment(), "TMPDIR": str(process.directory)}
+        process.run(command, env=environment, cwd=ROOT, orphan_grace=0.0)
         return self._workers[-1]
 
     def kill(

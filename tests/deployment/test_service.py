@@ -200,7 +200,7 @@ def test_switched_to_and_fro_under_reads_and_writes_nothing_fails_and_nothing_is
 ) -> None:
     with routers.router({"blue": [old.port], "green": [new.port]}, kind=kind) as router:  # type: ignore[arg-type]
         switches = []
-        with Traffic(router.url, rate=100, writes=0.3) as traffic:
+        with Traffic(router.url, rate=100, writes=0.3, timeout=20) as traffic:
             for number in range(1, 5):
                 time.sleep(0.6)
                 router.switch(COLOURS[number % 2])

@@ -130,6 +130,20 @@ def test_scaled_under_load_no_task_is_lost_and_no_process_left(broker: Server) -
     assert [session(leader) for leader in leaders] == [[]] * 8
 
 
+@pytest.mark.parametrize("end", ["stop", "kill", "drain"])
+def test_no_file_is_left(end: str, broker: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    with WorkerPool(1, broker=broker) as pool:
+        pool.send("pause", [(0.1,)])
+        assert pool.wait(30) == 0 and list(tmp_path.iterdir())
+        if end == "kill":
+            pool.kill()
+        elif end == "drain":
+            pool.drain()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_drained_workers_end_what_they_have_begun_and_take_nothing_new(broker: Server) -> None:
     with WorkerPool(2, broker=broker) as pool:
         pool.send("book", [(1.0,)] * 8)
