@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import socket
 from collections.abc import Callable
 from functools import partial
@@ -46,7 +47,7 @@ def run_on_free_port(
             process.wait_until(partial(ready, port), name=name, timeout=timeout, remedy=remedy)
             return port
         except ProcessError as error:
-            if process.alive or "address already in use" not in process.output().lower():
+            if process.alive or not re.search("address (already )?in use", process.output().lower()):
                 raise
             taken = error
     raise taken

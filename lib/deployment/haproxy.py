@@ -24,11 +24,10 @@ defaults
     timeout connect 1s
     timeout client 60s
     timeout server 60s
-    timeout check 5s
     option redispatch 1
     retries 3
     retry-on conn-failure empty-response
-    default-server check inter 100ms fall 3 rise 1 observe layer4 error-limit 2 on-error mark-down
+    default-server check inter 200ms fall 2 rise 1 observe layer4 error-limit 2 on-error mark-down
 frontend entry
     bind 127.0.0.1:{port}
     http-request disable-l7-retry unless METH_GET
@@ -43,7 +42,9 @@ frontend entry
 class HAProxy(Router):
     """HAProxy: routes in a map, changed over the socket of its runtime API.
 
-    A colour whose replicas are all down is replaced by the other one, request by request, as long as that is warm.
+    A colour whose replicas are all down is replaced by the other one, request by request, as long as that is warm. Down is
+    who accepts no connection. Whether a replica is ready is for a rollout to ask: on a busy machine a proxy that asks so
+    often makes an outage of its own.
     """
 
     name = "HAProxy"
@@ -52,7 +53,7 @@ class HAProxy(Router):
         routes, folder = self.routes, self._process.directory
         lines = [HAPROXY_CONFIGURATION.format(port=port)]
         for colour in COLOURS:
-            lines += [f"backend {colour}", f"    option httpchk GET {self.check}"]
+            lines.append(f"backend {colour}")
             for other in COLOURS:
                 tail = " backup" if other != colour else ""
                 lines += [
@@ -85,7 +86,7 @@ class HAProxy(Router):
                 place = f"{colour}/{server}"
                 if server not in servers:
                     tail = "" if server.startswith(colour) else " backup"
-                    self._ask(f"add server {place} 127.0.0.1:{port} check inter 100ms fall 3 rise 1{tail}")
+                    self._ask(f"add server {place} 127.0.0.1:{port} check inter 200ms fall 2 rise 1{tail}")
                     self._ask(f"enable health {place}")
                 if server not in servers or servers[server].startswith("MAINT"):
                     self._tell(f"set server {place} state ready")

@@ -63,6 +63,10 @@ class Replica:
         if status != 200:
             raise ValueError(f"fault {fault!r}: refused ({answer}); are faults enabled in the settings?")
 
+    def mend(self, fault: str) -> None:
+        """Make it behave again."""
+        call(self.port, f"/faults/{fault.replace(' ', '%20')}", method="DELETE")
+
     def kill(self) -> None:
         """End it by SIGKILL, as a crash would."""
         self.process.kill()

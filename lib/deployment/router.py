@@ -50,11 +50,9 @@ class Router(ABC):
 
     name: str
 
-    def __init__(
-        self, routes: Routes, check: str, directory: Path | None, timeout: float, port: int = 0
-    ) -> None:
+    def __init__(self, routes: Routes, directory: Path | None, timeout: float, port: int = 0) -> None:
         """Start the proxy. A file with routes in `directory` counts more than the routes given: it was there before."""
-        self.check, self.timeout, self.port = check, timeout, port
+        self.timeout, self.port = timeout, port
         with contextlib.ExitStack() as undo:
             self._process = undo.enter_context(Process())
             self._state = (directory or self._process.directory).absolute() / "routes.json"
@@ -166,15 +164,13 @@ def router(
     *,
     kind: Literal["haproxy", "nginx"] = "haproxy",
     active: Colour = "blue",
-    check: str = "/ready",
     directory: str | os.PathLike[str] | None = None,
     port: int = 0,
     timeout: float = 30.0,
 ) -> Router:
     """Start a proxy in front of replicas, given by the ports of 127.0.0.1 on which they listen.
 
-    check: what a replica that can take traffic answers with 200 (HAProxy asks; nginx finds out by itself). directory: where
-    the routes stand; in a directory of the proxy's own they end with it. port: on which it listens; 0 for a free one.
+    directory: where the routes stand; in a directory of the proxy's own they end with it. port: on which it listens; 0 for a free one.
     Raises ProcessError, with the end of the log, when it is not ready in time.
     """
     from lib.deployment.haproxy import HAProxy
@@ -184,4 +180,4 @@ def router(
     if kind not in kinds:
         raise ValueError(f"kind={kind!r}: choose one of {', '.join(kinds)}")
     routes = Routes(known(active), replicas={known(c): list(ports) for c, ports in replicas.items()})
-    return kinds[kind](routes, check, Path(directory) if directory else None, timeout, port)
+    return kinds[kind](routes, Path(directory) if directory else None, timeout, port)

@@ -38,7 +38,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def router(kind: str, blue: Bare, green: Bare) -> Iterator[Router]:
-    with routers.router({"blue": [blue.port], "green": [green.port]}, kind=kind, check="/") as router:
+    with routers.router({"blue": [blue.port], "green": [green.port]}, kind=kind) as router:
         yield router
 
 
@@ -85,7 +85,7 @@ def test_stopped_without_draining_it_does_fail(router: Router, blue: Bare) -> No
         router.switch("green")
         blue.process.kill()
     found = Counter(traffic.requests()["outcome"])
-    assert found["reset"] >= 5 and found["ok"] >= 10
+    assert found["reset"] >= 5 and found["ok"] >= 5
 
 
 def test_stop_and_start_on_one_port_is_an_outage(blue: Bare) -> None:
@@ -145,10 +145,10 @@ def test_killed_while_it_is_told_it_does_what_the_file_says(router: Router) -> N
 
 def test_routes_in_a_directory_outlive_the_router(kind: str, blue: Bare, green: Bare, tmp_path: Path) -> None:
     replicas = {"blue": [blue.port], "green": [green.port]}
-    with routers.router(replicas, kind=kind, check="/", directory=tmp_path) as router:
+    with routers.router(replicas, kind=kind, directory=tmp_path) as router:
         router.switch("green")
     assert json.loads((tmp_path / "routes.json").read_text())["active"] == "green"
-    with routers.router({"blue": [1]}, kind=kind, check="/", directory=tmp_path) as router:
+    with routers.router({"blue": [1]}, kind=kind, directory=tmp_path) as router:
         assert served(router, 10) == {"green": 10}
 
 
@@ -167,7 +167,7 @@ def test_the_warm_colour_steps_in_when_the_active_one_dies(router: Router, green
 
 
 def test_two_routers_at_once_are_separate(kind: str, router: Router, blue: Bare, green: Bare) -> None:
-    with routers.router({"blue": [blue.port], "green": [green.port]}, kind=kind, check="/") as other:
+    with routers.router({"blue": [blue.port], "green": [green.port]}, kind=kind) as other:
         other.switch("green")
         assert (served(router, 5), served(other, 5)) == ({"blue": 5}, {"green": 5})
 
@@ -183,10 +183,14 @@ def test_what_can_not_be_done_is_refused(router: Router) -> None:
 
 
 def test_a_proxy_that_can_not_start_or_does_not_obey_is_explained(blue: Bare) -> None:
-    with pytest.raises(ProcessError, match=r"(?s)HAProxy ended with status 1.*Its log ends with:.*ALERT"):
-        routers.router({"blue": [blue.port]}, check="/ two words\n  nonsense")
+    for kind, name in (("haproxy", "HAProxy"), ("nginx", "nginx")):
+        told = (
+            rf"(?s){name} ended with status 1.*Its log ends with:.*ddress (already )?in use.*Is another program"
+        )
+        with pytest.raises(ProcessError, match=told):
+            routers.router({}, kind=kind, port=blue.port)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="kind='apache': choose one of haproxy, nginx"):
         routers.router({"blue": [blue.port]}, kind="apache")  # type: ignore[arg-type]
-    proxy = HAProxy(routers.Routes("blue"), "/", None, 10)
+    proxy = HAProxy(routers.Routes("blue"), None, 10)
     with proxy, pytest.raises(RouterError, match="HAProxy, told 'nonsense': Unknown command"):
         proxy._tell("nonsense")
