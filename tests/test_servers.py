@@ -235,7 +235,7 @@ def test_a_program_that_fails(
         (programs / name).write_text(f'#!/bin/sh\ntest "$1" = --version && exit 0\n{text}\n')
         (programs / name).chmod(0o755)
     monkeypatch.setattr(
-        servers, "_binary", lambda package, pattern: programs / pattern.split("/")[-1].split("-")[0]
+        servers, "wheel_binary", lambda package, pattern: programs / pattern.split("/")[-1].split("-")[0]
     )
     with pytest.raises(ProcessError, match=r"ended with status 3.*\n    boom") as caught:
         start()
@@ -344,13 +344,13 @@ def test_a_broker_that_runs_already(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.skipif(not AS_ROOT, reason="only root has to become another user")
 def test_root_with_an_environment_closed_to_others(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    package = servers._binary(*servers.POSTGRES_BINARY).parents[2]
+    package = servers.wheel_binary(*servers.POSTGRES_BINARY).parents[2]
     closed = temporary / "closed"
     closed.mkdir(mode=0o700)
     for folder in (package, package.with_name(f"{package.name}.libs")):
         (closed / folder.name).symlink_to(folder)
     binary = closed / package.name / servers.POSTGRES_BINARY[1]
-    monkeypatch.setattr(servers, "_binary", lambda *names: binary)
+    monkeypatch.setattr(servers, "wheel_binary", lambda *names: binary)
     assert not servers._can_run(servers.UNPRIVILEGED, binary)
     began = time.perf_counter()
     with postgres() as server:
