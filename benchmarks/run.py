@@ -18,13 +18,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks import records, rows, scaling, tables
+from benchmarks import deployment, records, rows, scaling, tables, workers
 from benchmarks.rows import Row
 
 SUITES: dict[str, Callable[[bool], Iterator[Row]]] = {
     "records": records.rows,
     "tables": tables.rows,
     "scaling": scaling.rows,
+    "workers": workers.rows,
+    "deployment": deployment.rows,
 }
 INTRODUCTION = """# What was measured
 
