@@ -137,4 +137,56 @@ release_plan = [
     {"deploy": "writes new", "phases": ["contract"]},
 ]
 """,
+    # takes the moment at which blue's last request was sent for that of its last answer
+    "exercise-7-1": """\
+    blue = requests[requests["served_by"].str.startswith("blue")]
+    green = requests[requests["served_by"].str.startswith("green")]
+    return {
+        "first green": green["ended"].min(),
+        "last blue": blue["sent"].max(),
+        "late on blue": int((blue["sent"] > returned).sum()),
+    }
+""",
+    # counts good and bad probes altogether, not in a row
+    "exercise-7-2": """\
+    good = bad = 0
+    for took in probes:
+        if took is not None and took <= limit_ms:
+            good += 1
+        else:
+            bad += 1
+        if good == successes:
+            return "healthy"
+        if bad == failures:
+            return "refused"
+    return "undecided"
+""",
+    # writes down first what it is about to do: killed in between, it is never done
+    "exercise-7-3": """\
+    if going_back:
+        world.write("idle")
+        world.switch("blue")
+        world.retire("green")
+    if world.state == "planned":
+        world.write("created")
+        world.create("green")
+    if world.state == "created":
+        world.write("switched")
+        world.switch("green")
+    if world.state == "switched":
+        world.write("idle")
+        world.retire("blue")
+""",
+    # blue goes as soon as green has the traffic: there is nothing to go back to while it bakes
+    "exercise-7-4": """\
+runbook = [
+    ("expand the table", "drop the new column"),
+    ("create green, which writes both names", "retire green"),
+    ("run health checks and smoke tests on green", "retire green"),
+    ("switch to green", "switch to blue, drain and retire green"),
+    ("retire blue", "deploy the former release again"),
+    ("bake", "deploy the former release again"),
+    ("contract the table", "restore a backup"),
+]
+""",
 }
