@@ -90,6 +90,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     try:
         return _down(args.state_dir) if args.version == "down" else _act(args)
+    except KeyboardInterrupt:
+        print("\ninterrupted: `resume` goes on, `rollback` goes back", file=sys.stderr)
+        return 130
     except BusyError as error:
         print(error, file=sys.stderr)
         return 3
@@ -221,6 +224,7 @@ def _platform(directory: Path, port: int) -> str:
             deployment := directory / "deployment.json"
         ).exists():  # of a platform that has gone, with all it ran
             deployment.unlink()
+            print("the platform has ended since, and what was deployed with it: beginning anew")
         with log.open("wb") as output:
             command = [sys.executable, "-m", "lib.deployment.__main__", "--serve", str(directory), str(port)]
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output,

@@ -38,6 +38,7 @@ VARIABLE = "LESSONS_SERVICE"
 User = dict[str, Any]
 Fault = Literal["slow", "crash", "unready", "wrong schema"]
 
+TABLE_LOCK = 1819503731  # any number that nobody else uses
 METADATA = sa.MetaData()
 TABLE = sa.Table(
     "service_users",
@@ -86,7 +87,9 @@ class Users:
         self.version, self._manager = version, DataVersionManager(known_history(version))
         self._names = self._manager.history.schema(version).names
         self._engine = sa.create_engine(database, pool_size=10, max_overflow=10, pool_pre_ping=True)
-        METADATA.create_all(self._engine)
+        with self._engine.begin() as connection:  # one replica at a time: several may start at once
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(TABLE_LOCK)))
+            METADATA.create_all(connection)
 
     def check(self) -> None:
         """Raise SQLAlchemyError if the database does not answer."""

@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -141,9 +142,31 @@ def test_one_version_after_the_other_interrupted_resumed_and_rolled_back(state: 
     status, output = run("rollback", "--state-dir", state)
     assert status == 2 and "nothing is under way" in output
 
+    command = [*COMMAND, "v6", "--bake", "5", "--state-dir", str(state)]
+    with subprocess.Popen(
+        command, cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as controller:
+        assert controller.stdout and controller.stderr
+        while not controller.stdout.readline().startswith("[3/7"):
+            assert controller.poll() is None
+        controller.send_signal(signal.SIGINT)
+        assert (controller.wait(30), controller.stderr.read()) == (
+            130,
+            "\ninterrupted: `resume` goes on, `rollback` goes back\n",
+        )
+    assert run("rollback", "--state-dir", state)[0] == 0
+
+    pid = json.loads((state / "platform.json").read_text())["pid"]
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: not Path(f"/proc/{pid}").exists())
+    status, output = deploy(state, "v1", 1)
+    assert (
+        status == 0 and "the platform has ended since" in output and "nothing to be compatible with" in output
+    )
+
     pid = json.loads((state / "platform.json").read_text())["pid"]
     assert run("down", "--state-dir", state)[0] == 0
-    until(lambda: not Path(f"/proc/{pid}").exists())
+    assert not Path(f"/proc/{pid}").exists()
     with pytest.raises(OSError):
         fetch(f"http://127.0.0.1:{port}/version")
     assert run("down", "--state-dir", state) == (0, "nothing is running\n")

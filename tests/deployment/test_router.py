@@ -184,9 +184,7 @@ def test_what_can_not_be_done_is_refused(router: Router) -> None:
 
 def test_a_proxy_that_can_not_start_or_does_not_obey_is_explained(blue: Bare) -> None:
     for kind, name in (("haproxy", "HAProxy"), ("nginx", "nginx")):
-        told = (
-            rf"(?s){name} ended with status 1.*Its log ends with:.*ddress (already )?in use.*Is another program"
-        )
+        told = rf"(?s){name} ended with status 1.*Its log ends with:.*ddress (already )?in use.*Is another program"
         with pytest.raises(ProcessError, match=told):
             routers.router({}, kind=kind, port=blue.port)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="kind='apache': choose one of haproxy, nginx"):
