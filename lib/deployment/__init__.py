@@ -2,5 +2,5 @@
 
 Read the files in this order: `traffic` (a load that forgives nothing), `router` with `haproxy` and `nginx` (real proxies that
 switch), `service` (what is replaced), `replicas` (started, ready, stopped), `gates` (what a release has to pass), `platform`
-(who owns what runs), `states` and `rollout` (the state machine), `__main__` (the command line).
+(who owns what runs), `states`, `rollout` and `strategies` (the state machines), `__main__` (the command line).
 """

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import csv
 import signal
+from collections import Counter
 from typing import Final
 
-from lib.deployment.router import COLOURS, Colour, Router, RouterError, Routes, known, talk
+from lib.deployment.router import COLOURS, Colour, Router, RouterError, Routes, talk
 from lib.processes import Process
 from lib.servers import wheel_binary
 
@@ -101,9 +102,12 @@ class HAProxy(Router):
         table = self._ask("show stat -1 4 -1").removeprefix("# ")
         return list(csv.DictReader(table.splitlines()))
 
-    def in_flight(self, colour: Colour) -> int:
-        rows = self._servers()
-        return sum(int(row["scur"]) for row in rows if row["svname"].startswith(f"{known(colour)}-"))
+    def _in_flight(self, colour: Colour) -> dict[str, int]:
+        counts = Counter[str]()  # a replica stands in both backends: in one as a way out
+        for row in self._servers():
+            if row["svname"].startswith(f"{colour}-"):
+                counts[row["svname"]] += int(row["scur"])
+        return counts
 
 
 def _maps(routes: Routes) -> dict[str, dict[str, object]]:

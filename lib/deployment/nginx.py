@@ -7,7 +7,7 @@ import json
 import signal
 from dataclasses import asdict
 
-from lib.deployment.router import Colour, Router, RouterError, Routes, known, talk
+from lib.deployment.router import Colour, Router, RouterError, Routes, talk
 from lib.processes import Process
 from lib.servers import wheel_binary
 
@@ -123,5 +123,5 @@ class Nginx(Router):
     def _apply(self, routes: Routes) -> None:
         self._ask(json.dumps(asdict(routes)))
 
-    def in_flight(self, colour: Colour) -> int:
-        return sum(count for name, count in self._ask().items() if name.startswith(f"{known(colour)}-"))
+    def _in_flight(self, colour: Colour) -> dict[str, int]:
+        return {name: count for name, count in self._ask().items() if name.startswith(f"{colour}-")}

@@ -10,6 +10,7 @@ import json
 import socket
 import socketserver
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
@@ -19,6 +20,8 @@ from typing import Any, Literal, Protocol, Self
 from lib.deployment.replicas import ROOT, Replica
 from lib.deployment.router import COLOURS, Colour, Router, router
 from lib.deployment.service import Settings
+
+PATIENCE = 30.0  # seconds that replicas get to answer what they have taken
 
 
 class Platform(Protocol):
@@ -34,6 +37,20 @@ class Platform(Protocol):
 
     def ports(self, colour: Colour) -> list[int]:
         """The ports of the replicas that live."""
+
+    def releases(self, colour: Colour) -> dict[str, str]:
+        """The releases of the replicas that live, by port."""
+
+    def replace(
+        self,
+        colour: Colour,
+        ports: list[int],
+        release: str,
+        version: int,
+        count: int,
+        tree: str | None = None,
+    ) -> None:
+        """Drain and stop the replicas on some ports, and start as many of a release as are then missing to `count`."""
 
     def retire(self, colour: Colour) -> None:
         """Stop the replicas of a colour, once they have answered what they have taken."""
@@ -51,7 +68,7 @@ class Platform(Protocol):
         """How many requests a colour is serving."""
 
 
-METHODS = ("create", "ports", "retire", "switch", "canary", "active", "in_flight")
+METHODS = ("create", "ports", "releases", "replace", "retire", "switch", "canary", "active", "in_flight")
 
 
 class Local:
@@ -89,6 +106,32 @@ class Local:
 
     def ports(self, colour: Colour) -> list[int]:
         return [one.port for one in self.replicas[colour] if one.process.alive]
+
+    def releases(self, colour: Colour) -> dict[str, str]:
+        return {str(one.port): one.settings.release for one in self.replicas[colour] if one.process.alive}
+
+    def replace(
+        self,
+        colour: Colour,
+        ports: list[int],
+        release: str,
+        version: int,
+        count: int,
+        tree: str | None = None,
+    ) -> None:
+        settings = Settings(self.database, version, release, self.faults)
+        with self._lock:
+            going = [one for one in self.replicas[colour] if one.port in ports or not one.process.alive]
+            replicas = self.replicas[colour] = [one for one in self.replicas[colour] if one not in going]
+            self.router.serve(colour, self.ports(colour))
+            deadline = time.monotonic() + PATIENCE
+            while self.router.in_flight(colour, ports) and time.monotonic() < deadline:
+                time.sleep(0.01)
+            for one in going:
+                one.stop()
+            while len(replicas) < count:
+                replicas.append(Replica(settings, tree=Path(tree or ROOT)))
+            self.router.serve(colour, self.ports(colour))
 
     def retire(self, colour: Colour) -> None:
         with self._lock:

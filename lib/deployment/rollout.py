@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -200,10 +200,14 @@ class BlueGreen:
             return Gate("create", (str(error),))
         return Gate("create")
 
+    def _new_colour(self, now: Deployment) -> Colour:
+        """Where the replicas that are coming run."""
+        return now.next_colour
+
     def _each(self, now: Deployment, judge: Callable[[int], Gate]) -> Gate:
         """One verdict on all replicas that are coming; one that has gone is missed."""
         assert now.coming is not None
-        ports = self.platform.ports(now.next_colour)
+        ports = self.platform.ports(self._new_colour(now))
         gates = [judge(port) for port in ports]
         missing = [f"{now.coming.replicas - len(ports)} replicas have gone"] * (
             len(ports) < now.coming.replicas
@@ -238,7 +242,7 @@ class BlueGreen:
             )
             if gate.passed and self.traffic:
                 requests = self.traffic()
-                its_own = requests["served_by"].str.startswith(now.next_colour) | (
+                its_own = requests["served_by"].str.startswith(self._new_colour(now)) | (
                     requests["served_by"] == ""
                 )
                 few = {"least": 0} if elapsed < seconds else {}  # in the end there must be enough
@@ -278,35 +282,3 @@ class BlueGreen:
             yield
         finally:
             release()
-
-
-class Canary(BlueGreen):
-    """Gives the new colour a small share of the traffic first, then larger ones, and all of it only if each went well.
-
-    A controller that is killed between two shares begins with the first one again.
-    """
-
-    def __init__(
-        self, *arguments: Any, shares: Sequence[float] = (0.05, 0.25, 0.5), pause: float = 1.0, **options: Any
-    ) -> None:
-        """shares: of the traffic, each for `pause` seconds. The others are those of BlueGreen."""
-        super().__init__(*arguments, **options)
-        if not all(0 < share <= 1 for share in shares) or list(shares) != sorted(shares):
-            raise ValueError(f"shares={shares}: choose some from 0 to 1, each larger than the one before")
-        self.shares, self.pause = tuple(shares), pause
-
-    def _switch(self, now: Deployment) -> Gate:
-        for share in self.shares:
-            self.platform.canary(share)
-            if self.progress:
-                self.progress(f"canary: {share:.0%}")
-            gate = self._watch(now, self.pause)
-            if not gate.passed:
-                return gate
-        return super()._switch(now)
-
-    def plan(self, target: Target) -> list[str]:
-        lines = super().plan(target)
-        shares = ", ".join(f"{share:.0%}" for share in self.shares)
-        lines[4] += f", after {shares} of it, each for {self.pause:g} s"
-        return lines

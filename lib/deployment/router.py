@@ -129,9 +129,15 @@ class Router(ABC):
     def __exit__(self, *error: object) -> None:
         self.stop()
 
+    def in_flight(self, colour: Colour, ports: Sequence[int] | None = None) -> int:
+        """How many requests a colour is serving now, or only its replicas on some ports."""
+        names = None if ports is None else {f"{colour}-{port}" for port in ports}
+        counts = self._in_flight(known(colour))
+        return sum(count for name, count in counts.items() if names is None or name in names)
+
     @abstractmethod
-    def in_flight(self, colour: Colour) -> int:
-        """How many requests a colour is serving now."""
+    def _in_flight(self, colour: Colour) -> dict[str, int]:
+        """How many requests each replica of a colour is serving, by its name: `blue-8001`."""
 
     @abstractmethod
     def _run(self, port: int) -> Process: ...

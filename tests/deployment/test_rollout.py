@@ -18,9 +18,10 @@ from endpoints import until
 from lib.deployment import rollout as rollouts
 from lib.deployment.gates import Gate
 from lib.deployment.platform import Local, PlatformError, Remote, serve
-from lib.deployment.rollout import BlueGreen, BusyError, Canary, DeploymentError
+from lib.deployment.rollout import BlueGreen, BusyError, DeploymentError
 from lib.deployment.router import COLOURS, Colour
 from lib.deployment.states import STATES, Deployment, Target
+from lib.deployment.strategies import Canary, Rolling
 from lib.deployment.traffic import USER, Traffic
 from lib.servers import Server, postgres
 
@@ -37,7 +38,7 @@ class Fake:
     def __init__(self) -> None:
         self.running: dict[Colour, list[str]] = {colour: [] for colour in COLOURS}
         self.colour: Colour = "blue"
-        self.outages, self.shares = list[str](), list[float]()
+        self.outages, self.shares, self.batches = list[str](), list[float](), list[int]()
 
     def create(
         self, colour: Colour, release: str, version: int, count: int, tree: str | None = None
@@ -47,6 +48,18 @@ class Fake:
 
     def ports(self, colour: Colour) -> list[int]:
         return list(range(len(self.running[colour])))
+
+    def releases(self, colour: Colour) -> dict[str, str]:
+        return {str(port): release for port, release in enumerate(self.running[colour])}
+
+    def replace(
+        self, colour: Colour, ports: list[int], release: str, version: int, count: int, tree: str | None
+    ) -> None:
+        self.batches.append(len(ports))
+        staying = [one for port, one in enumerate(self.running[colour]) if port not in ports]
+        if not staying and count > 1:
+            self.outages.append(f"all of {colour} replaced at once")
+        self.running[colour] = staying + [release] * (count - len(staying))
 
     def retire(self, colour: Colour) -> None:
         other = COLOURS[1 - COLOURS.index(colour)]
@@ -253,6 +266,89 @@ def test_shares_must_grow(shares: tuple[float, ...], fake: Fake, tmp_path: Path)
         canary(fake, tmp_path, shares=shares)
 
 
+FIVE = Target("v1.0.0", 1, replicas=5)
+FIVE_NEW = Target("v2.0.0", 2, replicas=5)
+
+
+def rolling(fake: Fake, path: Path, kind: type[Rolling] = Rolling) -> Rolling:
+    return kind(fake, path, smoke_user=USER, verify=0.0, bake=0.0, batch_size=2)
+
+
+class MortalRolling(Rolling, Mortal):
+    pass
+
+
+def test_replicas_are_replaced_in_batches(fake: Fake, tmp_path: Path) -> None:
+    with pytest.raises(DeploymentError, match="nothing runs yet: deploy the first release by BlueGreen"):
+        rolling(fake, tmp_path).deploy(TWO)
+    machine(fake, tmp_path).deploy(FIVE)
+    rollout = rolling(fake, tmp_path)
+    assert [line.partition(":")[0] for line in rollout.plan(TWO)][1:4] == [
+        f"batch {n} of 3" for n in (1, 2, 3)
+    ]
+    rollout.deploy(TWO)
+    check(fake, rollout, FIVE_NEW)
+    assert fake.batches == [2, 2, 1] and fake.active() == "blue"
+
+
+@pytest.mark.parametrize("then", ["resume", "rollback"])
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("edge", range(1, 6))
+def test_a_rolling_deployment_killed_at_an_edge(
+    edge: int, when: str, then: str, fake: Fake, tmp_path: Path
+) -> None:
+    machine(fake, tmp_path).deploy(FIVE)
+    mortal = rolling(fake, tmp_path, MortalRolling)
+    mortal.dies_at = (edge, when)
+    with pytest.raises(Killed):
+        mortal.deploy(TWO)
+    state, following = mortal.status().state, rolling(fake, tmp_path)
+    if then == "rollback" and state in ("idle", "baked"):
+        with pytest.raises(DeploymentError):
+            following.rollback()
+        then = "resume"
+    getattr(following, then)()
+    begun = (edge, when) != (1, "before")
+    check(fake, following, FIVE_NEW if then == "resume" and begun else FIVE)
+
+
+@pytest.mark.parametrize("then", ["resume", "rollback"])
+@pytest.mark.parametrize("batch", [1, 2, 3])
+def test_a_rolling_deployment_killed_after_a_batch(batch: int, then: str, fake: Fake, tmp_path: Path) -> None:
+    machine(fake, tmp_path).deploy(FIVE)
+    rollout, told = rolling(fake, tmp_path), []
+
+    def kill(progress: str) -> None:
+        told.append(progress)
+        if sum("replaced" in one for one in told) == batch:
+            raise Killed
+
+    rollout.progress = kill
+    with pytest.raises(Killed):
+        rollout.deploy(TWO)
+    assert fake.running["blue"].count("v2.0.0") == min(2 * batch, 5)
+    following = rolling(fake, tmp_path)
+    getattr(following, then)()
+    check(fake, following, FIVE_NEW if then == "resume" else FIVE)
+
+
+def test_a_bad_batch_goes_back_before_the_next(
+    fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine(fake, tmp_path).deploy(FIVE)
+    rollout = rolling(fake, tmp_path)
+    monkeypatch.setattr(rollout, "_test", lambda now: Gate("smoke", ("it is raining",)))
+    with pytest.raises(DeploymentError, match="it is raining"):
+        rollout.deploy(TWO)
+    assert fake.batches == [2, 2]
+    check(fake, rollout, FIVE)
+
+
+def test_a_batch_has_at_least_one(fake: Fake, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="batch_size=0: at least 1"):
+        Rolling(fake, tmp_path, smoke_user=USER, batch_size=0)
+
+
 def test_a_dry_run_tells_the_plan_and_does_nothing(fake: Fake, tmp_path: Path) -> None:
     rollout = machine(fake, tmp_path)
     assert [line.partition(":")[0] for line in rollout.plan(ONE)] == [*STATES[2:], "idle"]
@@ -381,6 +477,20 @@ def test_green_killed_after_the_switch_traffic_goes_back(platform: Local, tmp_pa
 
     [port] = platform.ports("blue")
     assert all(call(port, f"/users/{user}")[0] == 200 for user in written)
+
+
+def test_rolled_out_under_traffic_nothing_fails(platform: Local, tmp_path: Path) -> None:
+    real(platform, tmp_path).deploy(Target("v1.0.0", 1, replicas=3))
+    serving = []
+    with Traffic(platform.router.url, rate=50, writes=0.2, timeout=20) as traffic:
+        rollout = Rolling(
+            platform, tmp_path, smoke_user=USER, traffic=traffic.requests, verify=0.3, bake=0.3, batch_size=2,
+            objective={"p99_s": 20.0}, progress=lambda _: serving.append(len(platform.ports("blue"))),
+        )  # fmt: skip
+        assert rollout.deploy(TWO).running == Target("v2.0.0", 2, replicas=3)
+    requests = traffic.requests()
+    assert outcomes(requests) == {"ok": len(requests)} and set(serving) == {3}
+    assert set(platform.releases("blue").values()) == {"v2.0.0"} and platform.ports("green") == []
 
 
 def test_a_bad_canary_hits_few(platform: Local, tmp_path: Path) -> None:
