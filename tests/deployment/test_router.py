@@ -152,6 +152,23 @@ def test_routes_in_a_directory_outlive_the_router(kind: str, blue: Bare, green: 
         assert served(router, 10) == {"green": 10}
 
 
+@pytest.mark.parametrize("late", [False, True], ids=["there from the start", "came later"])
+def test_reads_under_way_on_one_that_dies_are_answered_by_the_warm_colour(
+    late: bool, kind: str, blue: Bare, green: Bare
+) -> None:
+    """As far as their answers have not begun; a proxy may send a read again, and never a write."""
+    with routers.router({} if late else {"blue": [blue.port], "green": [green.port]}, kind=kind) as router:  # type: ignore[arg-type]
+        router.serve("blue", [blue.port])
+        router.serve("green", [green.port])
+        with Traffic(router.url, rate=50, long=10, timeout=20) as traffic:
+            until(lambda: router.in_flight("blue") >= 10)
+            blue.process.kill()
+            time.sleep(0.5)
+            router.switch("green")
+    requests = traffic.requests()
+    assert Counter(requests["outcome"])["ok"] > 0.95 * len(requests), Counter(requests["outcome"])
+
+
 def test_the_warm_colour_steps_in_when_the_active_one_dies(router: Router, green: Bare) -> None:
     router.switch("green")
     with Traffic(router.url, rate=200) as traffic:
