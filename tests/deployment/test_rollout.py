@@ -544,7 +544,8 @@ CONTROLLER = """
 import sys
 from pathlib import Path
 from lib.deployment.platform import Remote
-from lib.deployment.rollout import BlueGreen, Canary, Target
+from lib.deployment.rollout import BlueGreen
+from lib.deployment.states import Target
 from lib.deployment.traffic import USER
 rollout = BlueGreen(Remote(Path(sys.argv[1])), sys.argv[2], smoke_user=USER, verify=0.5, bake=0.5,
                     progress=lambda told: print(told.splitlines()[0], flush=True))

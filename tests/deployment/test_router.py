@@ -84,6 +84,7 @@ def test_stopped_without_draining_it_does_fail(router: Router, blue: Bare) -> No
         until(lambda: router.in_flight("blue") >= 10)
         router.switch("green")
         blue.process.kill()
+        time.sleep(0.5)
     found = Counter(traffic.requests()["outcome"])
     assert found["reset"] >= 5 and found["ok"] >= 5
 
