@@ -9,15 +9,18 @@ the records that were put aside, and in `manifest/` what became of the partition
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import os
-from collections.abc import Callable
-from contextlib import suppress
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
 
+from lib.locks import file_lock
 from lib.versioning.bulk import Report
 from lib.versioning.files import migrate_file, whole_or_nothing
 from lib.versioning.manager import DataVersionManager
@@ -91,42 +94,50 @@ def upgrade_partitions(
         raise PartitionError(
             "\n".join(["not upgraded:", *(f"{names[at].name}: {why}" for at, why in errors.items())])
         )
-    if not pool.busy():
-        _remove_parts(target)
     entries = [_entry(target, path.name) for path in partitions]
     return pd.DataFrame(list(map(msgspec.to_builtins, entries))).set_index("partition")
 
 
-def _remove_parts(target: Path) -> None:
-    """Remove what workers that were killed had begun to write."""
-    for folder in (target, target / "quarantine", target / "manifest"):
-        for part in folder.glob(".*.part"):
-            part.unlink(missing_ok=True)
-
-
 def upgrade_file(source: Path, target: Path, version: int) -> Entry:
-    """Upgrade one partition, unless that was done already. May be done twice, and at the same time.
+    """Upgrade one partition, unless that was done already. May be called twice, and at the same time: the second one waits.
 
-    All of its files appear together, the entry of the manifest last. Raises OSError, and ValueError for a file that is no
-    Parquet; then nothing is left in the target.
+    All of its files appear together, the entry of the manifest last; what one that was killed had begun is removed. Raises
+    OSError, and ValueError for a file that is no Parquet; then nothing is left in the target.
     """
     name = source.name
-    checksum = _checksum(source)
-    entry = _entry(target, name)
-    if entry and (entry.source, entry.version) == (checksum, version) and _is_whole(target, entry):
+    paths = [target / "manifest" / f"{name}.json", target / name,
+             target / "quarantine" / f"{name.removesuffix('.ndjson')}.ndjson"]  # fmt: skip
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with _alone(paths[0]):
+        checksum, entry = _checksum(source), _entry(target, name)
+        if entry and (entry.source, entry.version) == (checksum, version) and _is_whole(target, entry):
+            return entry
+        for path in paths:
+            for part in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+                part.unlink()
+        with whole_or_nothing(*map(str, paths)) as (note, out, quarantine):
+            upgrade = _upgrade_parquet if source.suffix == ".parquet" else _upgrade_ndjson
+            report = upgrade(source, out, quarantine, version)
+            written = zip(paths[1:], (out, quarantine), strict=True)
+            files = {path.relative_to(target).as_posix(): _checksum(file) for path, file in written}
+            counts = {"read": report.read, "passed": report.passed, "quarantined": report.quarantined}
+            entry = Entry(name, version, checksum, files, **counts,
+                          kept=report.kept, lost=report.lost, reasons=report.reasons)  # fmt: skip
+            note.write(msgspec.json.format(msgspec.json.encode(entry)))
         return entry
-    aside, noted = f"quarantine/{name.removesuffix('.ndjson')}.ndjson", f"manifest/{name}.json"
-    for folder in (aside, noted):
-        (target / folder).parent.mkdir(parents=True, exist_ok=True)
-    upgrade = _upgrade_parquet if source.suffix == ".parquet" else _upgrade_ndjson
-    with whole_or_nothing(*(str(target / path) for path in (noted, name, aside))) as (note, out, quarantine):
-        report = upgrade(source, out, quarantine, version)
-        files = {name: _checksum(out), aside: _checksum(quarantine)}
-        counts = {"read": report.read, "passed": report.passed, "quarantined": report.quarantined}
-        entry = Entry(name, version, checksum, files, **counts,
-                      kept=report.kept, lost=report.lost, reasons=report.reasons)  # fmt: skip
-        note.write(msgspec.json.format(msgspec.json.encode(entry)))
-    return entry
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Wait until nobody else is at work on the partition with this entry in the manifest; one that was killed is not."""
+    attempt, release = file_lock(path.with_name(f".{path.name}.lock"))
+    while not attempt():
+        time.sleep(0.02)
+    try:
+        yield
+    finally:
+        release()
 
 
 def _upgrade_ndjson(source: Path, out: BinaryIO, quarantine: BinaryIO, version: int) -> Report:

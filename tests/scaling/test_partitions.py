@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +22,7 @@ from lib.servers import Server, valkey
 from lib.versioning import DataVersionManager, UnknownVersionError, make_users
 from lib.versioning.tables import noted_version
 
+ROOT = Path(__file__).parents[2]
 MANAGER = DataVersionManager()
 
 
@@ -120,6 +124,29 @@ def test_a_crash_while_writing_leaves_no_file(
     with pytest.raises(OSError, match="no space left"):
         upgrade_file(source / "part-0.ndjson", target, 3)
     assert state(target) == {}
+
+
+def test_what_one_that_was_killed_had_begun_is_removed_and_nothing_else(source: Path, target: Path) -> None:
+    code = f"""
+import os, signal
+from pathlib import Path
+from lib.scaling import partitions
+partitions._upgrade_ndjson = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+partitions.upgrade_file(Path({str(source / "part-0.ndjson")!r}), Path({str(target)!r}), 3)
+"""
+    killed = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(ROOT)}, check=False
+    )
+    assert killed.returncode == -signal.SIGKILL and len(list(target.rglob(".*.part"))) == 3
+    other = target / ".part-1.ndjson.0123abcd.part"  # somebody may be at work on that one
+    other.touch()
+    upgrade_file(source / "part-0.ndjson", target, 3)
+    other.unlink()
+    assert sorted(state(target)) == [
+        "manifest/part-0.ndjson.json",
+        "part-0.ndjson",
+        "quarantine/part-0.ndjson",
+    ]
 
 
 def test_a_parquet_file_comes_out_as_its_records(tmp_path: Path, target: Path) -> None:
