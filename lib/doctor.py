@@ -127,13 +127,14 @@ def database() -> Check:
 
 def docker() -> Check:
     """Whether a container engine answers: optional, some lessons can use it."""
-    import docker as sdk
+    from lib.containers import engine
+    from lib.processes import ProcessError
 
     try:
-        client = sdk.from_env(timeout=5)
+        client = engine(timeout=5)
         found = f"engine {client.version()['Version']}"
         client.close()
-    except (sdk.errors.DockerException, OSError):
+    except ProcessError:
         found = "no engine answers; not needed, lessons run on processes"
     return Check("Docker (optional)", found)
 

@@ -27,17 +27,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
+from lib.programs import ProcessError, Program
+
 SUPERVISOR = Path(__file__).with_name("_supervisor.py")
-TAIL_BYTES, TAIL_LINES = 8192, 15
+TAIL_BYTES = 8192
 
 _owned: weakref.WeakSet[Process] = weakref.WeakSet()
 
 
-class ProcessError(RuntimeError):
-    """A process that could not be started, or ended or timed out before it was ready."""
-
-
-class Process:
+class Process(Program):
     """A directory, and one process at a time in it; both are gone after `stop()` or when the owner has ended.
 
     The process leads a session and a process group of its own, so Ctrl-C in a terminal does not reach it.
@@ -126,15 +124,11 @@ class Process:
 
     @property
     def alive(self) -> bool:
-        """Whether the process is running now."""
         self._receive(0)
         return self.pid is not None and self.returncode is None and not self._lost
 
     def wait(self, timeout: float | None = None) -> int | None:
-        """The exit status, once nothing is left of the process; None after `timeout` seconds.
-
-        A negative status is the signal that ended it. The directory and the log remain until `stop()`.
-        """
+        """See `Program`. The directory and the log remain until `stop()`."""
         deadline = time.monotonic() + (float("inf") if timeout is None else timeout)
         while self.alive and (left := deadline - time.monotonic()) > 0:
             self._receive(min(left, 1.0))
@@ -148,35 +142,33 @@ class Process:
         if status != 0:
             raise self._failure(f"{name} ended with status {status}", remedy)
 
-    def wait_until(
-        self, check: Callable[[], bool], *, name: str, timeout: float = 60.0, remedy: str = ""
-    ) -> None:
-        """Return once `check()` is true and the process is alive.
+    def owns(self, pid: int) -> bool:
+        try:
+            return os.getsid(pid) == self.pid
+        except ProcessLookupError:
+            return False
 
-        Raises ProcessError, with the end of the log and the `remedy`, when the process ends before that, or
-        after `timeout` seconds.
-        """
-        deadline, pause = time.monotonic() + timeout, 0.005
-        while not (check() and self.alive):
-            if not self.alive:
-                raise self._failure(f"{name} ended with status {self.returncode} before it was ready", remedy)
-            if time.monotonic() > deadline:
-                raise self._failure(f"{name} was not ready within {timeout:g} s", remedy)
-            time.sleep(pause)
-            pause = min(pause * 1.5, 0.1)
+    def memory(self) -> int:
+        kilobytes = 0
+        for path in Path("/proc").glob("[0-9]*/smaps_rollup"):
+            if self.owns(int(path.parent.name)):
+                with contextlib.suppress(OSError):  # it has ended, or runs as another user
+                    kilobytes += int(path.read_text().partition("\nPss:")[2].split()[0])
+        return kilobytes * 1024
 
-    def signal(self, number: int, *, group: bool = False) -> None:
-        """Send a signal to the process, or to its whole group; nothing happens when it has ended."""
-        self._send(signal=int(number), group=group)
+    def signal(self, number: int, *, group: bool = False, pid: int | None = None) -> None:
+        if pid is None:
+            self._send(signal=int(number), group=group)
+        elif self.owns(pid):
+            os.kill(pid, number)
 
     def kill(self) -> None:
-        """End the process and its descendants by SIGKILL, as a crash would; the handle can `run` again."""
+        """End the process and its descendants by SIGKILL; the handle can `run` again."""
         if self.alive:
             self.signal(signal.SIGKILL, group=True)
             self.wait()
 
     def stop(self, grace: float = 10.0) -> None:
-        """Stop the process, by SIGKILL after `grace` seconds, and remove the directory. May be repeated."""
         if self._control.closed:
             return
         try:
@@ -191,30 +183,19 @@ class Process:
         if self._supervisor.wait() != 0:
             self._clean_up_alone()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.stop()
-
     def __del__(self) -> None:
         with contextlib.suppress(AttributeError):  # it may be half made
             self._control.close()
             self._supervisor.stdout.close()
 
     def output(self) -> str:
-        """The end of what the process has written since it was started last: some kilobytes at most."""
+        """See `Program`; since it was started last."""
         if not self.log.exists():
             return ""
         with self.log.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(self._log_start, size - TAIL_BYTES))
             return file.read().decode(errors="replace")
-
-    def _failure(self, what: str, remedy: str) -> ProcessError:
-        lines = self.output().splitlines()[-TAIL_LINES:]
-        told = "\n    ".join(["Its log ends with:", *lines]) if lines else "Its log is empty."
-        return ProcessError("\n".join(filter(None, [f"{what}. {told}", remedy])))
 
     def _send(self, **message: object) -> None:
         try:

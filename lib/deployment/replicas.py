@@ -1,4 +1,4 @@
-"""Replicas of the demo service: started until they are ready, drained, stopped; each a process of its own.
+"""Replicas of the demo service: started until they are ready, drained, stopped; each a process or a container of its own.
 
     with Replica(Settings(database.url, version=2)) as replica:
         ...
@@ -14,35 +14,53 @@ import json
 import sys
 import urllib.error
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
-from lib.deployment.service import Settings
+from lib.containers import Backend, private
+from lib.deployment.settings import Settings
+from lib.images import PORT, image
 from lib.ports import run_on_free_port
 from lib.processes import Process
+from lib.programs import Program
 
 ROOT = Path(__file__).parents[2]
 
 
 class Replica:
-    """One process of the service, on a port of 127.0.0.1."""
+    """The service once, on a port of 127.0.0.1."""
 
-    def __init__(self, settings: Settings, *, tree: Path = ROOT, timeout: float = 60.0) -> None:
+    process: Program
+
+    def __init__(
+        self, settings: Settings, *, tree: Path = ROOT, backend: Backend = "process", timeout: float = 60.0
+    ) -> None:
         """Start it from the files in `tree`, and wait until it is ready.
 
+        backend: "docker" for a container of an image with these files (see `lib.containers`); then the database must be one, too.
         Raises ProcessError, with the end of its log, when it is not in time.
         """
         self.settings, self.tree = settings, tree
+        name = f"Release {settings.release} at schema version {settings.version}"
         with contextlib.ExitStack() as undo:
-            self.process = undo.enter_context(Process())
-            name = f"Release {settings.release} at schema version {settings.version}"
-            self.port = run_on_free_port(self._run, self._is_ready, name=name, timeout=timeout)
+            if network := private(backend):
+                inside = replace(settings, database=network.inside(settings.database)).to_environment()
+                self.process = container = network.run("users", image(tree), env=inside, port=PORT)
+                undo.push(container)
+                self.port = container.port
+                container.wait_until(lambda: self.ready, name=name, timeout=timeout)
+            else:
+                self.process = process = undo.enter_context(Process())
+                self.port = run_on_free_port(
+                    lambda port: self._run(process, port), self._is_ready, name=name, timeout=timeout
+                )
             undo.pop_all()
 
-    def _run(self, port: int) -> Process:
+    def _run(self, process: Process, port: int) -> Process:
         command = [sys.executable, "-m", "lib.deployment.service", str(port)]
         environment = {**self.settings.to_environment(), "PYTHONPATH": str(self.tree)}
-        return self.process.run(command, env=environment, cwd=self.tree)
+        return process.run(command, env=environment, cwd=self.tree)
 
     def _is_ready(self, port: int) -> bool:
         with contextlib.suppress(OSError):

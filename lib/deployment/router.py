@@ -5,8 +5,8 @@
         while proxy.in_flight("blue"):
             time.sleep(0.01)     # drained: blue can be stopped
 
-What a router was told last stands in a file before the proxy is told it. A proxy that is killed, and started again,
-reads it there.
+What a router was told last stands in a file before the proxy is told it, and is on the disk when the call returns. A
+proxy that is killed, and started again, reads it there.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import json
 import os
 import socket
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Literal, Self
+from typing import IO, Literal, Self
 
 from lib.ports import run_on_free_port
 from lib.processes import Process
@@ -58,7 +58,8 @@ class Router(ABC):
             self._state = (directory or self._process.directory).absolute() / "routes.json"
             self._state.parent.mkdir(parents=True, exist_ok=True)
             if not self._state.exists():
-                self._persist(routes)
+                with self._written(routes) as file:
+                    os.fsync(file.fileno())
             self.start()
             undo.pop_all()
 
@@ -91,16 +92,19 @@ class Router(ABC):
 
     def _change(self, **values: object) -> None:
         routes = replace(self.routes, **values)
-        self._persist(routes)
-        self._apply(routes)
+        with self._written(routes) as file:
+            self._apply(routes)  # users need not wait for the disk; who called does
+            os.fsync(file.fileno())
 
-    def _persist(self, routes: Routes) -> None:
+    @contextlib.contextmanager
+    def _written(self, routes: Routes) -> Iterator[IO[str]]:
+        """Put routes into the file, in one step, so that a proxy which is started from now on finds them."""
         part = self._state.with_suffix(".part")
         with part.open("w", encoding="utf-8") as file:
             json.dump(asdict(routes), file)
             file.flush()
-            os.fsync(file.fileno())
-        part.replace(self._state)
+            part.replace(self._state)
+            yield file
 
     def start(self) -> None:
         """Start the proxy, on its port if it has one, with the routes that stand in the file."""

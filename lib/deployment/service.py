@@ -11,32 +11,32 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import os
 import threading
 import time
 import uuid
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 import prometheus_client
 import sqlalchemy as sa
 import uvicorn
-from fastapi import Body, FastAPI, Header, HTTPException, Query, Request, Response
+from fastapi import APIRouter, Body, Depends, FastAPI, Header, HTTPException, Query, Request, Response
 from fastapi.responses import JSONResponse
 from sqlalchemy.dialects import postgresql
 
+from lib.deployment.settings import Settings
 from lib.versioning.bulk import Report
 from lib.versioning.history import SchemaHistory
 from lib.versioning.manager import DataVersionManager
 from lib.versioning.schema import VERSION_KEY
-from lib.versioning.users import USERS
+from lib.versioning.users import USERS, in_all_forms
 
-VARIABLE = "LESSONS_SERVICE"
 User = dict[str, Any]
-Fault = Literal["slow", "crash", "unready", "wrong schema"]
+Fault = Literal["slow", "crash", "unready", "wrong schema", "failing writes"]
+#: Upper ends, in seconds. An objective must be one of them, for between two ends nobody knows: compose/monitoring has 0.25.
+BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 TABLE_LOCK = 1819503731  # any number that nobody else uses
 METADATA = sa.MetaData()
@@ -47,26 +47,6 @@ TABLE = sa.Table(
     sa.Column("record", sa.JSON, nullable=False),
     sa.Column("request_key", sa.Text, unique=True),
 )
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a replica has to know. `faults`: whether it may be told to misbehave, as lessons do."""
-
-    database: str
-    version: int
-    release: str = "unnamed"
-    faults: bool = False
-
-    def to_environment(self) -> dict[str, str]:
-        """A variable, not an argument: it holds a password, and everyone may read arguments."""
-        return {VARIABLE: json.dumps(asdict(self))}
-
-    @classmethod
-    def from_environment(cls) -> Self:
-        if VARIABLE not in os.environ:
-            raise SystemExit(f"{VARIABLE} is not set: start the service by lib.deployment.replicas")
-        return cls(**json.loads(os.environ[VARIABLE]))
 
 
 def known_history(version: int) -> SchemaHistory:
@@ -86,8 +66,11 @@ class Users:
     def __init__(self, database: str, version: int) -> None:
         self.version, self._manager = version, DataVersionManager(known_history(version))
         self._names = self._manager.history.schema(version).names
-        self._engine = sa.create_engine(database, pool_size=10, max_overflow=10, pool_pre_ping=True)
-        with self._engine.begin() as connection:  # one replica at a time: several may start at once
+        pool = {"pool_size": 10, "max_overflow": 10, "pool_pre_ping": True}
+        # Each statement below is a transaction of its own: that saves two messages for each request.
+        self._engine = sa.create_engine(database, isolation_level="AUTOCOMMIT", **pool)
+        transactions = self._engine.execution_options(isolation_level="READ COMMITTED")
+        with transactions.begin() as connection:  # one replica at a time: several may start at once
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(TABLE_LOCK)))
             METADATA.create_all(connection)
 
@@ -101,11 +84,11 @@ class Users:
 
         Raises ValueError with every error, and KeyError where the key was used for another user, or the id is taken.
         """
-        new = {"id": str(uuid.uuid4()), **user, VERSION_KEY: self.version}
+        new = in_all_forms({"id": str(uuid.uuid4()), **user, VERSION_KEY: self.version})
         if errors := self._manager.validate_schema(new)["errors"]:
             raise ValueError(errors)
         insert = postgresql.insert(TABLE).values(id=new["id"], record=new, request_key=key)
-        with self._engine.begin() as connection:
+        with self._engine.connect() as connection:
             if connection.execute(insert.on_conflict_do_nothing().returning(TABLE.c.id)).first():
                 return new, True
             there = connection.execute(sa.select(TABLE.c.record).where(TABLE.c.request_key == key)).scalar()
@@ -122,7 +105,7 @@ class Users:
 
     def remove(self, identity: str) -> bool:
         """Remove a user; return whether there was one."""
-        with self._engine.begin() as connection:
+        with self._engine.connect() as connection:
             return bool(connection.execute(TABLE.delete().where(TABLE.c.id == identity)).rowcount)
 
     def list(self, after: str, limit: int) -> list[User]:
@@ -137,7 +120,7 @@ class Users:
             known = {name: record[name] for name in self._names if name in record}
             record = known | {VERSION_KEY: self.version}
         try:
-            return self._manager.upgrade_data(record, self.version, Report())
+            return in_all_forms(self._manager.upgrade_data(record, self.version, Report()))
         except ValueError as error:
             raise UnreadableError(str(error)) from error
 
@@ -163,17 +146,29 @@ def application(settings: Settings) -> FastAPI:
 
 def _add_operations(app: FastAPI) -> None:
     registry = prometheus_client.CollectorRegistry()
+    prometheus_client.ProcessCollector(registry=registry)  # processor time, memory, start
+    told = {"release": app.state.settings.release, "schema_version": str(app.state.settings.version)}
+    prometheus_client.Info("service", "Which release this is", registry=registry).info(told)
+    under_way = prometheus_client.Gauge("http_requests_in_progress", "Requests under way", registry=registry)
     seconds = prometheus_client.Histogram(
-        "request_seconds", "Time to answer", ["method", "path", "status"], registry=registry
+        "http_request_duration_seconds",
+        "Time to answer",
+        ["method", "route", "code"],
+        registry=registry,
+        buckets=BUCKETS,
     )
 
     @app.middleware("http")
     async def measure(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-        start = time.perf_counter()
-        response = await call_next(request)
-        path = getattr(request.scope.get("route"), "path", "none")  # the pattern: not one series for each id
-        seconds.labels(request.method, path, response.status_code).observe(time.perf_counter() - start)
-        return response
+        start, code = time.perf_counter(), 500  # what is answered when nobody catches an error
+        with under_way.track_inprogress():
+            try:
+                response = await call_next(request)
+                code = response.status_code
+                return response
+            finally:
+                route = getattr(request.scope.get("route"), "path", "none")  # not one series for each id
+                seconds.labels(request.method, route, code).observe(time.perf_counter() - start)
 
     @app.exception_handler(UnreadableError)
     async def unreadable(_: Request, error: UnreadableError) -> JSONResponse:
@@ -207,13 +202,20 @@ def _add_operations(app: FastAPI) -> None:
 
 
 def _add_users(app: FastAPI, users: Users) -> None:
-    @app.post("/users", status_code=201)
+    async def slow() -> None:
+        await asyncio.sleep(app.state.faults.get("slow", 0.0))
+
+    routes = APIRouter(prefix="/users", dependencies=[Depends(slow)])
+
+    @routes.post("", status_code=201)
     def create(
         response: Response,
         user: Annotated[User, Body()],
         idempotency_key: Annotated[str | None, Header()] = None,
     ) -> User:
         """Create a user. With the same `Idempotency-Key` again the same user comes back, and none is created."""
+        if "failing writes" in app.state.faults:
+            raise HTTPException(500, "told to fail")
         try:
             created, new = users.create(user, idempotency_key)
         except UnreadableError:
@@ -225,7 +227,7 @@ def _add_users(app: FastAPI, users: Users) -> None:
         response.status_code = 201 if new else 200
         return created
 
-    @app.get("/users/{identity}")
+    @routes.get("/{identity}")
     def read(identity: str) -> User:
         """One user, at the schema version of this release."""
         user = users.get(identity)
@@ -235,16 +237,18 @@ def _add_users(app: FastAPI, users: Users) -> None:
             user.pop("name", None)
         return user
 
-    @app.delete("/users/{identity}", status_code=204)
+    @routes.delete("/{identity}", status_code=204)
     def remove(identity: str) -> None:
         """Remove a user."""
         if not users.remove(identity):
             raise HTTPException(404, f"no user {identity!r}")
 
-    @app.get("/users")
+    @routes.get("")
     def list_users(after: str = "", limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> list[User]:
         """Users in the order of their ids: give the last id as `after` for the next page."""
         return users.list(after, limit)
+
+    app.include_router(routes)
 
 
 def _add_faults(app: FastAPI) -> None:
@@ -262,23 +266,20 @@ def _add_faults(app: FastAPI) -> None:
         app.state.faults.pop(fault, None)
         return app.state.faults
 
-    @app.middleware("http")
-    async def slow(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-        if request.url.path.startswith("/users"):
-            await asyncio.sleep(app.state.faults.get("slow", 0.0))
-        return await call_next(request)
-
 
 def main() -> None:
-    """Serve on a port of 127.0.0.1. SIGTERM ends it once the requests under way are answered."""
+    """Serve on a port. SIGTERM ends it once the requests under way are answered."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("port", type=int)
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="0.0.0.0 in a container, whose network is private"
+    )
     parser.add_argument("--patience", type=int, default=30, help="seconds to wait for requests under way")
     args = parser.parse_args()
     app = application(Settings.from_environment())
     with suppress(KeyboardInterrupt):
         uvicorn.run(
-            app, host="127.0.0.1", port=args.port, log_level="warning", access_log=False,
+            app, host=args.host, port=args.port, log_level="warning", access_log=False,
             timeout_graceful_shutdown=args.patience, timeout_keep_alive=75,
         )  # fmt: skip
 

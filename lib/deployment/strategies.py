@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from lib.deployment.gates import Gate
+from lib.deployment.platform import GradualPlatform
 from lib.deployment.rollout import BlueGreen, DeploymentError
 from lib.deployment.router import Colour
 from lib.deployment.states import Deployment, State, Target
@@ -17,6 +18,8 @@ class Canary(BlueGreen):
 
     A controller that is killed between two shares begins with the first one again.
     """
+
+    platform: GradualPlatform
 
     def __init__(
         self, *arguments: Any, shares: Sequence[float] = (0.05, 0.25, 0.5), pause: float = 1.0, **options: Any
@@ -49,6 +52,8 @@ class Rolling(BlueGreen):
 
     How far it came is read from what runs. The first release comes by BlueGreen.
     """
+
+    platform: GradualPlatform
 
     def __init__(self, *arguments: Any, batch_size: int = 2, **options: Any) -> None:
         """batch_size: replicas that are replaced together. The others are those of BlueGreen."""

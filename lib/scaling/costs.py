@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lib.scaling.fitting import UslFit
 from lib.scaling.laws import Numbers, checked, usl
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from lib.scaling.fitting import UslFit
 
 
 def workers_needed(demand: ArrayLike, gamma: ArrayLike, alpha: ArrayLike, beta: ArrayLike) -> Numbers:

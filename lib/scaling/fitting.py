@@ -11,7 +11,6 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import optimize, stats
 
 from lib.scaling.laws import Numbers, checked, usl
 
@@ -75,13 +74,15 @@ class UslFit:
         three coefficients, as if the bound were not known: this errs on the wide side, since an estimate that is kept
         from crossing a bound scatters less than one that is not.
         """
+        from scipy.special import stdtrit  # scipy.stats has it too, and takes a second to import
+
         level = float(checked("level", level, 0, above=True))
         if level >= 1:
             raise ValueError(f"level: {level:g} is not allowed. Give a share below 1, such as 0.95.")
         middle = self.predict(workers)
         slopes = gradient(np.asarray(workers, dtype=float), self.gamma, self.alpha, self.beta)
         variance = np.einsum("...i,ij,...j->...", slopes, np.array(self.covariance), slopes)
-        reach = stats.t.ppf((1 + level) / 2, self.degrees) * np.sqrt(np.maximum(variance, 0))
+        reach = stdtrit(self.degrees, (1 + level) / 2) * np.sqrt(np.maximum(variance, 0))
         return np.maximum(middle - reach, 0), middle + reach
 
 
@@ -117,6 +118,8 @@ def fit_usl(workers: ArrayLike, throughput: ArrayLike, *, max_evaluations: int =
         FitError: fewer than four worker counts, or one twice; a worker count below 1; a throughput that is not above 0,
             or not finite; or no convergence after `max_evaluations` steps.
     """
+    from scipy import optimize  # slow to import
+
     n, x = _checked_measurements(workers, throughput)
     top, most = float(x.max()), float(n.max())
     start = _start(n, x / top)
@@ -149,6 +152,8 @@ def fit_usl(workers: ArrayLike, throughput: ArrayLike, *, max_evaluations: int =
 
 def _start(n: Numbers, y: Numbers) -> list[float]:
     """Coefficients to start from: n / y is linear in them, and weighted so that it has the errors of y."""
+    from scipy import optimize
+
     terms, weight = np.stack([np.ones_like(n), n - 1, n * (n - 1)], axis=1), y**2 / n
     linear, _ = optimize.nnls(terms * weight[:, None], y)
     gamma = 1 / linear[0] if linear[0] > 0 else float((y / n).max())

@@ -64,7 +64,7 @@ def usl(workers: ArrayLike, gamma: ArrayLike, alpha: ArrayLike, beta: ArrayLike)
 
     gamma n / (1 + alpha (n - 1) + beta n (n - 1)): gamma is what one worker does alone, alpha the share of work that
     waits for something shared (contention), beta the cost of each pair of workers that must agree (coherency). With
-    beta = 0 it is Amdahl's law. Source: N. J. Gunther, "Guerrilla Capacity Planning", Springer 2007.
+    beta = 0 it is gamma times Amdahl's law. Source: N. J. Gunther, "Guerrilla Capacity Planning", Springer 2007.
     """
     n, a, b = checked("workers", workers, 1), checked("alpha", alpha, 0, 1), checked("beta", beta, 0)
     return checked("gamma", gamma, 0, above=True) * n / (1 + a * (n - 1) + b * n * (n - 1))
@@ -83,7 +83,7 @@ def little(
     """
     given = {"number": number, "rate": rate, "time_s": time_s}
     values = {
-        name: checked(name, value, 0, above=name != "number")
+        name: checked(name, value, 0, above=name != "number" and number is not None)  # the divisor
         for name, value in given.items()
         if value is not None
     }

@@ -23,6 +23,7 @@ import msgspec
 from lib.locks import file_lock
 from lib.versioning.bulk import Report
 from lib.versioning.files import migrate_file, whole_or_nothing
+from lib.versioning.history import SchemaHistory
 from lib.versioning.manager import DataVersionManager
 from lib.versioning.users import USERS
 
@@ -60,6 +61,7 @@ def upgrade_partitions(
     target: str | os.PathLike[str],
     version: int,
     *,
+    history: SchemaHistory = USERS,
     timeout: float = 600.0,
     progress: Callable[[int, int], None] | None = None,
 ) -> pd.DataFrame:
@@ -67,13 +69,14 @@ def upgrade_partitions(
 
     Whatever is interrupted goes on when it is called again: a partition whose content has not changed since it was done is
     left alone. Returns the manifest, a row for each partition: read, passed, quarantined, and what was kept and lost.
+    history: of the users as the code of the workers knows it, where they run that of another release.
     progress: called now and then with the numbers of tasks that have ended, and of all.
     Raises UnknownVersionError, PartitionError, FileNotFoundError where there is no partition, ValueError where both folders are one,
     and TimeoutError.
     """
     import pandas as pd
 
-    USERS.check_version(version)
+    history.check_version(version)
     source, target = Path(source).resolve(), Path(target).resolve()
     if source == target:
         raise ValueError(

@@ -9,17 +9,25 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import time
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import redis
 from billiard.exceptions import WorkerLostError
 from celery import Celery, Task, shared_task, signals
+from celery.worker import state as worker_state
+
+if TYPE_CHECKING:
+    from celery.worker.consumer import Consumer
 
 VARIABLE = "LESSONS_WORKER"
+METRICS_VARIABLE = (
+    "PROMETHEUS_MULTIPROC_DIR"  # prometheus-client's own: where the processes of a worker add up
+)
 QUEUE = "tasks"
 
 
@@ -30,7 +38,7 @@ class Delivery:
     late: after the task; else before it, as Celery does by default. reject_on_worker_lost: a task whose child process
     died goes back to the queue; else it counts as done. visibility_timeout: seconds until the broker takes an
     unacknowledged task for abandoned; a task that takes longer is done twice. restore_interval: seconds between two looks
-    for abandoned tasks; None leaves it at Celery's, which is some minutes.
+    for abandoned tasks; None leaves it at Celery's, which is about a hundred.
     """
 
     late: bool = False
@@ -75,7 +83,12 @@ def celery_app(settings: Settings) -> Celery:
         "visibility_timeout": delivery.visibility_timeout,
     }
     if delivery.restore_interval is not None:
-        options |= {"unacked_restore_interval": delivery.restore_interval, "unacked_restore_throttle": 1}
+        options |= {
+            "unacked_restore_interval": delivery.restore_interval,
+            "unacked_restore_throttle": 1,
+            # Who looks has a lock. A worker that is killed with it would hold up the others for five minutes.
+            "unacked_mutex_expire": 5 * delivery.restore_interval,
+        }
     app.conf.update(
         accept_content=["json"],
         broker_connection_retry_on_startup=True,
@@ -92,18 +105,36 @@ def celery_app(settings: Settings) -> Celery:
     return app
 
 
+def _drain_before_stop(consumer: Consumer) -> None:
+    """On SIGTERM, take nothing new, wait for what was taken to end, and only then let Celery stop the worker.
+
+    Celery's own warm shutdown gives up a task that a child has begun and not yet reported as begun: it is done, never acknowledged,
+    and after the visibility timeout done again.
+    """
+
+    def drain() -> None:
+        consumer.cancel_task_queue(QUEUE)
+        consumer.hub.call_repeatedly(0.02, stop_if_drained)
+
+    def stop_if_drained() -> None:
+        if not worker_state.reserved_requests:
+            worker_state.should_stop = os.EX_OK
+
+    signal.signal(signal.SIGTERM, lambda *_: consumer.hub.call_soon(drain))
+
+
 # ── Events ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @cache
-def _store(pid: int) -> tuple[Settings, redis.Redis]:
+def connection(pid: int) -> tuple[Settings, redis.Redis]:
     """The settings, and a connection of this process: a forked child must not use that of its parent."""
     settings = Settings.from_environment()
     return settings, redis.Redis.from_url(settings.broker)
 
 
 def _note(task: Task, **event: Any) -> None:
-    settings, store = _store(os.getpid())
+    settings, store = connection(os.getpid())
     worker = task.request.hostname.partition("@")[0]
     event |= {"task": task.request.id, "worker": worker, "pid": os.getpid()}
     store.rpush(settings.key("events"), json.dumps(event))
@@ -111,18 +142,20 @@ def _note(task: Task, **event: Any) -> None:
 
 @signals.task_prerun.connect
 def _note_start(task: Task, **_: Any) -> None:
+    task.request.cpu = time.thread_time()
     _note(task, start=time.time())
 
 
 @signals.task_postrun.connect
 def _note_end(task: Task, state: str, **_: Any) -> None:
-    _note(task, end=time.time(), outcome="done" if state == "SUCCESS" else state.lower())
+    cpu, outcome = time.thread_time() - task.request.cpu, "done" if state == "SUCCESS" else state.lower()
+    _note(task, end=time.time(), cpu=cpu, outcome=outcome)
 
 
 @signals.task_failure.connect
 def _note_failure(task_id: str, exception: BaseException, **_: Any) -> None:
     """Tell why. A child that was killed can note nothing: its parent tells when it gives the task up."""
-    settings, store = _store(os.getpid())
+    settings, store = connection(os.getpid())
     event = {"task": task_id, "pid": os.getpid(), "error": f"{type(exception).__name__}: {exception}"}
     if isinstance(exception, WorkerLostError):
         event["given up"] = time.time()
@@ -130,9 +163,12 @@ def _note_failure(task_id: str, exception: BaseException, **_: Any) -> None:
 
 
 @signals.worker_ready.connect
-def _note_ready(sender: Any, **_: Any) -> None:
-    settings, store = _store(os.getpid())
-    store.sadd(settings.key("ready"), sender.hostname.partition("@")[0])
+def _note_ready(sender: Consumer, **_: Any) -> None:
+    _drain_before_stop(sender)
+    (settings, store), name = connection(os.getpid()), sender.hostname.partition("@")[0]
+    if METRICS_VARIABLE in os.environ:
+        store.hset(settings.key("metrics"), name, metrics.serve())
+    store.sadd(settings.key("ready"), name)
 
 
 # ── Tasks ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -156,7 +192,7 @@ def compute(steps: int) -> int:
 @shared_task(bind=True)
 def book(self: Task, seconds: float) -> None:
     """Book a payment, in the middle of `seconds`. Not idempotent: done twice, it is booked twice."""
-    settings, store = _store(os.getpid())
+    settings, store = connection(os.getpid())
     time.sleep(seconds / 2)
     store.hincrby(settings.key("ledger"), self.request.id, 1)
     time.sleep(seconds / 2)
@@ -165,7 +201,7 @@ def book(self: Task, seconds: float) -> None:
 @shared_task(bind=True)
 def book_once(self: Task, seconds: float) -> None:
     """Book a payment under the id of the task, which stays the same when it is delivered again. Idempotent."""
-    settings, store = _store(os.getpid())
+    settings, store = connection(os.getpid())
     time.sleep(seconds / 2)
     store.hsetnx(settings.key("ledger"), self.request.id, 1)
     time.sleep(seconds / 2)
@@ -181,3 +217,5 @@ def upgrade_partition(source: str, target: str, version: int) -> None:
 
 if VARIABLE in os.environ:  # in a worker
     app = celery_app(Settings.from_environment())
+    if METRICS_VARIABLE in os.environ:
+        from lib.scaling import metrics

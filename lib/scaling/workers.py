@@ -5,8 +5,8 @@
         pool.wait(30)
         print(pool.events())
 
-Each worker is a process of its own, and dies with the owner of the pool. The broker is the one of
-LESSONS_BROKER_URL, or a Valkey server that the pool starts and stops.
+Each worker is a process of its own, or a container of its own, and dies with the owner of the pool. The broker is the one
+of LESSONS_BROKER_URL, or a Valkey server that the pool starts and stops.
 """
 
 from __future__ import annotations
@@ -18,16 +18,19 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import redis
 
+from lib.containers import Backend, private
+from lib.images import image
 from lib.processes import Process, ProcessError
+from lib.programs import Program
 from lib.scaling import tasks
-from lib.scaling.tasks import QUEUE, RESTORING, Delivery, Settings
+from lib.scaling.tasks import METRICS_VARIABLE, QUEUE, RESTORING, Delivery, Settings
 from lib.servers import Server, valkey
 
 if TYPE_CHECKING:
@@ -37,15 +40,15 @@ ROOT = Path(__file__).parents[2]
 #: How a worker does several tasks at a time. `solo` does one, in its main process.
 Kind = Literal["prefork", "threads", "solo"]
 PAUSE = 0.02  # seconds between two looks at the broker
-COLUMNS = ["task", "worker", "pid", "queued", "start", "end", "try", "outcome", "error"]
+COLUMNS = ["task", "worker", "pid", "queued", "start", "end", "cpu", "try", "outcome", "error"]
 
 
 @dataclass(frozen=True)
 class Worker:
-    """A worker that was started. `pid` is its main process, which leads a session of its own."""
+    """A worker that was started. `pid` is its main process, which leads a session of its own; in a container it is 1."""
 
     name: str
-    process: Process
+    process: Program
 
     @property
     def pid(self) -> int | None:
@@ -63,21 +66,33 @@ class WorkerPool:
         kind: Kind = "prefork",
         delivery: Delivery = RESTORING,
         broker: Server | None = None,
+        metrics: bool = False,
+        backend: Backend = "process",
+        folder: Path | None = None,
+        tree: Path = ROOT,
         timeout: float = 60.0,
     ) -> None:
         """Start workers and wait until they are ready.
 
         concurrency: tasks that each of them does at a time. delivery: what happens to a task when its worker dies.
         broker: a server that is shared with other pools, which see nothing of this one; it isn't stopped with the pool.
+        metrics: whether each worker, if it is a process, serves its metrics to Prometheus (`lib.scaling.metrics`), at `metrics_urls`.
+        backend: "docker" for workers in containers (see `lib.containers`); they see of the files only `folder`, if it is given.
+        tree: the folder with the files of the release whose code they run.
         timeout: seconds that a start, or a stop that waits for tasks under way, may take.
         Raises ProcessError, with the end of the log, when a worker is not ready in time.
         """
         if concurrency < 1 or (kind == "solo" and concurrency > 1):
             raise ValueError(f"concurrency={concurrency}, kind={kind!r}: at least 1, and for solo just 1")
-        self.concurrency, self.kind, self.timeout = concurrency, kind, timeout
+        if metrics and backend == "docker":
+            raise ValueError(
+                "metrics=True: a worker in a container serves none; leave out backend, or metrics"
+            )
+        self.concurrency, self.kind, self.metrics, self.timeout = concurrency, kind, metrics, timeout
         self._numbers, self._workers, self._events = count(1), list[Worker](), list[dict[str, Any]]()
         with contextlib.ExitStack() as undo:
-            server = broker or undo.enter_context(valkey())
+            self._network, self._folder, self.tree = private(backend), folder, tree
+            server = broker or undo.enter_context(valkey(backend=backend))
             self.settings = Settings(server.url, f"lessons-{os.urandom(8).hex()}", delivery)
             self.store = undo.enter_context(redis.Redis.from_url(server.url, decode_responses=True))
             self._app = undo.enter_context(tasks.celery_app(self.settings))
@@ -92,6 +107,13 @@ class WorkerPool:
     def workers(self) -> list[Worker]:
         """Those that are alive, the oldest first."""
         return [worker for worker in self._workers if worker.process.alive]
+
+    @property
+    def metrics_urls(self) -> dict[str, str]:
+        """Where the workers that are alive serve their metrics, by name; empty unless the pool was made with `metrics`."""
+        ports = self.store.hgetall(self.settings.key("metrics"))
+        alive = [worker.name for worker in self.workers]
+        return {name: f"http://127.0.0.1:{ports[name]}/metrics" for name in alive if name in ports}
 
     def scale(self, workers: int) -> None:
         """Start or stop workers until there are so many.
@@ -125,15 +147,34 @@ class WorkerPool:
 
     def _start(self) -> Worker:
         name = f"w{next(self._numbers)}"
-        command = [sys.executable, "-m", "celery", "--quiet", "--app", "lib.scaling.tasks", "worker"]
+        command = ["-m", "celery", "--quiet", "--app", "lib.scaling.tasks", "worker"]
         command += ["--queues", QUEUE, "--hostname", f"{name}@localhost", "--loglevel", "WARNING"]
         command += ["--pool", self.kind, "--concurrency", str(self.concurrency)]
         command += ["--without-gossip", "--without-mingle", "--without-heartbeat"]  # they slow the start
+        if self._network:
+            inside = replace(self.settings, broker=self._network.inside(self.settings.broker))
+            container = self._network.run(
+                f"worker-{name}",
+                image(self.tree),
+                ["python", *command],
+                env=inside.to_environment(),
+                folder=self._folder,
+                healthcheck={"test": ["NONE"]},  # that of the image is the service's
+            )
+            self._workers.append(Worker(name, container))
+            return self._workers[-1]
         process = Process()
         self._workers.append(Worker(name, process))
         # Its pool of processes leaves a folder behind: in the directory that goes with the process.
         environment = {**self.settings.to_environment(), "TMPDIR": str(process.directory)}
-        process.run(command, env=environment, cwd=ROOT, orphan_grace=0.0)
+        if self.metrics:
+            environment[METRICS_VARIABLE] = str(process.directory)
+        process.run(
+            [sys.executable, *command],
+            env=environment | {"PYTHONPATH": str(self.tree)},
+            cwd=self.tree,
+            orphan_grace=0.0,
+        )
         return self._workers[-1]
 
     def kill(
@@ -152,7 +193,7 @@ class WorkerPool:
         worker = worker or alive[0]
         if not whole_worker:
             pid = self._child_at_work(worker)
-            os.kill(pid, number)
+            worker.process.signal(number, pid=pid)
             return pid
         pid = worker.process.pid
         if number == signal.SIGKILL:
@@ -169,9 +210,8 @@ class WorkerPool:
                 under_way |= {key: event["pid"]} if "start" in event else {}
                 under_way.pop(key if "end" in event else None, None)
         for pid in reversed(under_way.values()):
-            with contextlib.suppress(ProcessLookupError):
-                if pid != worker.process.pid and os.getsid(pid) == worker.process.pid:
-                    return pid
+            if pid != worker.pid and worker.process.owns(pid):
+                return pid
         raise ProcessError(
             f"Worker {worker.name} has no child at work: wait until `busy()` names it, or kill the whole worker"
         )
@@ -192,7 +232,13 @@ class WorkerPool:
         with self._app.producer_pool.acquire(block=True) as producer:
             for values in arguments:
                 queued = time.time()
-                sent = self._app.send_task(f"{tasks.__name__}.{task}", values, producer=producer, retry=False)
+                sent = self._app.send_task(
+                    f"{tasks.__name__}.{task}",
+                    values,
+                    producer=producer,
+                    retry=False,
+                    headers={"queued": queued},
+                )
                 self._events.append({"task": sent.id, "queued": queued})
                 ids.append(sent.id)
         return ids
@@ -242,19 +288,20 @@ class WorkerPool:
     def events(self) -> pd.DataFrame:
         """What has happened to each task: a row for each try, and one for a task that nobody has begun.
 
-        Columns: task, worker, pid, queued, start, end (seconds since 1970), try (from 1; 0: not begun), error,
-        and outcome: `done`, `failure`, `under way`, `waiting` (in the queue, or taken and not begun), or `cut off`, when its
+        Columns: task, worker, pid, queued, start, end (seconds since 1970), cpu (seconds of processor time), try (from 1; 0: not
+        begun), error, and outcome: `done`, `failure`, `under way`, `waiting` (in the queue, or taken and not begun), or `cut off`, when its
         process has died. In the order of their start.
         """
         import pandas as pd
 
-        sessions = {worker.pid for worker in self.workers}
+        alive = {worker.name: worker.process for worker in self.workers}
         rows = _tries(self._read())
         for row in rows:
-            if row["outcome"] == "under way" and not _belongs_to(row["pid"], sessions):
-                row["outcome"] = "cut off"
-        texts, moments = ["task", "worker", "outcome", "error"], ["queued", "start", "end"]
-        types = dict.fromkeys(texts, str) | dict.fromkeys(moments, float) | {"pid": "Int64", "try": int}
+            if row["outcome"] == "under way":
+                process = alive.get(row["worker"])
+                row["outcome"] = "under way" if process and process.owns(row["pid"]) else "cut off"
+        texts, seconds = ["task", "worker", "outcome", "error"], ["queued", "start", "end", "cpu"]
+        types = dict.fromkeys(texts, str) | dict.fromkeys(seconds, float) | {"pid": "Int64", "try": int}
         frame = pd.DataFrame(rows, columns=COLUMNS).astype(types)
         return frame.sort_values(["start", "queued"], ignore_index=True)
 
@@ -290,14 +337,6 @@ class WorkerPool:
                 self.store.delete(key)
 
 
-def _belongs_to(pid: int, sessions: set[int | None]) -> bool:
-    """Whether a process is alive and belongs to one of some sessions, each called by the process that leads it."""
-    try:
-        return os.getsid(pid) in sessions
-    except ProcessLookupError:
-        return False
-
-
 def _tries(events: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """A row for each try of each task, and one for a task that nobody has begun."""
     tasks: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {}
@@ -310,6 +349,9 @@ def _tries(events: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
         elif "given up" in event:
             tries[-1:] = [one | {"error": event["error"]} for one in tries[-1:]]
         else:
-            next(one for one in reversed(tries) if one["pid"] == event["pid"]).update(event)
+            # In containers, processes of two workers may have the same id. An event that tells of a failure names no worker.
+            worker = event.get("worker")
+            same = [one for one in tries if one["pid"] == event["pid"] and worker in (None, one["worker"])]
+            same[-1].update(event)
     waiting = {"try": 0, "outcome": "waiting"}
     return [sent | row for sent, tries in tasks.values() for row in tries or [waiting]]

@@ -1,0 +1,262 @@
+"""Containers in place of processes: on one private network, published on 127.0.0.1 only, and gone when their owner has gone.
+
+    broker = servers.valkey(backend="docker")
+    with WorkerPool(4, broker=broker, backend="docker") as pool:
+        ...
+
+A container belongs to the engine and outlives whoever started it. So the first one that an owner starts brings a keeper along: a
+process that does end with its owner (`lib.processes`), and then removes all that carries the owner's label. The label names the keeper,
+so that whoever starts containers next finds those whose keeper was killed, and removes them (`lib/_keeper.py`).
+
+A Compose project (`lib.deployment.compose`) is meant to stay, and belongs to nobody here. Both run the images of `lib.images`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import time
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from functools import cache
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from lib._keeper import LABEL, identity
+from lib.processes import Process
+from lib.programs import TAIL_LINES, ProcessError, Program
+
+if TYPE_CHECKING:
+    import docker
+    from docker.models.containers import Container as Made
+
+ROOT = Path(__file__).parents[1]
+#: How a lesson runs what it needs.
+Backend = Literal["process", "docker"]
+#: What no program here has any use for, it does not get.
+CONFINED: dict[str, Any] = {
+    "cap_drop": ["ALL"],
+    "security_opt": ["no-new-privileges"],
+    "read_only": True,
+    "tmpfs": {"/tmp": "mode=1777"},
+    "mem_limit": "512m",
+    "pids_limit": 256,
+}
+
+
+def engine(timeout: int = 120) -> docker.DockerClient:
+    """The container engine, of DOCKER_HOST or of this machine. Raises ProcessError, with a remedy, when none answers.
+
+    timeout: seconds for each answer.
+    """
+    import docker
+
+    try:
+        client = docker.from_env(timeout=timeout)
+        client.ping()
+    except (docker.errors.DockerException, OSError) as error:
+        raise ProcessError(
+            f"No container engine answers ({str(error).splitlines()[0]}). Start Docker, or give the address of its socket in "
+            "DOCKER_HOST; on Linux you must belong to the group docker"
+        ) from error
+    return client
+
+
+@cache
+def private(backend: Backend) -> Network | None:
+    """The network of this process, for "docker"; None for "process", and, after a warning, when no engine answers.
+
+    It is asked once, so that all parts of a lesson run on the same side.
+    """
+    if backend not in get_args(Backend):
+        raise ValueError(f"backend={backend!r}: choose one of {', '.join(get_args(Backend))}")
+    if backend == "process":
+        return None
+    try:
+        return Network(engine())
+    except ProcessError as error:
+        warnings.warn(f"{error}. Until then all runs as processes", stacklevel=3)
+        return None
+
+
+@contextmanager
+def explained(what: str) -> Iterator[None]:
+    """Have what the engine refuses raised as ProcessError."""
+    import docker
+
+    try:
+        yield
+    except docker.errors.BuildError as error:
+        log = "".join(line.get("stream", "") for line in error.build_log).splitlines()
+        raise ProcessError("\n    ".join([f"{what}: {error.msg}", *log[-TAIL_LINES:]])) from error
+    except (docker.errors.DockerException, OSError) as error:  # the latter: the engine itself has gone
+        raise ProcessError(f"{what}: {error}") from error
+
+
+class Container(Program):
+    """One container. Its processes have ids of their own, of which 1 is the main one."""
+
+    pid, log = 1, None
+    returncode: int | None
+
+    def __init__(self, made: Made, port: int | None) -> None:
+        """port: inside. The one on 127.0.0.1 is `self.port` then; 0 if there is none, or it has ended already."""
+        self._made, self.returncode = made, None
+        made.reload()
+        published = made.ports.get(f"{port}/tcp")
+        self.port = int(published[0]["HostPort"]) if published else 0
+
+    @property
+    def alive(self) -> bool:
+        import docker
+
+        with suppress(docker.errors.NotFound):
+            self._made.reload()
+            state = self._made.attrs["State"]
+            if state["Running"]:
+                return True
+            code = state["ExitCode"]
+            self.returncode = code if code <= 128 else 128 - code
+        return False
+
+    def owns(self, pid: int) -> bool:
+        return self._inside("import os, sys; os.kill(int(sys.argv[1]), 0)", pid)
+
+    def memory(self) -> int:
+        if not self.alive:
+            return 0
+        told = self._made.stats(stream=False)["memory_stats"]
+        cache = told["stats"].get("inactive_file") or told["stats"].get("total_inactive_file", 0)
+        return told["usage"] - cache
+
+    def signal(self, number: int, *, group: bool = False, pid: int | None = None) -> None:
+        if pid is not None or group:  # inside, -1 stands for all but the main process
+            self._inside("import os, sys; os.kill(*map(int, sys.argv[1:]))", pid or -1, number)
+        if pid is None:
+            self._told("kill", signal=int(number))
+
+    def _inside(self, code: str, *arguments: int) -> bool:
+        """Run Python in the container; return whether that succeeded."""
+        import docker
+
+        with suppress(docker.errors.APIError):  # it does not run any more
+            return self._made.exec_run(["python", "-c", code, *map(str, arguments)]).exit_code == 0
+        return False
+
+    def _told(self, method: str, **options: Any) -> None:
+        import docker
+
+        with suppress(docker.errors.NotFound):
+            try:
+                getattr(self._made, method)(**options)
+            except docker.errors.APIError as error:
+                if error.status_code != 409:  # it does not run any more, or is being removed
+                    raise
+
+    def wait(self, timeout: float | None = None) -> int | None:
+        deadline = time.monotonic() + (float("inf") if timeout is None else timeout)
+        while self.alive and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return self.returncode
+
+    def kill(self) -> None:
+        self._told("kill")
+        self.wait()
+
+    def stop(self, grace: float = 10.0) -> None:
+        if grace:
+            self._told("stop", timeout=round(grace))
+        self.alive  # noqa: B018 - for the exit status, which goes with it
+        self._told("remove", force=True, v=True)
+
+    def output(self) -> str:
+        import docker
+
+        with suppress(docker.errors.NotFound):
+            return self._made.logs(tail=10 * TAIL_LINES).decode(errors="replace")
+        return ""
+
+
+class Network:
+    """A private network, and what its owner runs on it. Inside, a container is called by its name."""
+
+    def __init__(self, client: docker.DockerClient) -> None:
+        self.client, self._numbers, self._published = client, count(1), dict[int, str]()
+        with ExitStack() as undo:
+            self._keeper = undo.enter_context(Process())
+            self._keeper.run([sys.executable, "-m", "lib._keeper"], cwd=ROOT, orphan_grace=60.0)
+            self._keeper.wait_until(lambda: "kept" in self._keeper.output(), name="The keeper of containers")
+            assert self._keeper.pid
+            self.owner = identity(self._keeper.pid)
+            self.name = f"lessons-{os.urandom(4).hex()}"
+            with explained("A private network"):
+                client.networks.create(self.name, labels={LABEL: self.owner})
+            undo.pop_all()
+
+    def run(
+        self,
+        name: str,
+        image: str,
+        command: Sequence[str] | None = None,
+        *,
+        env: Mapping[str, str] | None = None,
+        port: int | None = None,
+        folder: Path | None = None,
+        **options: Any,
+    ) -> Container:
+        """Start a container and return it.
+
+        port: where it listens; it is published on a free port of 127.0.0.1. folder: is there under the same path, and all runs as its
+        owner. options: of the engine, instead of those that confine it. It gets no other cores than this process may use, as a child
+        would. Raises ProcessError.
+        """
+        if hasattr(os, "sched_getaffinity"):
+            options = {"cpuset_cpus": ",".join(map(str, sorted(os.sched_getaffinity(0))))} | options
+        if folder:
+            options |= {"user": _user_of(folder), "volumes": [f"{folder.absolute()}:{folder.absolute()}"]}
+        full = f"{self.name}-{name}-{next(self._numbers)}"
+        with explained(f"The container {full}"):
+            made = self.client.containers.run(
+                image,
+                command,
+                detach=True,
+                name=full,
+                network=self.name,
+                labels={LABEL: self.owner},
+                environment=dict(env or {}),
+                ports={f"{port}/tcp": ("127.0.0.1", None)} if port else {},
+                **CONFINED | options,
+            )
+            container = Container(made, port)
+        self._published[container.port] = f"{full}:{port}"
+        return container
+
+    def inside(self, url: str) -> str:
+        """The address of a server as containers reach it.
+
+        Raises ProcessError for one of 127.0.0.1 that does not run on this network: there, 127.0.0.1 is the container itself.
+        """
+        found = re.search(r"(?<=[@/])(?:127\.0\.0\.1|localhost):(\d+)", url)
+        if not found:
+            return url
+        if int(found[1]) not in self._published:
+            raise ProcessError(
+                f'{found[0]} is out of reach for a container: start that server with backend="docker", too'
+            )
+        return url.replace(found[0], self._published[int(found[1])])
+
+    def close(self) -> None:
+        """Remove all that runs here, and the network."""
+        self._keeper.stop(grace=60)
+
+
+def _user_of(folder: Path) -> str:
+    there = folder.stat()
+    if there.st_uid == 0:
+        raise ProcessError(
+            f"{folder} belongs to root, as whom no container runs: give a folder of another user"
+        )
+    return f"{there.st_uid}:{there.st_gid}"

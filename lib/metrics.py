@@ -1,0 +1,129 @@
+"""Metrics as Prometheus gets them: read over HTTP, again and again, and kept with the moment and the place.
+
+    with Scraper(lambda: {"blue-8001": Target("service", "http://127.0.0.1:8001/metrics")}) as scraper:
+        ...
+    scraper.read("http_request_duration_seconds_count")
+
+A scrape reads what a process says about itself now. That a series has changed, and how fast, is for the reader to find out.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, Self
+from urllib.parse import urlsplit
+
+from prometheus_client.parser import text_string_to_metric_families
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+#: The rules and the dashboard for these metrics.
+MONITORING = Path(__file__).parents[1] / "compose" / "monitoring"
+
+
+class Sample(NamedTuple):
+    """One number of a scrape."""
+
+    name: str
+    labels: dict[str, str]
+    value: float
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is scraped: the job that it does, such as `service`, and its address."""
+
+    job: str
+    url: str
+
+
+def parse(text: str) -> list[Sample]:
+    """The samples in Prometheus's text format; the moments at which series were created are left out."""
+    families = text_string_to_metric_families(text)
+    samples = (sample for family in families for sample in family.samples)
+    return [Sample(s.name, s.labels, s.value) for s in samples if not s.name.endswith("_created")]
+
+
+def fetch(url: str, timeout: float = 5.0) -> str:
+    """What a target answers. Raises OSError where it does not, or not with 200, within `timeout` seconds."""
+    with urllib.request.urlopen(url, timeout=timeout) as answer:
+        return answer.read().decode()
+
+
+class Scraper:
+    """Scrapes targets in a thread, until `stop()` or the end of the `with` block; then once more."""
+
+    def __init__(self, discover: Callable[[], Mapping[str, Target]], *, every: float = 0.25) -> None:
+        """discover: tells before each round who there is, by name. every: seconds from one round to the next."""
+        self._discover, self._every = discover, every
+        self._rows: list[tuple[float, str, str, Sample]] = []
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        due = time.monotonic()
+        while not self._ending.wait(max(0.0, due - time.monotonic())):
+            self._round()
+            due = max(due + self._every, time.monotonic())
+
+    def _round(self) -> None:
+        at = time.monotonic()  # one moment for the whole round, so that targets can be added up
+        for instance, target in self._discover().items():
+            samples, up = list[Sample](), 0.0
+            with suppress(
+                OSError, http.client.HTTPException, ValueError
+            ):  # ValueError: what came was no metrics
+                samples, up = parse(fetch(target.url)), 1.0
+            told = (*samples, Sample("up", {}, up))
+            self._rows += [(at, target.job, instance, sample) for sample in told]
+
+    def read(self, name: str) -> pd.DataFrame:
+        """All samples of one name: at (seconds of `time.monotonic()`), job, instance, a column for each label, value.
+
+        Besides what targets tell there is `up`: 1 where a target answered, 0 where not. Raises KeyError, with the names
+        that there are, when there is none of this name.
+        """
+        import pandas as pd
+
+        rows = list(self._rows)
+        found = [
+            {"at": at, "job": job, "instance": instance} | sample.labels | {"value": sample.value}
+            for at, job, instance, sample in rows
+            if sample.name == name
+        ]
+        if not found:
+            known = ", ".join(sorted({sample.name for *_, sample in rows}))
+            raise KeyError(f"no sample of {name!r} in {len(rows)}; there are {known or 'none'}")
+        return pd.DataFrame(found)
+
+    def stop(self) -> None:
+        """Scrape once more, so that nothing that has happened is missing, and end. May be repeated."""
+        if not self._ending.is_set():
+            self._ending.set()
+            self._thread.join()
+            self._round()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.stop()
+
+
+def write_targets(path: Path, targets: Iterable[Target]) -> None:
+    """Tell a Prometheus server whom to scrape, by a file of its file-based service discovery (`file_sd_configs`)."""
+    groups = [{"targets": [urlsplit(one.url).netloc], "labels": {"job": one.job}} for one in targets]
+    part = path.with_suffix(".part")  # Prometheus may read at any moment
+    part.write_text(json.dumps(groups, indent=1) + "\n", encoding="utf-8")
+    part.replace(path)

@@ -1,0 +1,84 @@
+"""What runs until it ends or is stopped: a process (`lib.processes`) or a container (`lib.containers`), by one interface."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+from typing import Self
+
+TAIL_LINES = 15
+
+
+class ProcessError(RuntimeError):
+    """A process that could not be started, or ended or timed out before it was ready."""
+
+
+class Program(ABC):
+    """One that was started. A process is called by its id as the program itself sees it: in a container the main one is 1."""
+
+    pid: int | None  # of its main process
+    returncode: int | None
+    log: Path | None  # the file with its output, if there is one
+
+    @property
+    @abstractmethod
+    def alive(self) -> bool:
+        """Whether it is running now."""
+
+    @abstractmethod
+    def owns(self, pid: int) -> bool:
+        """Whether a process lives, and is one of this program's."""
+
+    @abstractmethod
+    def memory(self) -> int:
+        """The bytes of memory that all its processes take; what they share counts once. 0 when none lives."""
+
+    @abstractmethod
+    def signal(self, number: int, *, group: bool = False, pid: int | None = None) -> None:
+        """Send a signal to the main process, to all, or to the one with a `pid`; nothing happens when it has ended."""
+
+    @abstractmethod
+    def wait(self, timeout: float | None = None) -> int | None:
+        """The exit status, once nothing is left of it; None after `timeout` seconds. A negative one is the signal that ended it."""
+
+    @abstractmethod
+    def kill(self) -> None:
+        """End it by SIGKILL, as a crash would."""
+
+    @abstractmethod
+    def stop(self, grace: float = 10.0) -> None:
+        """Stop it, by SIGKILL after `grace` seconds, and remove what it leaves. May be repeated."""
+
+    @abstractmethod
+    def output(self) -> str:
+        """The end of what it has written: some kilobytes at most."""
+
+    def wait_until(
+        self, check: Callable[[], bool], *, name: str, timeout: float = 60.0, remedy: str = ""
+    ) -> None:
+        """Return once `check()` is true and the process is alive.
+
+        Raises ProcessError, with the end of the log and the `remedy`, when the process ends before that, or
+        after `timeout` seconds.
+        """
+        deadline, pause = time.monotonic() + timeout, 0.005
+        while not (check() and self.alive):
+            if not self.alive:
+                raise self._failure(f"{name} ended with status {self.returncode} before it was ready", remedy)
+            if time.monotonic() > deadline:
+                raise self._failure(f"{name} was not ready within {timeout:g} s", remedy)
+            time.sleep(pause)
+            pause = min(pause * 1.5, 0.1)
+
+    def _failure(self, what: str, remedy: str) -> ProcessError:
+        lines = self.output().splitlines()[-TAIL_LINES:]
+        told = "\n    ".join(["Its log ends with:", *lines]) if lines else "Its log is empty."
+        return ProcessError("\n".join(filter(None, [f"{what}. {told}", remedy])))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.stop()

@@ -1,0 +1,113 @@
+"""Runs of a DAG, started and read through Airflow's public REST API (version 2, of Airflow 3).
+
+airflow = Airflow("http://127.0.0.1:8080", "admin", password)
+run = airflow.trigger("upgrade_users", {"dataset": "spain"})
+airflow.wait("upgrade_users", run, timeout=600)
+airflow.tries("upgrade_users", run)
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.error
+import urllib.request
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+COLUMNS = ["task", "try", "worker", "queued", "start", "end", "state"]
+OVER = {"success", "failed"}
+# A server on this machine is asked directly, whatever proxy is set.
+_open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
+
+
+class AirflowError(RuntimeError):
+    """Airflow refuses a request; the message has its reason, `status` the status of HTTP."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Airflow:
+    """An API server of Airflow, as one of its users. Raises OSError wherever it can't be reached, and AirflowError."""
+
+    def __init__(self, url: str, user: str, password: str) -> None:
+        """url: such as `http://127.0.0.1:8080`."""
+        self.url, self._headers = url.rstrip("/"), {"Content-Type": "application/json"}
+        token = self._ask("/auth/token", {"username": user, "password": password})["access_token"]
+        self._headers["Authorization"] = f"Bearer {token}"
+
+    def _ask(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        content = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.url + path, content, self._headers)
+        try:
+            with _open(request, timeout=30) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as error:
+            told = error.read().decode(errors="replace")[:500]
+            raise AirflowError(f"{path}: {error.code} {told}", error.code) from None
+
+    def trigger(self, dag: str, parameters: dict[str, Any], *, patience: float = 60.0) -> str:
+        """Start a run of a DAG and return its id. Airflow just started has not read its DAGs yet: it is asked for so many seconds."""
+        deadline = time.monotonic() + patience
+        body = {"logical_date": None, "conf": parameters}
+        while True:
+            try:
+                return self._ask(f"/api/v2/dags/{dag}/dagRuns", body)["dag_run_id"]
+            except AirflowError as error:
+                if error.status != 404 or time.monotonic() > deadline:
+                    raise
+            time.sleep(1)
+
+    def state(self, dag: str, run: str) -> str:
+        """The state of a run: queued, running, success or failed."""
+        return self._ask(f"/api/v2/dags/{dag}/dagRuns/{run}")["state"]
+
+    def wait(self, dag: str, run: str, *, timeout: float) -> str:
+        """Wait until a run has ended, and return `success` or `failed`. TimeoutError after so many seconds."""
+        deadline = time.monotonic() + timeout
+        while (state := self.state(dag, run)) not in OVER:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"the run {run} of {dag} is still {state} after {timeout:g} s")
+            time.sleep(0.5)
+        return state
+
+    def result(self, dag: str, run: str, task: str) -> Any:
+        """What a task (one that is not mapped) has returned."""
+        path = f"/api/v2/dags/{dag}/dagRuns/{run}/taskInstances/{task}/xcomEntries/return_value"
+        return self._ask(path)["value"]
+
+    def tries(self, dag: str, run: str) -> pd.DataFrame:
+        """Every try of every task of a run, in the order of their starts.
+
+        One row each: `task` (`upgrade[7]` for the seventh mapped one, from 0), `try` (from 1), `worker` (its host), `queued`, `start`
+        and `end` (seconds since the first task of the run was queued; NaN where it was not), `state`.
+        """
+        import pandas as pd
+
+        path = f"/api/v2/dags/{dag}/dagRuns/{run}/taskInstances"
+        rows = []
+        for task in self._ask(f"{path}?limit=1000")["task_instances"]:
+            tries = [task]
+            if task["try_number"] > 1:
+                mapped = f"/{task['map_index']}" if task["map_index"] >= 0 else ""
+                tries = self._ask(f"{path}/{task['task_id']}{mapped}/tries")["task_instances"]
+            rows += map(_row, tries)
+        table = pd.DataFrame(rows, columns=COLUMNS)
+        times = ["queued", "start", "end"]
+        table[times] = (table[times] - table["queued"].min()).astype(float).round(3)
+        return table.sort_values(["start", "task"], ignore_index=True)
+
+
+def _row(task: dict[str, Any]) -> tuple[Any, ...]:
+    name = f"{task['task_id']}[{task['map_index']}]" if task["map_index"] >= 0 else task["task_id"]
+    times = (_seconds(task[key]) for key in ("queued_when", "start_date", "end_date"))
+    return (name, task["try_number"], task["hostname"], *times, task["state"])
+
+
+def _seconds(moment: str | None) -> float:
+    return datetime.fromisoformat(moment).timestamp() if moment else float("nan")
