@@ -97,6 +97,7 @@ class _Task:
     extra: Extra
     target: int | None
     way: Way
+    doubtful: bool
 
     def beyond(self, version: int) -> list[str]:
         """Say so if a version lies on the wrong side of the target."""
@@ -114,9 +115,14 @@ def process(
     records: list[Any],
     target: int | None,
     way: Way,
+    *,
+    doubtful: bool = False,
 ) -> Batch:
-    """Validate all records at their own versions, and migrate those that are valid to `target` (None: leave them)."""
-    task, whole = _Task(history, extra, target, way), Batch([], [], Report(read=len(records)))
+    """Validate all records at their own versions, and migrate those that are valid to `target` (None: leave them).
+
+    If they are all `doubtful`, each gets a closer look at once.
+    """
+    task, whole = _Task(history, extra, target, way, doubtful), Batch([], [], Report(read=len(records)))
     for start in range(0, len(records), CHUNK):
         _process_chunk(task, records[start : start + CHUNK], start, whole)
     whole.report.passed, whole.report.quarantined = len(whole.records), len(whole.quarantined)
@@ -141,12 +147,14 @@ def _process_chunk(task: _Task, records: list[Any], start: int, whole: Batch) ->
         done.update(zip(without(places, others | bad.keys()), results, strict=True))
         places = [places[at] for at in sorted(others)]
     whole.records.extend(done[place] for place in sorted(done))
+    reasons: list[str] = []
     for place in sorted(aside):
         version, errors = aside[place]
         whole.quarantined.append(
             {"line": start + place + 1, "version": version, "errors": errors, "raw": records[place]}
         )
-        whole.report.reasons.update(map(reason_of, errors))
+        reasons += map(reason_of, errors)
+    whole.report.reasons.update(reasons)
 
 
 def _process_version(task: _Task, records: list[Any], report: Report) -> tuple[list[Record], Aside, set[int]]:
@@ -180,7 +188,8 @@ def _put_aside(task: _Task, version: int, label: int | None, records: list[Any])
     validate = validator(schema, task.extra)
     aside: Aside = {}
     others: set[int] = set()
-    for at in suspects(schema, task.extra, records, label):
+    doubtful = range(len(records)) if task.doubtful else suspects(schema, task.extra, records, label)
+    for at in doubtful:
         own, unknown = record_version(task.history, records[at])
         if unknown:
             aside[at] = own, [unknown]

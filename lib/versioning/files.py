@@ -11,7 +11,8 @@ import json
 import math
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, BinaryIO
 
@@ -21,9 +22,15 @@ from lib.versioning.bulk import Batch, Quarantined, Report, Way, process, reason
 from lib.versioning.history import SchemaHistory
 from lib.versioning.manager import DataVersionManager
 from lib.versioning.schema import DeclarationError, describe, is_unicode
+from lib.versioning.suspects import without
+from lib.versioning.typed_lines import UNREADABLE, typed_lines
 
 #: So many lines, or so many bytes, are held in memory at a time; a longer line is held alone.
 LINES, BYTES = 2_000, 4_000_000
+#: So many lines are decoded at once; if one of them needs a closer look, all of them get it.
+AT_ONCE = 100
+#: So many bytes are asked for at once, so that very short lines don't become many more than `LINES`.
+_READ = 16_000
 #: The byte order mark that some editors put at the start of a file.
 _MARK = b"\xef\xbb\xbf"
 
@@ -52,24 +59,58 @@ def migrate_file(
         manager.history.check_version(target)
         _check_defaults(manager.history)
     whole, first = Report(), 1
-    for lines in _chunks(source):
-        records, unreadable = _read(lines, first)
-        batch = process(manager.history, manager.extra, list(records.values()), target, way)
-        places = list(records)
-        for entry in batch.quarantined:
-            entry["line"] = places[entry["line"] - 1]
+    # Typed decoding does not tell in which order keys stood, so it is not for records that are written as they are.
+    typed = way == "upgrade" and (target is not None or out is None)
+    for lines, size in _chunks(source):
+        sure, left = _read_typed(manager.history, lines, target, whole) if typed else ([], range(len(lines)))
+        values, unreadable = _read(lines, left, first)
+        doubtful = 2 * len(left) < len(lines)
+        batch = process(manager.history, manager.extra, list(values.values()), target, way, doubtful=doubtful)
+        passed = _put_places(batch, list(values))
         entries = sorted(unreadable + batch.quarantined, key=lambda entry: entry["line"])
         for entry in entries:
             entry["raw"] = _raw(lines[entry["line"]])
             entry["line"] += first
         if out is not None:
-            out.write(_encode_lines(batch.records))
+            out.write(_encode_lines(_in_order(len(lines), left, sure, passed, batch.records)))
         quarantine.write(_encode_lines(entries))
         whole += _with_unreadable(batch, unreadable)
         first += len(lines)
+        del lines, sure, values, batch  # the next ones take their place in the processor's cache
         if progress is not None:
-            progress(sum(map(len, lines)))
+            progress(size)
     return whole
+
+
+def _read_typed(
+    history: SchemaHistory, lines: list[bytes], target: int | None, whole: Report
+) -> tuple[list[Any], Sequence[int]]:
+    """Return the migrated records of lines that are surely valid, after counting them, and the places of the others."""
+    typed = typed_lines(history, lines[0], target)
+    if typed is None:
+        return [], range(len(lines))
+    sure, left = typed.read(lines)
+    if sure:
+        whole += Report(len(sure), len(sure), versions=Counter({typed.version: len(sure)}))
+    return sure, left
+
+
+def _put_places(batch: Batch, places: list[int]) -> list[int]:
+    """Write their places among all lines into the entries of a batch, and return those of the records that passed."""
+    aside = [entry["line"] - 1 for entry in batch.quarantined]
+    for at, entry in zip(aside, batch.quarantined, strict=True):
+        entry["line"] = places[at]
+    return without(places, aside)
+
+
+def _in_order(
+    count: int, left: Sequence[int], sure: list[Any], passed: list[int], records: list[Any]
+) -> list[Any]:
+    """Put records together: `records` have the places `passed`, those that are `sure` all places but `left`."""
+    if not (sure and records):
+        return sure or records
+    done = dict(zip(without(range(count), left), sure, strict=True)) | dict(zip(passed, records, strict=True))
+    return [done[place] for place in sorted(done)]
 
 
 def _check_defaults(history: SchemaHistory) -> None:
@@ -90,26 +131,64 @@ def _with_unreadable(batch: Batch, unreadable: list[Quarantined]) -> Report:
     return report
 
 
-def _chunks(source: BinaryIO) -> Iterator[list[bytes]]:
-    lines, size = [], 0
-    for line in source:
-        lines.append(line)
-        size += len(line)
+def _chunks(source: BinaryIO) -> Iterator[tuple[list[bytes], int]]:
+    """Read lines, and with some of them the number of their bytes."""
+    lines, size, ended = [], 0, False
+    while not ended:
+        some = source.readlines(_READ)
+        length = sum(map(len, some))
+        ended = length < _READ  # asked once more, a terminal would wait for more
+        lines += some
+        size += length
         if len(lines) >= LINES or size >= BYTES:
-            yield lines
+            yield lines, size
             lines, size = [], 0
     if lines:
-        yield lines
+        yield lines, size
 
 
-def _read(lines: list[bytes], first: int) -> tuple[dict[int, Any], list[Quarantined]]:
-    """Decode lines; return the values by their place (from 0), and quarantine entries for lines that hold none.
+def _read(lines: list[bytes], places: Sequence[int], first: int) -> tuple[dict[int, Any], list[Quarantined]]:
+    """Decode the lines at some places (from 0); return the values by place, and quarantine entries where there are none.
 
-    `first` is the number of the first of these lines in the file.
+    `first` is the number of the first line in the file.
     """
     records: dict[int, Any] = {}
     unreadable: list[Quarantined] = []
-    for place, line in enumerate(lines):
+    for start in range(0, len(places), AT_ONCE):
+        some = places[start : start + AT_ONCE]
+        if (values := _read_at_once([lines[place] for place in some])) is None:
+            _read_one_by_one(lines, some, first, records, unreadable)
+        else:
+            records.update(zip(some, values, strict=True))
+    return records, unreadable
+
+
+def _read_at_once(lines: list[bytes]) -> list[Any] | None:
+    """The values of lines of which none needs a closer look, else None.
+
+    Where no blank stands before a colon, a flat object has as many `":` as keys, or more: if the sums are equal, all are.
+    """
+    text = b"".join(lines)
+    if b" :" in text or b"\t:" in text or b"\r:" in text:
+        return None
+    try:
+        values = list(map(_decode, lines))
+    except UNREADABLE:
+        return None
+    flat = set(map(type, values)) == {dict} and text.count(b'":') == sum(map(len, values))
+    return values if flat else None
+
+
+def _read_one_by_one(
+    lines: list[bytes],
+    places: Sequence[int],
+    first: int,
+    records: dict[int, Any],
+    unreadable: list[Quarantined],
+) -> None:
+    """Add the values of the lines at some places, or a quarantine entry."""
+    for place in places:
+        line = lines[place]
         if place + first == 1:
             line = line.removeprefix(_MARK)
         try:
@@ -117,7 +196,7 @@ def _read(lines: list[bytes], first: int) -> tuple[dict[int, Any], list[Quaranti
             if _may_repeat_a_key(line, record):
                 json.loads(line, object_pairs_hook=_refuse_repeated_keys)
             records[place] = record
-        except (msgspec.MsgspecError, RecursionError, ValueError) as error:
+        except UNREADABLE as error:
             unreadable.append(
                 {
                     "line": place,
@@ -126,7 +205,6 @@ def _read(lines: list[bytes], first: int) -> tuple[dict[int, Any], list[Quaranti
                     "raw": None,
                 }
             )
-    return records, unreadable
 
 
 def _may_repeat_a_key(line: bytes, record: Any) -> bool:

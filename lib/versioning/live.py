@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, LiteralString, Self
 
 import psycopg
 from psycopg import sql
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 NAME = "live load"
+WRITE = "UPDATE users SET name = %(name)s WHERE id = %(id)s"
 SAMPLE = 0.01  # seconds between two looks at who waits for a lock
 
 
@@ -28,10 +29,19 @@ class LiveLoad:
     blocked. Every 10 ms the server is asked how many of the statements wait for a lock.
 
     dsn: of the database. keys: ids of rows, used in order, at least one a statement. rate: statements a second.
+    write: the statement that sets a name, with the parameters `name` and `id`.
     """
 
-    def __init__(self, dsn: str, keys: Sequence[str], *, rate: float = 200, connections: int = 16) -> None:
-        self._dsn, self._keys, self._rate = dsn, keys, rate
+    def __init__(
+        self,
+        dsn: str,
+        keys: Sequence[str],
+        *,
+        rate: float = 200,
+        connections: int = 16,
+        write: LiteralString = WRITE,
+    ) -> None:
+        self._dsn, self._keys, self._rate, self._write = dsn, keys, rate, write
         self._numbers, self._stop, self._start = itertools.count(), threading.Event(), 0.0
         self._statements: list[tuple[float, float, str, str]] = []
         self._samples: list[tuple[float, int]] = []
@@ -87,7 +97,7 @@ class LiveLoad:
         try:
             key = self._keys[number]
             if write:
-                connection.execute("UPDATE users SET name = %s WHERE id = %s", (value, key))
+                connection.execute(self._write, {"name": value, "id": key})
                 self._acknowledged[key] = value
             else:
                 connection.execute("SELECT name FROM users WHERE id = %s", (key,)).fetchone()

@@ -36,7 +36,7 @@ def suspects(schema: Schema, extra: Extra, records: list[Record], label: int | N
             at for at, r in zip(places, records, strict=True) if not these.isdisjoint(map(id, r.values()))
         ]
     for name in columns:
-        found += [places[at] for at in _suspects_in(schema[name], _column(name, records))]
+        found += [places[at] for at in suspects_in(schema[name], _column(name, records))]
     return set(found)
 
 
@@ -133,7 +133,8 @@ def _column(name: str, records: list[Record]) -> list[Any]:
         return [record.get(name, MISSING) for record in records]
 
 
-def _suspects_in(field: Field, column: list[Any]) -> list[int]:
+def suspects_in(field: Field, column: list[Any]) -> list[int]:
+    """Return the positions of suspects in a column of strings or timestamps, and perhaps some twice; replaces values."""
     values = [value for value in column if value is not None] if field.nullable else column
     found = _no_timestamps(values) if field.type == "timestamp" else _no_texts(values, field.length)
     if found and len(values) < len(column):
@@ -168,6 +169,8 @@ def _no_unicode(texts: list[str]) -> list[int]:
     return []
 
 
+#: So many timestamps get a closer look if one of them is unusual.
+_PART: Final = 120
 _DIGITS: Final = b"0123456789"
 _DIGITS_TO_ZERO: Final = bytes.maketrans(_DIGITS, b"0" * 10)
 _WITH_OFFSET: Final = frozenset(
@@ -182,17 +185,26 @@ def _no_timestamps(values: list[Any]) -> list[int]:
     found = failing(datetime.fromisoformat, values)
     for at in found:
         values[at] = "0001-01-01"
-    text = ("\n".join(values) + "\n").encode("ascii", "replace")
-    if _are_usual(text, len(values)):
-        return found
-    shapes = text.translate(_DIGITS_TO_ZERO).split(b"\n")[:-1]
-    if len(shapes) > len(values):  # a value holds a line break
-        shapes = [value.encode("ascii", "replace").translate(_DIGITS_TO_ZERO) for value in values]
-    return found + [
-        at
-        for at, shape in enumerate(shapes)
-        if shape not in _WITHOUT_OFFSET and (shape not in _WITH_OFFSET or _has_odd_offset(values[at]))
-    ]
+    return found + _odd_shapes(values)
+
+
+def _odd_shapes(values: list[str]) -> list[int]:
+    """Positions of what `datetime.fromisoformat` takes and is no timestamp, and of some timestamps with an offset."""
+    found = []
+    for start in range(0, len(values), _PART):
+        part = values[start : start + _PART]
+        text = ("\n".join(part) + "\n").encode("ascii", "replace")
+        if _are_usual(text, len(part)):
+            continue
+        shapes = text.translate(_DIGITS_TO_ZERO).split(b"\n")[:-1]
+        if len(shapes) > len(part):  # a value holds a line break
+            shapes = [value.encode("ascii", "replace").translate(_DIGITS_TO_ZERO) for value in part]
+        found += [
+            start + at
+            for at, shape in enumerate(shapes)
+            if shape not in _WITHOUT_OFFSET and (shape not in _WITH_OFFSET or _has_odd_offset(part[at]))
+        ]
+    return found
 
 
 def _are_usual(text: bytes, lines: int) -> bool:

@@ -10,10 +10,11 @@ masks of `lib.versioning.columns` doubt are left to the functions for records, s
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -25,6 +26,7 @@ from lib.versioning.columns import (
     ARROW_TYPES,
     canonical,
     constant,
+    most_rows,
     opened,
     row_values,
     rows_as_records,
@@ -32,7 +34,7 @@ from lib.versioning.columns import (
 )
 from lib.versioning.history import SchemaHistory, UnknownVersionError
 from lib.versioning.records import Extra, record_version, validator
-from lib.versioning.schema import VERSION_KEY, Schema
+from lib.versioning.schema import VERSION_KEY, Field, Schema
 from lib.versioning.table_steps import migrate
 from lib.versioning.timestamps import Mask
 from lib.versioning.users import USERS
@@ -63,7 +65,7 @@ def validate_table(table: pa.Table, history: SchemaHistory = USERS, *, extra: Ex
     job = _start(table, history, extra)
     _put_invalid_aside(job)
     valid = job.rows_without_errors()
-    return _finish(job, job.table if valid is None else job.table.filter(valid))
+    return _finish(job, job.table if valid is None else most_rows(job.table, valid))
 
 
 def upgrade_table(
@@ -235,14 +237,29 @@ def _errors(
     for declared in schema:
         mask = suspects(declared, table[declared.name])
         if mask is not None:
-            reasons = list(map(declared.problem, row_values(table[declared.name].filter(mask))))
-            bad = [at for at, reason in enumerate(reasons) if reason]
-            yield np.flatnonzero(mask)[bad], [f"{declared.name}: {reasons[at]}" for at in bad]
+            words = _words(declared, table[declared.name].filter(mask))
+            bad = [at for at, text in enumerate(words) if text]
+            yield np.flatnonzero(mask)[bad], [words[at] for at in bad]
+
+
+def _words(declared: Field, column: pa.ChunkedArray) -> list[str]:
+    """The error of each value, empty where it is valid. The same string has the same error, which is found only once."""
+
+    def error(value: Any) -> str:
+        reason = declared.problem(value)
+        return f"{declared.name}: {reason}" if reason else ""
+
+    values = row_values(column)
+    if column.type not in (pa.string(), pa.large_string()):
+        return list(map(error, values))  # here equal values may have errors that differ: 0.0 and -0.0
+    errors = {value: error(value) for value in set(values)}
+    return list(map(errors.__getitem__, values))
 
 
 def _finish(job: _Job, passed: pa.Table) -> TableBatch:
     quarantined = _quarantined(job)
-    job.report.reasons.update(map(reason_of, job.errors))
+    for error, times in Counter(job.errors).items():
+        job.report.reasons[reason_of(error)] += times
     job.report.passed, job.report.quarantined = passed.num_rows, quarantined.num_rows
     return TableBatch(passed, quarantined, job.report)
 
@@ -265,7 +282,7 @@ def _quarantined(job: _Job) -> pa.Table:
     columns = [
         places + 1,
         np.array(job.versions, np.int64)[order][first],
-        pa.ListArray.from_arrays(pa.array([*first, len(order)], pa.int32()), errors),
+        pa.ListArray.from_arrays(pa.array(np.append(first, len(order)), pa.int32()), errors),
         raw.to_struct_array(),
     ]
     return pa.table(columns, schema=schema)

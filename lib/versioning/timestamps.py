@@ -17,34 +17,35 @@ from numpy.typing import NDArray
 from lib.versioning.schema import TIMESTAMP_SHAPES
 
 Mask = NDArray[np.bool_]
+Places = NDArray[np.int64]
 
 #: So many timestamps are worked on at a time, so that all passes over them find them in the processor's cache.
 BLOCK: Final = 1 << 15
 #: Added to a length to tell the shapes of the same length apart.
 _WITH_Z, _WITH_OFFSET = 64, 128
 _DAYS = np.array([0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31], np.uint8)
-_EIGHT = np.uint64(8)
+_TENS_AND_ONES = np.uint64(0x0A01)
+_UPPER_HALVES, _UPPER_BITS = np.uint64(0xF0F0F0F0F0F0F0F0), np.uint64(0x8080808080808080)
 
 
 @dataclass(frozen=True)
 class _Word:
     """Eight characters of a timestamp as one number, the first its lowest byte, and constants to test all at once.
 
-    XOR with `text` makes a digit its value, and anything else that is as it should be 0. Adding `lift` takes a digit above
-    its limit (9, or 5 for the tens of minutes and seconds) to 16 or more; so no bit of `stray` may be set before or after.
-    Ten times each byte plus the next gives, in some bytes, the number of a month, a day, an hour or a century. Adding `high`
-    takes one that is too great above 127, taking it from `low` one that is too small; `sign` has the bit that tells.
+    XOR with `text` makes a digit its value, and anything else that is as it should be 0. Adding `lift` takes to 16 or more
+    a digit above its limit (9, or 5 for the tens of minutes and seconds), and all but 0 in the place of anything else.
+    Each byte plus ten times the one before gives, in some bytes, the number of a month, a day, an hour or a century. Adding
+    `high` takes one that is too great above 127, taking it from `low` one that is too small; all others stay below.
     """
 
     start: int
     text: np.uint64
     lift: np.uint64
-    stray: np.uint64
     high: np.uint64
     low: np.uint64
-    sign: np.uint64
+    has_numbers: bool
     day_at: int | None
-    """The first bit of the number of the day, in the word that it is tested in."""
+    """The byte that gives the day, in the word that it is tested in."""
 
 
 def _number(octets: Iterable[int]) -> np.uint64:
@@ -56,26 +57,23 @@ def _words(shape: str) -> tuple[_Word, ...]:
     size, has_offset = len(shape), shape[-6:-5] == "+"
     # Least and greatest number by position. Years below 100, and with an offset from 9900 on, are left to a closer look.
     limits = {0: (1, 98 if has_offset else 99), 5: (1, 12), 8: (1, 31), 11: (0, 23)}
-    tens_below_six = {14, 17}
+    lifts = {at: 6 if character == "0" else 15 for at, character in enumerate(shape)} | {14: 10, 17: 10}
     if has_offset:
         limits[size - 5] = (0, 23)
-        tens_below_six.add(size - 2)
+        lifts |= {size - 6: 0, size - 2: 10}  # either sign will do
     words = []
     for start in (*range(0, size - 8, 8), size - 8):
         places = range(start, start + 8)
-        here = {at: limits.pop(at) for at in places[:-1] if at in limits}
-        digits = [at for at in places if shape[at] == "0"]
-        either_sign = size - 6 if has_offset else -1
+        here = {at + 1: limits.pop(at) for at in places[:-1] if at in limits}
         words.append(
             _Word(
                 start,
                 text=_number(map(ord, shape[start : start + 8])),
-                lift=_number((10 if at in tens_below_six else 6) * (at in digits) for at in places),
-                stray=_number(0xF0 if at in digits else 0xFF * (at != either_sign) for at in places),
+                lift=_number(lifts[at] for at in places),
                 high=_number(127 - here[at][1] if at in here else 0 for at in places),
                 low=_number(127 + here[at][0] if at in here else 127 for at in places),
-                sign=_number(0x80 * (at in here) for at in places),
-                day_at=8 * (8 - start) if 8 in here else None,
+                has_numbers=bool(here),
+                day_at=9 - start if 9 in here else None,
             )
         )
     return tuple(words)
@@ -109,52 +107,54 @@ def suspect_timestamps(texts: pa.Array) -> Mask:
 
 def _clear_valid(offsets: NDArray[np.signedinteger], data: NDArray[np.uint8], mask: Mask) -> None:
     """Set the mask to False where there is a timestamp. Shapes are told apart by length and by how they end."""
-    keys = np.minimum(np.diff(offsets), _WITH_Z - 1)
+    keys = np.minimum(np.diff(offsets), _WITH_Z - 1).astype(np.uint8)
     tails = np.flatnonzero(keys > len("0000-00-00T00:00:00"))
     if tails.size:
         ends = offsets[1:][tails]
         last, sign = data[ends - 1], data[ends - 6]
         with_offset = (sign == ord("+")) | (sign == ord("-"))
-        keys[tails] += np.where(last == ord("Z"), _WITH_Z, _WITH_OFFSET * with_offset).astype(keys.dtype)
-    for key in np.flatnonzero(np.bincount(keys)).tolist():
+        keys[tails] += np.where(last == ord("Z"), _WITH_Z, _WITH_OFFSET * with_offset).astype(np.uint8)
+    while key := int(keys.max()):
+        others = keys != key
         if key in _WORDS:
-            at, size = np.flatnonzero(keys == key), key % _WITH_Z
+            at, size = np.flatnonzero(~others), key % _WITH_Z
+            # They may begin anywhere; where all have one shape, they lie side by side and needn't be gathered.
             every = np.ndarray((data.size - size + 1,), f"V{size}", buffer=data, strides=(1,))
-            mask[at] = _suspect_shape(every[offsets[at]], _WORDS[key])
+            texts = every[offsets[at]] if at.size < keys.size else every[offsets[0] : offsets[-1] : size]
+            mask &= others
+            mask[at[_wrong(texts, _WORDS[key])]] = True
+        keys *= others
 
 
-def _suspect_shape(texts: NDArray[np.void], words: tuple[_Word, ...]) -> Mask:
-    """A mask of those texts, all of one shape, that are no timestamps."""
+def _wrong(texts: NDArray[np.void], words: tuple[_Word, ...]) -> Places:
+    """The places of those texts, all of one shape, that are no timestamps."""
     count, size = len(texts), texts.itemsize
-    wrong, x, y = (np.zeros(count, np.uint64) for _ in range(3))
-    day = np.zeros(count, np.uint8)
+    stray, x, y = (np.zeros(count, np.uint64) for _ in range(3))
+    beyond = np.zeros(count, np.uint64)
+    late = np.zeros(count, bool)
     for word in words:
         np.bitwise_xor(np.ndarray((count,), "<u8", texts, word.start, (size,)), word.text, out=x)
-        np.add(x, word.lift, out=y)
-        y |= x
-        y &= word.stray
-        wrong |= y
-        if word.sign:
-            np.multiply(x.view(np.uint8), 10, out=y.view(np.uint8))
-            x >>= _EIGHT
-            x += y
+        stray |= x
+        stray |= np.add(x, word.lift, out=y)
+        if word.has_numbers:
+            x *= _TENS_AND_ONES
             if word.day_at is not None:
-                day = (x >> np.uint64(word.day_at)).astype(np.uint8)
-            np.subtract(word.low, x, out=y)
-            x += word.high
-            x |= y
-            x &= word.sign
-            wrong |= x
-    mask = wrong != 0
-    late = np.flatnonzero(day > 28)
+                np.greater(x.view(np.uint8)[word.day_at :: 8], 28, out=late)
+            beyond |= np.add(x, word.high, out=y)
+            beyond |= np.subtract(word.low, x, out=y)
+    stray &= _UPPER_HALVES
+    beyond &= _UPPER_BITS
+    stray |= beyond
+    wrong = stray != 0
+    late = np.flatnonzero(late)
     if late.size:
-        mask[late] |= day[late] > _last_days(texts[late])
-    return mask
+        wrong[late] |= _beyond_month(texts[late])
+    return np.flatnonzero(wrong)
 
 
-def _last_days(texts: NDArray[np.void]) -> NDArray[np.uint8]:
-    """The last day of the month of each text (anything where it has no month)."""
-    digits = texts.view(np.uint8).reshape(len(texts), -1)[:, :7] - ord("0")
-    century, year, month = (10 * digits[:, at] + digits[:, at + 1] for at in (0, 2, 5))
+def _beyond_month(texts: NDArray[np.void]) -> Mask:
+    """A mask of the texts whose month has no such day (or anything where there is no month)."""
+    digits = texts.view(np.uint8).reshape(len(texts), -1)[:, :10] - ord("0")
+    century, year, month, day = (10 * digits[:, at] + digits[:, at + 1] for at in (0, 2, 5, 8))
     leap = (year % 4 == 0) & ((year != 0) | (century % 4 == 0))
-    return _DAYS.take(month, mode="clip") + (leap & (month == 2))
+    return day > _DAYS.take(month, mode="clip") + (leap & (month == 2))
