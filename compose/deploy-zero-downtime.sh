@@ -9,4 +9,5 @@ if [[ ! -x $python ]]; then
     exit 1
 fi
 export PYTHONPATH=$root
-exec "$python" -m lib.deployment "$@"
+# -P: the code of this project, whatever lies in the folder from which it is called.
+exec "$python" -P -m lib.deployment "$@"

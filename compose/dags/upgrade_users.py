@@ -1,0 +1,111 @@
+"""Upgrade a data set of users, partition by partition, on as many workers as there are.
+
+    partitions  ->  upgrade (one task for each partition)  ->  account
+
+*partitions* lists the files of `<data set>`; a data set that is not there is made, with a twentieth of its records broken. *upgrade*
+is mapped over this list when the run has begun: 20 partitions, 20 tasks, and 2,000 would be 2,000. *account* counts again, from the
+files, and fails when a record is neither upgraded nor in quarantine.
+
+A task may run twice: `lib.scaling.partitions.upgrade_file` leaves alone what is done, and removes what one that was killed
+had begun. So a task whose worker died is simply tried again, on another one.
+
+Parameters: `dataset` (a name), `version` to upgrade to, `partitions` and `records` (in each) of a data set that is made, `wait`
+(seconds that a partition is waited for, as it would be if its store were far away).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from airflow.sdk import Param, dag, task
+
+DATA = Path(os.environ.get("LESSONS_DATA", "/data"))
+SEED, BROKEN = 2026, 0.05
+
+
+@dag(
+    schedule=None,
+    max_active_runs=4,
+    tags=["lessons"],
+    doc_md=__doc__,
+    params={
+        "dataset": Param("users", type="string", pattern=r"^[a-z][a-z0-9_-]{0,40}$"),
+        "version": Param(3, type="integer", minimum=2, maximum=3),
+        "partitions": Param(20, type="integer", minimum=1, maximum=1000),
+        "records": Param(2000, type="integer", minimum=1, maximum=1_000_000),
+        "wait": Param(2.0, type="number", minimum=0, maximum=3600),
+    },
+)
+def upgrade_users() -> None:
+    """See the text above, which Airflow shows beside the graph."""
+
+    @task
+    def partitions(params: dict[str, Any] | None = None) -> list[str]:
+        """The names of the partitions."""
+        source, _ = folders(params)
+        if not source.exists():
+            make_dataset(source, params["partitions"], params["records"])
+        return sorted(path.name for path in source.glob("*.ndjson"))
+
+    @task(retries=3, retry_delay=timedelta(seconds=2))
+    def upgrade(partition: str, params: dict[str, Any] | None = None) -> dict[str, int]:
+        """Upgrade one partition; its entry in the manifest, in short."""
+        from lib.scaling.partitions import upgrade_file
+
+        source, target = folders(params)
+        time.sleep(params["wait"])
+        entry = upgrade_file(source / partition, target, params["version"])
+        return {"read": entry.read, "passed": entry.passed, "quarantined": entry.quarantined}
+
+    @task
+    def account(names: list[str], params: dict[str, Any] | None = None) -> dict[str, int]:
+        """Count the records of all files; RuntimeError where some are missing or there are too many."""
+        source, target = folders(params)
+        totals = {"partitions": 0, "records": 0, "upgraded": 0, "quarantined": 0}
+        for name in names:
+            entry = json.loads((target / "manifest" / f"{name}.json").read_bytes())
+            found = {"read": lines(source / name), "passed": lines(target / name),
+                     "quarantined": lines(target / "quarantine" / name)}  # fmt: skip
+            if (
+                found != {key: entry[key] for key in found}
+                or found["read"] != found["passed"] + found["quarantined"]
+            ):
+                raise RuntimeError(f"{name}: the files hold {found}, the manifest says {entry}")
+            counts = (1, found["read"], found["passed"], found["quarantined"])
+            totals = {key: total + count for (key, total), count in zip(totals.items(), counts, strict=True)}
+        return totals
+
+    names = partitions()
+    upgrade.expand(partition=names) >> account(names)
+
+
+def folders(params: dict[str, Any]) -> tuple[Path, Path]:
+    """Where a data set is, and where its upgraded partitions go."""
+    name = params["dataset"]
+    return DATA / name, DATA / f"{name}.v{params['version']}"
+
+
+def make_dataset(source: Path, partitions: int, records: int) -> None:
+    """Write a data set of version 1; it appears at once, or not at all."""
+    from lib.versioning import make_users
+
+    part = source.with_name(f".{source.name}.part")
+    part.mkdir(parents=True, exist_ok=True)
+    for number in range(partitions):
+        with (part / f"part-{number:03}.ndjson").open("w", encoding="utf-8") as file:
+            for record in make_users(records, seed=SEED + number, broken=BROKEN):
+                file.write(json.dumps(record) + "\n")
+    part.rename(source)
+
+
+def lines(path: Path) -> int:
+    with path.open("rb") as file:
+        return sum(1 for _ in file)
+
+
+upgrade_users()

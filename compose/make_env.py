@@ -1,0 +1,52 @@
+"""Write the passwords and keys of the Compose files to `compose/.env`: new ones, random, readable for you alone.
+
+    python compose/make_env.py
+
+Which ones there are, the Compose files say themselves: each variable without which they refuse to start, and name this command. A file
+that is there is not overwritten: a database keeps the password that it was made with. Standard library only.
+"""
+
+import argparse
+import base64
+import os
+import re
+import sys
+from pathlib import Path
+
+FOLDER = Path(__file__).parent
+
+
+def required(folder: Path) -> list[str]:
+    """The names of the variables that the Compose files in a folder, and in those below it, demand from here."""
+    texts = (path.read_text(encoding="utf-8") for path in folder.rglob("*.yml"))
+    return sorted(
+        {name for text in texts for name in re.findall(r"\$\{(\w+):\?run python compose/make_env", text)}
+    )
+
+
+def secret() -> str:
+    """256 random bits, in the form that Fernet keys have; nothing in it has to be quoted in an address or a file."""
+    return base64.urlsafe_b64encode(os.urandom(32)).decode()
+
+
+def make(path: Path, names: list[str]) -> None:
+    """Write the file. Raises FileExistsError rather than overwrite one."""
+    handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    with open(handle, "w", encoding="utf-8") as file:
+        file.writelines(f"{name}={secret()}\n" for name in names)
+
+
+def main() -> None:
+    argparse.ArgumentParser(description="Write new random passwords to compose/.env.").parse_args()
+    path, names = FOLDER / ".env", required(FOLDER)
+    try:
+        make(path, names)
+    except FileExistsError:
+        sys.exit(
+            f"{path} is there, and is left as it is. For new passwords: docker compose … down --volumes, remove it, and call this again."
+        )
+    print(f"{path}: {', '.join(names)}")
+
+
+if __name__ == "__main__":
+    main()
