@@ -3,7 +3,8 @@
     python benchmarks/deployment.py [--quick]
 
 Before a bare endpoint, so that what is measured is the proxy. "A record" is a request; the time is that until the first answer of
-the new colour, counted from the command; the speed-up is p99 before a switch against p99 in the half second after it.
+the new colour, counted from the command; the speed-up is p99 before a switch against p99 in the half second after it, and A/A
+the same where nothing was switched.
 """
 
 from __future__ import annotations
@@ -63,29 +64,65 @@ def switches(kind: Literal["haproxy", "nginx"], number: int, rate: float, every:
                 processes[old].kill()
             time.sleep(every)
         requests = traffic.requests()
-    firsts, ratios = zip(*(_around(requests, *one) for one in told), strict=True)
+    first = statistics.median(_first(requests, *one) for one in told)
+    ratios = [_p99_before_and_after(requests, at) for _, at in told]
+    same = sorted(_p99_before_and_after(requests, at - 1.5) for _, at in told)  # nothing happens there
     failed = int((requests["outcome"] != "ok").sum())
-    text = f"{kind}: {number} switches, {failed} failed"
+    text = f"{kind}: {number} switches, {failed} failed, new colour after {first * 1e3:.1f} ms, A/A {same[1]:.2f} to {same[-2]:.2f}×"
     return Row(
-        "deployment", "switches under traffic", len(requests), text, statistics.median(firsts), max(firsts) - min(firsts), 0.0,
+        "deployment", "switches under traffic", len(requests), text, first, 0.0, 0.0,
         number, statistics.median(ratios) if not failed else 0.0, None, 0.5, environment(),
     )  # fmt: skip
 
 
-def _around(requests: pd.DataFrame, colour: Colour, told: float) -> tuple[float, float]:
-    """Seconds until the first answer of the new colour, and p99 in the second before against the half second after."""
+def stopped_and_started(number: int, rate: float, every: float) -> Row:
+    """No proxy: the old process is stopped, and the new one started on the same port. What fails is what users would see.
+
+    The speed-up is the share of requests that did not fail.
+    """
+    stopped: list[float] = []
+    with Process() as process:
+        port = start(process, COLOURS[0])
+        with Traffic(f"http://127.0.0.1:{port}", rate, long=20) as traffic:
+            for turn in range(1, number + 1):
+                time.sleep(every)
+                process.kill()
+                stopped.append(time.monotonic())
+                process.run([sys.executable, BARE, str(port), COLOURS[turn % 2]])
+            time.sleep(every)
+        requests = traffic.requests()
+    requests = requests[
+        requests["kind"] == "get"
+    ]  # of the others, twenty are always under way: refused, they ask again at once
+    answers = requests[requests["outcome"] == "ok"]
+    first = statistics.median(answers.loc[answers["sent"] > at, "ended"].min() - at for at in stopped)
+    failed = int((requests["outcome"] != "ok").sum())
+    text = f"stop and start: {number} switches, {failed} failed, new colour after {first * 1e3:.1f} ms"
+    return Row(
+        "deployment", "switches under traffic", len(requests), text, first, 0.0, 0.0,
+        number, 1 - failed / len(requests), None, None, environment(),
+    )  # fmt: skip
+
+
+def _first(requests: pd.DataFrame, colour: Colour, told: float) -> float:
+    """Seconds from the command until the first answer of the new colour."""
+    new = requests[(requests["sent"] > told) & requests["served_by"].str.startswith(colour)]
+    return new["ended"].min() - told
+
+
+def _p99_before_and_after(requests: pd.DataFrame, at: float) -> float:
+    """How many times longer p99 was in the second before a moment than in the half second after it."""
     short = requests[requests["kind"] == "get"]
-    new = short[(short["sent"] > told) & short["served_by"].str.startswith(colour)]
-    before = short.loc[short["due"].between(told - 1.0, told), "latency"].quantile(0.99)
-    after = short.loc[short["due"].between(told, told + 0.5), "latency"].quantile(0.99)
-    return new["ended"].min() - told, before / after
+    before = short.loc[short["due"].between(at - 1.0, at), "latency"].quantile(0.99)
+    return before / short.loc[short["due"].between(at, at + 0.5), "latency"].quantile(0.99)
 
 
 def rows(quick: bool = False) -> Iterator[Row]:
-    """Both proxies; a quick run shows that it works, not how fast."""
+    """Both proxies, and none; a quick run shows that it works, not how fast."""
     with on_all_cores():
         for kind in ("haproxy", "nginx"):
-            yield switches(kind, *((4, 100, 0.7) if quick else (22, 1000, 3.5)))
+            yield switches(kind, *((4, 100, 0.7) if quick else (22, 1000, 4.6)))
+        yield stopped_and_started(*((2, 100, 1.0) if quick else (6, 1000, 2.5)))
 
 
 if __name__ == "__main__":

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 
 from lib.benchmark import Comparison
 
@@ -63,23 +65,31 @@ def on_all_cores() -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
+def readable(seconds: float) -> str:
+    """A time with three digits and the unit that suits it; nothing where none was taken."""
+    for unit, name in ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs")):
+        if seconds >= unit:
+            return f"{seconds / unit:.3g} {name}"
+    return f"{seconds * 1e9:.3g} ns" if seconds else ""
+
+
 def as_text(row: Row) -> list[str]:
     """The cells of a row of the table."""
-    per_record = row.median_s / row.size * 1e9
     spread = row.spread_s / row.median_s if row.median_s else 0.0
     goal = "" if row.goal is None else f"{row.goal:g}×: {'met' if row.speedup >= row.goal else 'missed'}"
     return [
         row.case,
         row.candidate,
         f"{row.size:,}",
-        f"{per_record:,.0f} ns",
+        readable(row.median_s / row.size),
         f"± {spread:.0%}",
+        readable(row.cpu_s / row.size),
         f"{row.speedup:,.2f}×",
         goal,
     ]
 
 
-HEAD = ("case", "candidate", "records", "a record", "half of the rounds", "speed-up", "goal")
+HEAD = ("case", "candidate", "records", "a record", "half of the rounds", "processor", "speed-up", "goal")
 
 
 def show(rows: Iterable[Row]) -> None:
@@ -100,3 +110,25 @@ def stored(row: Row) -> dict[str, object]:
         name: float(f"{value:.4g}") if isinstance(value, float) else value
         for name, value in asdict(row).items()
     }
+
+
+def read(path: Path) -> list[Row]:
+    """The rows that are stored in a file."""
+    with open(path, encoding="utf-8", newline="") as file:
+        return [_row(cells) for cells in csv.DictReader(file)]
+
+
+def _row(cells: dict[str, str]) -> Row:
+    whole, optional = ("size", "rounds"), ("noise", "goal")
+    texts = ("suite", "case", "candidate", "environment")
+    values = {
+        name: text
+        if name in texts
+        else None
+        if name in optional and not text
+        else int(text)
+        if name in whole
+        else float(text)
+        for name, text in cells.items()
+    }
+    return Row(**values)  # type: ignore[arg-type]

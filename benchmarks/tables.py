@@ -17,7 +17,6 @@ import argparse
 import random
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -27,7 +26,7 @@ import pyarrow as pa
 
 from benchmarks.naive import upgrade_copying_once
 from benchmarks.rows import Row, on_one_core, rows_of, show
-from lib.benchmark import Comparison, compare, environment, interleave
+from lib.benchmark import Comparison, compare
 from lib.versioning import make_users, reason_of
 from lib.versioning.schema import VERSION_KEY
 from lib.versioning.tables import TableBatch, upgrade_table, validate_table
@@ -228,32 +227,9 @@ def as_table(result: Any) -> pa.Table:
     return table.cast(pa.schema([(name, pa.string()) for name in table.column_names]))
 
 
-def growth(smallest: int, rounds: int) -> Iterator[Row]:
-    """The upgrade of tables of four sizes, each against the smallest: a speed-up of 1 means that time does not grow."""
-    some = pa.Table.from_pylist(list(make_users(smallest, seed=7)))
-    functions: dict[str, Callable[[], Any]] = {}
-    sizes = [smallest * times for times in (1000, 100, 10, 1)]
-    for size in sizes:  # the largest first, so that it finds no chunk of nulls that another has left
-        table = pa.concat_tables([some] * (size // smallest)).combine_chunks()
-        before = pa.total_allocated_bytes()
-        upgraded = upgrade_table(table, 3, validated=True)
-        added = (pa.total_allocated_bytes() - before) / size
-        del upgraded
-        functions[f"lib, {size:,} rows, {added:.3f} bytes a row added"] = lambda table=table: upgrade_table(
-            table, 3, validated=True
-        )
-    timings = {timing.name: timing for timing in interleave(functions, rounds, min_seconds=0.05)}
-    compared = Comparison(list(timings)[-1], timings, environment())
-    for row, size in zip(rows_of("tables", "growth of the upgrade", 1, compared), sizes, strict=True):
-        yield replace(row, size=size)
-
-
 def rows(quick: bool = False) -> Iterator[Row]:
     """All cases; a quick run shows that it works, not how fast."""
     count, rounds = (10_000, 3) if quick else (1_000_000, 7)
-    yield from growth(
-        count // 100, rounds
-    )  # first, while no other upgrade has left a chunk of nulls to share
     yield from quarantine(count, rounds)
     yield from upgrades(count, rounds)
 

@@ -1,23 +1,38 @@
-"""Real workers: how waiting scales with their number, and what is lost while they are killed.
+"""Real workers: how waiting scales with their number, what two cores bring, and what is lost while workers are killed.
 
     python benchmarks/workers.py [--quick]
 
-These run on all cores, for the workers are processes of their own. "A record" is a task.
+These run on all cores, for the workers are processes of their own. "A record" is a task, but for partitions, where it is one. Their
+processor time is that of this process, and not that of the workers.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import hashlib
+import multiprocessing
+import shutil
+import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import dask
+import joblib
+import msgspec
+from joblib.externals.loky import get_reusable_executor
 
 from benchmarks.rows import Row, on_all_cores, rows_of, show
-from lib.benchmark import Timing, compare, environment
+from lib.benchmark import Comparison, Timing, compare, environment
+from lib.scaling.partitions import upgrade_file, upgrade_partitions
 from lib.scaling.tasks import EARLY, RESTORING, Delivery
 from lib.scaling.workers import WorkerPool
 from lib.servers import Server, valkey
+from lib.versioning import make_users
 
 
 def waiting(broker: Server, tasks: int, rounds: int) -> Iterator[Row]:
@@ -31,6 +46,49 @@ def waiting(broker: Server, tasks: int, rounds: int) -> Iterator[Row]:
         candidates = {f"{n} workers": lambda pool=pool: done(pool) for n, pool in pools.items()}
         compared = compare(candidates, baseline="1 workers", rounds=rounds, min_seconds=0.0)
     yield from rows_of("workers", "waiting", tasks, compared, goals={"2 workers": 1.9, "5 workers": 4.5})
+
+
+def partitions(broker: Server, parts: int, records: int, rounds: int) -> Iterator[Row]:
+    """A folder of NDJSON files upgraded to another folder, by one process and by two, of four kinds that stand ready.
+
+    Every candidate does the same `upgrade_file`; all write the same bytes, which the checksums of the manifest tell.
+    """
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        (folder / "in").mkdir()
+        for part in range(parts):
+            lines = (msgspec.json.encode(user) + b"\n" for user in make_users(records, seed=part))
+            (folder / "in" / f"{part}.ndjson").write_bytes(b"".join(lines))
+        sources, out = sorted((folder / "in").iterdir()), folder / "out"
+        spawn = multiprocessing.get_context("spawn")
+        pool = stack.enter_context(spawn.Pool(2))
+        futures = stack.enter_context(ProcessPoolExecutor(2, mp_context=spawn))
+        pools = {n: stack.enter_context(WorkerPool(n, broker=broker)) for n in (1, 2)}
+        jobs = [(path, out, 3) for path in sources]
+        delayed = [dask.delayed(upgrade_file, pure=False)(*job) for job in jobs]
+        ways: dict[str, Callable[[], Any]] = {
+            "one process": lambda: [upgrade_file(*job) for job in jobs],
+            "multiprocessing, 2": lambda: pool.starmap(upgrade_file, jobs, chunksize=1),
+            "joblib, 2": lambda: joblib.Parallel(n_jobs=2, batch_size=1)(joblib.delayed(upgrade_file)(*job) for job in jobs),
+            "dask, 2": lambda: dask.compute(*delayed, scheduler="processes", pool=futures),
+            "celery, 1": lambda: upgrade_partitions(pools[1], folder / "in", out, 3),
+            "celery, 2": lambda: upgrade_partitions(pools[2], folder / "in", out, 3),
+        }  # fmt: skip
+
+        def anew(way: Callable[[], Any]) -> list[str]:
+            shutil.rmtree(out, ignore_errors=True)  # what is done would be left alone
+            way()
+            return [hashlib.sha256((out / path.name).read_bytes()).hexdigest() for path in sources]
+
+        candidates = {name: lambda way=way: anew(way) for name, way in ways.items()}
+        compared = compare(candidates, baseline="one process", rounds=rounds, min_seconds=0.0, control=True)
+        get_reusable_executor().shutdown(wait=True)  # joblib's workers would stay
+    yield from rows_of("workers", "partitions", parts * records, compared, goals={"multiprocessing, 2": 1.8})
+    timings = {name: compared.timings[name] for name in ("celery, 1", "celery, 2")}
+    against_one = Comparison("celery, 1", timings, compared.environment)
+    yield from rows_of(
+        "workers", "partitions, Celery", parts * records, against_one, goals={"celery, 2": 1.8}
+    )
 
 
 def killed(broker: Server, delivery: Delivery, name: str, tasks: int, every: float) -> Row:
@@ -59,7 +117,8 @@ def killed(broker: Server, delivery: Delivery, name: str, tasks: int, every: flo
 def rows(quick: bool = False) -> Iterator[Row]:
     """All cases; a quick run shows that it works, not how fast."""
     with on_all_cores(), valkey() as broker:
-        yield from waiting(broker, *((5, 3) if quick else (40, 10)))
+        yield from waiting(broker, *((5, 3) if quick else (20, 10)))
+        yield from partitions(broker, *((4, 2_000, 3) if quick else (8, 50_000, 3)))
         for delivery, name in ((RESTORING, "late, restored"), (EARLY, "early")):
             yield killed(broker, delivery, name, *((40, 0.5) if quick else (200, 2.0)))
 

@@ -1,0 +1,83 @@
+"""The table of measurements in the README: made of results.csv, so that no number in it is typed.
+
+python benchmarks/readme.py            write it
+python benchmarks/readme.py --check    only say whether the README has it
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Final
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks import rows
+from benchmarks.rows import Row
+
+HERE: Final = Path(__file__).resolve().parent
+README: Final = HERE.parent / "README.md"
+BEGIN: Final = "<!-- measured: written by make bench -->"
+END: Final = "<!-- end of measured -->"
+#: What the README tells: suite, case, candidate, and the sentence.
+TOLD: Final = (
+    ("records", "validate and upgrade", "lib, upgrade_many", "records as dicts, validated and upgraded"),
+    ("files", "NDJSON to NDJSON", "lib, migrate_file", "NDJSON to NDJSON, quarantine included"),
+    (
+        "tables",
+        "quarantine",
+        "lib, validate_table",
+        "an Arrow table, split into valid rows and quarantine with reasons",
+    ),
+    ("tables", "upgrade", "lib, upgrade_table", "the upgrade of a valid Arrow table, which copies nothing"),
+)
+
+
+def table(measured: list[Row]) -> str:
+    """The lines between the two marks."""
+    by_name = {(row.suite, row.case, row.candidate): row for row in measured}
+    found = [
+        (by_name[suite, case, name], text)
+        for suite, case, name, text in TOLD
+        if (suite, case, name) in by_name
+    ]
+    if not found:
+        return ""
+    lines = ["| work | records | times as fast as the naive loop |", "|---|---|---|"]
+    lines += [f"| {text} | {row.size:,} | {row.speedup:,.1f} |" for row, text in found]
+    return "\n".join([*lines, "", f"Medians on one core, {found[0][0].environment}."])
+
+
+def expected() -> str:
+    """The README as it should be."""
+    before, _, rest = README.read_text(encoding="utf-8").partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n\n{table(rows.read(HERE / 'results.csv'))}\n\n{END}{after}"
+
+
+def write() -> None:
+    """Write the table into the README."""
+    README.write_text(expected(), encoding="utf-8")
+
+
+def main() -> int:
+    """Write or check; the exit status is 1 where the README tells something else."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--check", action="store_true", help="write nothing")
+    if not parser.parse_args().check:
+        write()
+        return 0
+    same = README.read_text(encoding="utf-8") == expected()
+    print(
+        "As measured."
+        if same
+        else "README.md differs from benchmarks/results.csv: python benchmarks/readme.py"
+    )
+    return 0 if same else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
