@@ -8,47 +8,111 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from benchmarks import files, growth, rows, run  # noqa: E402
 
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory):
     into = tmp_path_factory.mktemp("bench")
-    command = [sys.executable, ROOT / "benchmarks" / "run.py", "--quick", "--only", "records", "--into", into]
+    suites = ["--only", "records", "--only", "files", "--only", "growth"]
+    command = [sys.executable, ROOT / "benchmarks" / "run.py", "--quick", *suites, "--into", into]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     with open(into / "results.csv", encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file)), (into / "results.md").read_text(encoding="utf-8")
+        return list(csv.DictReader(file)), (into / "results.md").read_text(encoding="utf-8"), into
 
 
 def test_every_case_has_a_baseline_and_a_candidate_of_lib_or_a_peer(measured):
-    rows, _ = measured
-    cases = {row["case"] for row in rows}
-    assert len(cases) == 6
+    found = [row for row in measured[0] if row["suite"] != "growth"]
+    cases = {row["case"] for row in found}
+    assert len(cases) == 11
     for case in cases:
-        names = [row["candidate"] for row in rows if row["case"] == case]
-        assert names[0].startswith("naive")
+        names = [row["candidate"] for row in found if row["case"] == case]
+        assert names[0].startswith("naive") or "against" in case
         assert len(names) >= 2
 
 
 def test_peers_run_in_the_same_run(measured):
     names = " ".join(row["candidate"] for row in measured[0])
-    for peer in ("pydantic", "msgspec", "jsonschema", "fastjsonschema"):
+    for peer in (
+        "pydantic",
+        "msgspec",
+        "jsonschema",
+        "fastjsonschema",
+        "jsonschema-rs",
+        "fastavro",
+        "polars",
+    ):
         assert peer in names
 
 
 def test_rows_tell_their_environment_and_their_noise(measured):
     for row in measured[0]:
         assert "CPython" in row["environment"]
-        assert float(row["median_s"]) > 0
+        assert float(row["median_s"]) > 0 or row["candidate"].startswith("exponent")
         assert int(row["rounds"]) >= 3
     assert any(row["noise"] for row in measured[0])
 
 
 def test_the_table_says_of_each_goal_whether_it_was_met(measured):
-    rows, text = measured
-    goals = [row for row in rows if row["goal"]]
-    assert len(goals) == 5
+    found, text, _ = measured
+    goals = [row for row in found if row["goal"]]
+    assert len(goals) == 5 + 2 + 1 + 3
     assert text.count(": met") + text.count(": missed") == len(goals)
+
+
+def test_growth_has_an_exponent_for_each_form(measured):
+    found = [row for row in measured[0] if row["suite"] == "growth"]
+    exponents = {row["case"]: row["candidate"] for row in found if row["candidate"].startswith("exponent")}
+    assert set(exponents) == set(growth.GOALS)
+    assert all(len([row for row in found if row["case"] == form]) == 4 for form in exponents)
+
+
+def test_an_exponent_is_the_slope_on_logarithmic_axes():
+    sizes = [10**4, 10**5, 10**6]
+    assert growth.fitted_exponent(sizes, [3e-9 * size for size in sizes]) == pytest.approx(1)
+    assert growth.fitted_exponent(sizes, [0.2, 0.2, 0.2]) == pytest.approx(0)
+    assert growth.fitted_exponent(sizes, [1e-12 * size**2 for size in sizes]) == pytest.approx(2)
+
+
+def test_both_figures_are_there_and_the_table_shows_them(measured):
+    _, text, folder = measured
+    for name in ("speedups.png", "growth.png"):
+        assert (folder / name).read_bytes().startswith(b"\x89PNG"), name
+        assert f"]({name})" in text
+
+
+def test_what_is_stored_is_read_again_and_kept_when_another_suite_is_measured(measured):
+    _, _, folder = measured
+    stored = rows.read(folder / "results.csv")
+    assert [row.suite for row in run.kept(folder, ["files", "growth"])] == [
+        row.suite for row in stored if row.suite == "records"
+    ]
+    assert [{**rows.stored(row)} for row in stored] == [
+        {name: getattr(row, name) for name in rows.columns()} for row in stored
+    ]
+
+
+def test_a_time_is_told_in_the_unit_that_suits_it():
+    assert [rows.readable(seconds) for seconds in (0, 2.5e-7, 0.0123, 90)] == [
+        "",
+        "250 ns",
+        "12.3 ms",
+        "90 s",
+    ]
+
+
+def test_files_that_differ_are_told_apart():
+    """The comparison for equality before speed would notice a lost record, another reason, and another order."""
+    source = b'{"id": "1", "name": "Ana", "created_at": "2024-02-30"}\n{"id": "2", "name": "Leo", "created_at": "2024-01-01"}\n'
+    right = files.as_results(files.by_loop(source))
+    assert right == files.as_results(files.by_lib(source)) == files.as_results(files.by_polars(source))
+    assert right[1] == [(1, ["created_at: no such calendar day"])]
+    good, aside = files.by_loop(source)
+    assert right != files.as_results((good, b"")) and right != files.as_results((b"", aside))
+    assert right != files.as_results((good, aside.replace(b"calendar", b"other")))
 
 
 def test_the_simulation_is_held_against_its_goal(tmp_path):
@@ -64,6 +128,6 @@ def test_the_simulation_is_held_against_its_goal(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     with open(tmp_path / "results.csv", encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert [row["candidate"] for row in rows][:2] == ["the goal", "lib, simulate"]
-    assert [row["goal"] for row in rows][:2] == ["", "1.0"]
+        found = list(csv.DictReader(file))
+    assert [row["candidate"] for row in found][:2] == ["the goal", "lib, simulate"]
+    assert [row["goal"] for row in found][:2] == ["", "1.0"]

@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PYTHONS = ["3.11", "3.12", "3.13"]
 # conda-forge's name of a package, where it is not that of PyPI.
 CONDA_NAMES = {
+    "dask": "dask-core",
     "docker": "docker-py",
     "duckdb": "python-duckdb",
     "fastjsonschema": "python-fastjsonschema",
@@ -132,9 +133,12 @@ def test_lock_leaves_out_what_makes_each_start_slow(locked: dict[str, Requiremen
 def test_the_lock_is_made_by_one_documented_command() -> None:
     import lock
 
-    command = lock.lock_command(Path("uv"), upgrade=False)
+    command = lock.lock_command(Path("uv"), "pyproject.toml", upgrade=False)
     assert {"--universal", "--generate-hashes", "--no-emit-index-url", "--all-extras"} <= set(command)
     assert command[-3:] == ["pyproject.toml", "--output-file", "requirements.lock"]
+    assert sorted(lock.LOCKS) == sorted(
+        ["pyproject.toml", *(str(path.relative_to(ROOT)) for path in ROOT.glob("[!.]*/*/requirements.in"))]
+    )
     assert "make lock" in (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 
 

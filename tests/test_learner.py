@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import shutil
 import sys
 from pathlib import Path
 
@@ -12,8 +11,8 @@ import learner
 import pytest
 import sample_lesson as sample
 from learner import MANIFEST, PROMPT, STUB, blank, generate, release
-from lessons import LESSONS, code_cells, dumps, is_check, is_solution, lesson_paths, read, tags
-from nbformat import NotebookNode
+from learners import failures, lessons, run_all
+from lessons import code_cells, dumps, is_check, is_solution, read, tags
 from nbformat.v4 import new_code_cell, new_output
 from sample_lesson import NAME, cell, replace
 
@@ -22,26 +21,10 @@ import notebooks
 NEWER = "03_sample.new.ipynb"
 
 
-def failures(nb: NotebookNode) -> dict[str, str]:
-    """The cells of an executed notebook that raised: id → name of the error."""
-    return {one.id: out.ename for one in code_cells(nb) for out in one.outputs if out.output_type == "error"}
-
-
-def lessons() -> list[object]:
-    """The lessons, those that time things marked as such."""
-    measuring = [path for path in lesson_paths() if read(path).metadata.get("lesson", {}).get("measures")]
-    return [
-        pytest.param(path, id=path.stem, marks=[pytest.mark.measures] if path in measuring else [])
-        for path in lesson_paths()
-    ]
-
-
-@pytest.mark.parametrize("path", lessons())
+@pytest.mark.parametrize("path", lessons(measuring=False))
 def test_run_all_of_a_learner_fails_only_in_checks(path: Path, tmp_path: Path, kernel_path: None) -> None:
-    shutil.copytree(LESSONS, tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.ipynb"))
-    meant = failures(read(path))
-    checks = {one.id: "AssertionError" for one in code_cells(read(path)) if is_check(one)}
-    assert failures(notebooks.execute(release(read(path)), tmp_path, allow_errors=True)) == meant | checks
+    """Of lessons that measure, which take long, tests/integration/test_learner_measures.py does the same."""
+    run_all(path, tmp_path)
 
 
 def test_run_all_of_the_sample(tmp_path: Path, kernel_path: None) -> None:

@@ -129,6 +129,18 @@ def test_kill_and_run_again(temporary: Path) -> None:
         assert process.pid != first
 
 
+def test_memory_is_that_of_all_its_processes(temporary: Path) -> None:
+    script = (
+        "import os, time; pid = os.fork(); held = b'x' * 40_000_000; print('up', flush=True); time.sleep(300)"
+    )
+    with Process() as process:
+        process.run([sys.executable, "-S", "-c", script])
+        process.wait_until(lambda: process.output().count("up") == 2, name="both")
+        assert 80e6 < process.memory() < 160e6
+        process.kill()
+        assert process.memory() == 0
+
+
 def test_signal_to_process_and_to_group(temporary: Path) -> None:
     code = (
         f"import subprocess; subprocess.run({SLEEP!r}); print('gone', flush=True); subprocess.run({SLEEP!r})"

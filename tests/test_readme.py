@@ -1,4 +1,4 @@
-"""What the README says is there is there."""
+"""What README, CONTRIBUTING and TEACHING say is there is there. tests/integration/test_fresh_clone.py runs their commands."""
 
 import re
 import subprocess
@@ -7,18 +7,24 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from documents import PAGES, ROOT, commands, links, text_of
+from lesson_outputs import anchors
+from lessons import read
 
-ROOT = Path(__file__).resolve().parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-LINKS = [link for link in re.findall(r"\]\(([^)]+)\)", README) if not link.startswith("https://")]
-
-
-@pytest.mark.parametrize("link", sorted(set(LINKS)))
-def test_every_link_leads_somewhere(link):
-    assert (ROOT / link.partition("#")[0]).exists(), link
+README = text_of(ROOT / "README.md")
+LINKS = sorted({(page, link) for page in PAGES for link in links(page)})
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 
 
-def test_the_table_lists_every_lesson_with_its_minutes():
+@pytest.mark.parametrize(("page", "link"), LINKS, ids=lambda value: getattr(value, "stem", value))
+def test_every_link_and_figure_leads_somewhere(page: Path, link: str) -> None:
+    name, _, anchor = link.partition("#")
+    target = page.parent / name
+    assert target.exists(), link
+    assert not anchor or anchor.lower() in anchors(read(target)), link
+
+
+def test_the_table_lists_every_lesson_with_its_minutes() -> None:
     rows = dict(re.findall(r"^\| \[.*?\]\(notebooks/(\w+\.ipynb)\) \| (\d+) \|", README, re.MULTILINE))
     lessons = sorted((ROOT / "notebooks").glob("*.ipynb"))
     assert sorted(rows) == [lesson.name for lesson in lessons]
@@ -27,12 +33,14 @@ def test_the_table_lists_every_lesson_with_its_minutes():
         assert re.search(r"\| Working time \| (\d+)", title)[1] == rows[lesson.name], lesson.name
 
 
-def test_every_make_target_exists():
+@each_page
+def test_every_make_target_exists(page: Path) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
-    assert set(re.findall(r"`?make ([a-z-]+)", README)) - {"make"} <= targets
+    assert set(re.findall(r"`make ([a-z-]+)", text_of(page))) <= targets
+    assert {command.split()[1] for command in commands(page) if command.startswith("make ")} <= targets
 
 
-def test_the_picture_is_one_that_a_lesson_measured():
+def test_the_picture_is_one_that_a_lesson_measured() -> None:
     checked = subprocess.run(
         [sys.executable, ROOT / "tools" / "readme_picture.py", "--check"],
         capture_output=True,
@@ -42,5 +50,18 @@ def test_the_picture_is_one_that_a_lesson_measured():
     assert checked.returncode == 0, checked.stdout
 
 
-def test_every_picture_has_alt_text():
-    assert all(alt.strip() for alt in re.findall(r"!\[([^\]]*)\]", README))
+def test_the_numbers_are_those_that_were_measured() -> None:
+    checked = subprocess.run(
+        [sys.executable, ROOT / "benchmarks" / "readme.py", "--check"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert checked.returncode == 0, checked.stdout
+    told = README.partition("<!-- measured")[2].partition("<!-- end of measured")[0]
+    assert len(re.findall(r"^\| .* \| [\d,]+ \| [\d,.]+ \|$", told, re.MULTILINE)) >= 3
+
+
+@each_page
+def test_every_picture_has_alt_text(page: Path) -> None:
+    assert all(alt.strip() for alt in re.findall(r"!\[([^\]]*)\]", text_of(page)))

@@ -15,7 +15,12 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").iterdir())
-YAML_FILES = [*WORKFLOWS, ROOT / "environment.yml", ROOT / "CITATION.cff"]
+COMPOSE = sorted((ROOT / "compose").rglob("*.yml"))
+YAML_FILES = [*WORKFLOWS, *COMPOSE, ROOT / "environment.yml", ROOT / "CITATION.cff"]
+SCRIPTS = [
+    ROOT / ".ci" / "run",
+    *sorted((ROOT / "tests").rglob("*.sh")),
+]  # that of compose/: tests/deployment
 YAML_RULES = """
 extends: default
 rules:
@@ -46,7 +51,7 @@ def test_citation_follows_the_public_schema() -> None:
     check("check_jsonschema", "--builtin-schema", "vendor.citation-file-format", ROOT / "CITATION.cff")
 
 
-@pytest.mark.parametrize("path", YAML_FILES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", YAML_FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_yaml_is_tidy(path: Path) -> None:
     check("yamllint", "--strict", "-d", YAML_RULES, path)
 
@@ -71,6 +76,17 @@ def test_workflow_covers_the_supported_pythons_and_machines(test_job: dict[str, 
     assert machines == ["ubuntu-24.04", "ubuntu-24.04-arm"]
 
 
+def test_only_the_job_that_publishes_the_site_may_write_and_it_runs_nothing_of_ours() -> None:
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "site.yml").read_text(encoding="utf-8"))
+    build, deploy = workflow["jobs"]["build"], workflow["jobs"]["deploy"]
+    assert "permissions" not in build and [step["run"] for step in build["steps"] if "run" in step] == [
+        "make site"
+    ]
+    assert build["steps"][-1]["with"] == {"path": "build/site"}
+    assert deploy["permissions"] == {"pages": "write", "id-token": "write"}
+    assert [step["uses"].partition("@")[0] for step in deploy["steps"]] == ["actions/deploy-pages"]
+
+
 def test_workflow_runs_what_a_developer_runs(test_job: dict[str, Any]) -> None:
     [step] = [step for step in test_job["steps"] if "run" in step]
     assert step["run"] == "bash .ci/run"
@@ -78,13 +94,16 @@ def test_workflow_runs_what_a_developer_runs(test_job: dict[str, Any]) -> None:
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="shellcheck comes as a wheel for x86-64 only")
-def test_ci_run_is_a_sound_shell_script() -> None:
-    script = ROOT / ".ci" / "run"
-    assert os.access(script, os.X_OK)
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_shell_script_is_sound(script: Path) -> None:
     run = subprocess.run(
         [Path(sys.executable).with_name("shellcheck"), script], capture_output=True, text=True
     )
     assert run.returncode == 0, run.stdout
+
+
+def test_ci_run_can_be_run() -> None:
+    assert os.access(ROOT / ".ci" / "run", os.X_OK)
 
 
 def test_ci_run_makes_a_fresh_environment_and_stops_at_a_failure(tmp_path: Path) -> None:

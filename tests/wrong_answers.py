@@ -137,6 +137,21 @@ release_plan = [
     {"deploy": "writes new", "phases": ["contract"]},
 ]
 """,
+    # counts the time of one worker, whatever their number
+    "exercise-6-1": """\
+    span = tries["end"].max() - tries["start"].min()
+    return (tries["end"] - tries["start"]).sum() / span
+""",
+    # trusts the order of the rows
+    "exercise-6-2": """\
+    groups = tries.groupby("task")
+    again = groups.size() > 1
+    return (groups["end"].last() - groups["start"].first())[again].to_dict()
+""",
+    # divides the work like water
+    "exercise-6-3": """\
+    return -int(-tasks * task_s // limit_s) if task_s <= limit_s else None
+""",
     # takes the moment at which blue's last request was sent for that of its last answer
     "exercise-7-1": """\
     blue = requests[requests["served_by"].str.startswith("blue")]
@@ -188,5 +203,134 @@ runbook = [
     ("bake", "deploy the former release again"),
     ("contract the table", "restore a backup"),
 ]
+""",
+    # the last batch is as large as the others, though fewer are left
+    "exercise-8-1": "return [batch_size] * -(-replicas // batch_size)",
+    # rounds down what the peak needs, and does not think of too few replicas
+    "exercise-8-2": "return replicas - peak // each",
+    # as if the first share lasted until it is seen
+    "exercise-8-3": "return rate * failing * (steps[0][0] if steps else 1.0) * seen_after",
+    # the canary hits the fewest, but which machines would it run on?
+    "exercise-8-4": """\
+choice = {
+    "nightly import": "stop and start",
+    "price list": "canary",
+    "booking": "blue-green",
+    "search": "rolling",
+}
+""",
+    # compares medians over all rounds, as if the machine had been the same in all of them
+    "exercise-9-1": """\
+    speedup = float(np.median(old) / np.median(new))
+    control = float(np.median(old) / np.median(again))
+    return None if abs(speedup - 1) <= abs(control - 1) else speedup
+""",
+    # forgets that what is written moves through the memory, too
+    "exercise-9-2": """\
+    room = seconds / (read / bandwidth)
+    return room, "memory" if room < 2 else "processor"
+""",
+    # right, and a copy of everything: by way of Python's dicts
+    "exercise-9-3": """\
+    rows = [{"id": row["id"], "full_name": row["name"], "source": "import"} for row in table.to_pylist()]
+    return pa.Table.from_pylist(rows)
+""",
+    # one pass, fast, and names that occur twice are listed twice
+    "exercise-9-4": """\
+    counts, names = {}, {}
+    for user in users:
+        day = user["created_at"][:10]
+        counts[day] = counts.get(day, 0) + 1
+        names.setdefault(day, []).append(user["name"].split()[0])
+    return [(day, counts[day], sorted(names[day])) for day in sorted(counts)]
+""",
+    # the last minus the first, or what is left after the restart
+    "exercise-10-1": """\
+    there = [value for value in values if value is not None]
+    return max(there[-1] - there[0], there[-1]) if len(there) > 1 and there[-1] < there[0] else (there or [0])[-1] - (there or [0])[0]
+""",
+    # averages the shares of the replicas: an idle one counts like a busy one
+    "exercise-10-2": """\
+    if any(limit not in replica for replica in replicas):
+        raise ValueError(f"no bucket ends at {limit} s in every histogram")
+    shares = [1 - replica[limit] / replica[float("inf")] for replica in replicas if replica[float("inf")]]
+    return sum(shares) / len(shares) if shares else 0
+""",
+    # looks at the long window only: it rings on when the trouble is over
+    "exercise-10-3": """\
+    return [
+        minute
+        for minute in range(len(total))
+        if sum(failed[max(0, minute - long + 1) : minute + 1])
+        > rate * budget * sum(total[max(0, minute - long + 1) : minute + 1])
+    ]
+""",
+    # takes the release with the most failures, which is the one with the most traffic
+    "exercise-10-4": """\
+    worst = table.loc[(table["failed"] + table["slow"]).idxmax()]
+    return worst["release"] if worst["failed"] > 0.01 * worst["requests"] or worst["slow"] > 0.1 * worst["requests"] else None
+""",
+    # adds new fields and drops the old ones: the values are gone
+    "exercise-11-1": """\
+    new = ("full_name", "phone_country", "phone_number")
+    return [versioning.DropField("name", default=""), versioning.DropField("phone")] + [
+        versioning.AddField(name, "string", nullable=True) for name in new
+    ]
+""",
+    # looks at the first and the last release only
+    "exercise-11-2": "return None if schema_gate(history, plan[0], plan[-1], evidence=evidence).passed else 1",
+    # fills the new form only
+    "exercise-11-3": """\
+    country, _, number = (user["phone"] or "").partition(" ")
+    parts = {"full_name": user["name"], "phone_country": country or None, "phone_number": number or None}
+    return user | parts
+""",
+    # renames the column under the feet of the application
+    "exercise-11-4": 'return ["ALTER TABLE users RENAME COLUMN name TO full_name"]',
+    # fills all rows, whatever stands there
+    "exercise-11-5": """\
+    return (
+        "UPDATE users SET full_name = name, phone_country = split_part(phone, ' ', 1), "
+        "phone_number = split_part(phone, ' ', 2) WHERE id > %(low)s AND id <= %(high)s"
+    )
+""",
+    # takes the first code that fits
+    "exercise-11-6": """\
+    phone = record["phone"]
+    if phone is None or " " in phone:
+        return record
+    for code in CODES:
+        if phone.startswith(code):
+            return record | {"phone": f"{code} {phone[len(code):]}"}
+    return record | {"phone": None}
+""",
+    # adds everything up: what was mended counts as new, and as put aside
+    "exercise-11-7": """\
+    both = pd.concat([first, second]).sum()
+    return versioning.Report(*(int(both[name]) for name in ("read", "passed", "quarantined")))
+""",
+    # reads what is checked out
+    "exercise-11-8": """\
+    with open(f"{repository}/RELEASE.json", encoding="utf-8") as file:
+        about = json.load(file)
+    return tag, about["schema"], about["phase"]
+""",
+    # takes a write that failed for one that is lost
+    "exercise-11-9": """\
+    failed = requests["outcome"] != "ok"
+    colours = requests["served_by"].str.partition("-")[0]
+    written = requests.loc[requests["kind"] == "write", "user"]
+    return {
+        "requests": len(requests),
+        "failed": int(failed.sum()),
+        "blue": int((colours == "blue").sum()),
+        "green": int((colours == "green").sum()),
+        "writes lost": int((~written.isin(found)).sum()),
+    }
+""",
+    # never goes back
+    "exercise-11-10": """\
+    control(evidence=proof).deploy(target)
+    return unreadable()
 """,
 }

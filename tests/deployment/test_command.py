@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from controllers import killed_at
 from endpoints import fetch, until
 
 from lib.deployment import __main__ as command_line
@@ -39,27 +40,19 @@ def run(*arguments: object) -> tuple[int, str]:
 
 @pytest.fixture
 def state(tmp_path: Path) -> Iterator[Path]:
-    """A state directory; whatever runs for it is stopped in the end."""
-    yield tmp_path / "s"
-    assert run("down", "--state-dir", tmp_path / "s")[0] == 0
+    """A state directory, with a path too long for a socket's; whatever runs for it is stopped in the end."""
+    state = tmp_path / ("s" * 100)
+    yield state
+    assert run("down", "--state-dir", state)[0] == 0
 
 
 def deploy(state: Path, version: str, schema: int, *options: object) -> tuple[int, str]:
     return run(version, "--schema", schema, "--bake", 0.5, "--state-dir", state, *options)
 
 
-def killed_at(step: str, state: Path, *arguments: str) -> None:
-    """Start a deployment, and kill it by SIGKILL when it has told a step."""
-    command = [*COMMAND, *arguments, "--bake", "5", "--state-dir", str(state)]
-    with subprocess.Popen(
-        command, cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True
-    ) as controller:
-        assert controller.stdout
-        for line in controller.stdout:
-            if line.startswith(f"[{step}"):
-                controller.kill()
-                return
-    raise AssertionError("it ended early")
+def slowly(state: Path, *arguments: str) -> list[str]:
+    """The command of a deployment that takes its time at the end."""
+    return [*COMMAND, *arguments, "--bake", "5", "--state-dir", str(state)]
 
 
 def test_without_an_argument_it_says_how_and_fails() -> None:
@@ -72,7 +65,8 @@ def test_without_an_argument_it_says_how_and_fails() -> None:
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["v1", "--target", "compose"], "only local works so far"),
+        (["v1", "--target", "elsewhere"], "invalid choice: 'elsewhere'"),
+        (["v1", "--target", "kubernetes", "--traffic", "50"], "send it from there"),
         (["v1", "--no-such"], "unrecognized arguments"),
         (["v1/x"], "letters, digits, dots"),
         (["v1", "--schema", "x"], "invalid int value"),
@@ -81,6 +75,14 @@ def test_without_an_argument_it_says_how_and_fails() -> None:
 def test_bad_arguments(arguments: list[str], complaint: str) -> None:
     status, output = run(*arguments)
     assert status == 1 and complaint in output
+
+
+def test_a_target_without_its_engine_is_explained(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ENVIRONMENT, "DOCKER_HOST", "unix:///nowhere/docker.sock")
+    status, output = run("v1", "--target", "compose", "--state-dir", state)
+    assert status == 2 and "No container engine answers" in output and "Start Docker" in output
+    assert not list((state / "compose").iterdir())
+    assert run("status", "--target", "compose", "--state-dir", state)[0] == 0
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="shellcheck comes as a wheel for x86-64 only")
@@ -103,7 +105,7 @@ def test_the_script_finds_the_environment_or_says_how_to_make_it(tmp_path: Path)
     python.write_text('#!/bin/sh\necho "$PYTHONPATH" "$@"\n')
     python.chmod(0o755)
     done = subprocess.run(["bash", script, "v1", "--dry-run"], capture_output=True, text=True)
-    assert done.stdout == f"{tmp_path} -m lib.deployment v1 --dry-run\n"
+    assert done.stdout == f"{tmp_path} -P -m lib.deployment v1 --dry-run\n"
 
 
 def test_a_dry_run_starts_nothing(state: Path) -> None:
@@ -124,7 +126,7 @@ def test_one_version_after_the_other_interrupted_resumed_and_rolled_back(state: 
     assert (status, counts["failed"]) == (0, 0) and counts["requests"] > 50
     assert f"address: http://127.0.0.1:{port}" in output and "running: v2" in output
 
-    killed_at("4/7", state, "v3")
+    killed_at("4/7", slowly(state, "v3"), ENVIRONMENT)
     status, output = run("status", "--state-dir", state)
     assert (
         status == 0 and "running: v2" in output and "under way: v3 is tested: resume, or rollback" in output
@@ -134,7 +136,7 @@ def test_one_version_after_the_other_interrupted_resumed_and_rolled_back(state: 
     assert run("resume", "--bake", 0.5, "--state-dir", state)[0] == 0
     assert json.loads(fetch(f"http://127.0.0.1:{port}/version")[0])["release"] == "v3"
 
-    killed_at("5/7", state, "v5")
+    killed_at("5/7", slowly(state, "v5"), ENVIRONMENT)
     assert json.loads(fetch(f"http://127.0.0.1:{port}/version")[0])["release"] == "v5"
     status, output = run("rollback", "--state-dir", state)
     assert status == 0 and "running: v3" in output
@@ -142,9 +144,13 @@ def test_one_version_after_the_other_interrupted_resumed_and_rolled_back(state: 
     status, output = run("rollback", "--state-dir", state)
     assert status == 2 and "nothing is under way" in output
 
-    command = [*COMMAND, "v6", "--bake", "5", "--state-dir", str(state)]
     with subprocess.Popen(
-        command, cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        slowly(state, "v6"),
+        cwd=ROOT,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     ) as controller:
         assert controller.stdout and controller.stderr
         while not controller.stdout.readline().startswith("[3/7"):
@@ -156,7 +162,7 @@ def test_one_version_after_the_other_interrupted_resumed_and_rolled_back(state: 
         )
     assert run("rollback", "--state-dir", state)[0] == 0
 
-    pid = json.loads((state / "platform.json").read_text())["pid"]
+    pid = json.loads((state / "local" / "platform.json").read_text())["pid"]
     os.kill(pid, signal.SIGKILL)
     until(lambda: not Path(f"/proc/{pid}").exists())
     status, output = deploy(state, "v1", 1)
@@ -164,7 +170,7 @@ def test_one_version_after_the_other_interrupted_resumed_and_rolled_back(state: 
         status == 0 and "the platform has ended since" in output and "nothing to be compatible with" in output
     )
 
-    pid = json.loads((state / "platform.json").read_text())["pid"]
+    pid = json.loads((state / "local" / "platform.json").read_text())["pid"]
     assert run("down", "--state-dir", state)[0] == 0
     assert not Path(f"/proc/{pid}").exists()
     with pytest.raises(OSError):

@@ -10,7 +10,7 @@ import pytest
 
 from lib.deployment.gates import Gate, Release, health_gate, schema_gate, slo_gate, smoke_gate
 from lib.deployment.replicas import Replica, call
-from lib.deployment.service import Settings
+from lib.deployment.settings import Settings
 from lib.ports import free_port
 from lib.servers import postgres
 from lib.versioning import (

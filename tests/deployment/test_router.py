@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import signal
 import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.error import HTTPError
 
 import pytest
 from endpoints import Bare, bare, fetch, until
 
 from lib.deployment import router as routers
 from lib.deployment.haproxy import HAProxy
+from lib.deployment.nginx import NGINX_BINARY
 from lib.deployment.router import COLOURS, Router, RouterError
 from lib.deployment.traffic import Traffic
-from lib.processes import ProcessError
+from lib.metrics import fetch as fetch_metrics
+from lib.metrics import parse
+from lib.ports import run_on_free_port
+from lib.processes import Process, ProcessError
+from lib.servers import wheel_binary
 
 
 @pytest.fixture
@@ -89,6 +97,47 @@ def test_stopped_without_draining_it_does_fail(router: Router, blue: Bare) -> No
     assert found["reset"] >= 5 and found["ok"] >= 5
 
 
+RELOADED = """
+daemon off; pid nginx.pid; error_log stderr; worker_processes 1;
+events {{ }}
+http {{
+    access_log off;
+    server {{ listen 127.0.0.1:{port}; location / {{ proxy_pass http://127.0.0.1:{target}; }} }}
+}}
+"""
+
+
+def test_reloaded_and_stopped_at_once_it_does_fail(blue: Bare, green: Bare) -> None:
+    """As where a file is changed, nginx is told to read it, and the old colour is stopped: the command has returned."""
+    with Process() as nginx:
+
+        def run(port: int, target: Bare = blue) -> Process:
+            file.write_text(RELOADED.format(port=port, target=target.port))
+            return nginx.run(
+                [wheel_binary(*NGINX_BINARY), "-p", file.parent, "-c", file.name, "-e", "stderr"]
+            )
+
+        def ready(port: int) -> bool:
+            with contextlib.suppress(OSError):
+                return fetch(f"http://127.0.0.1:{port}/")[0] == "blue"
+            return False
+
+        file = nginx.directory / "nginx.conf"
+        (file.parent / "logs").mkdir()
+        port = run_on_free_port(run, ready, name="nginx")
+        with Traffic(f"http://127.0.0.1:{port}", rate=200, long=10) as traffic:
+            time.sleep(1.5)
+            file.write_text(RELOADED.format(port=port, target=green.port))
+            nginx.signal(signal.SIGHUP)
+            blue.process.kill()
+            time.sleep(1.5)
+    requests = traffic.requests()
+    found = Counter(requests["outcome"])
+    assert len(requests) - found["ok"] >= 5 and found["ok"] > 200, found
+    last = requests[requests["due"] > requests["due"].max() - 0.3]
+    assert (last["outcome"] == "ok").all(), "the reload itself has worked, only later"
+
+
 def test_stop_and_start_on_one_port_is_an_outage(blue: Bare) -> None:
     """Without a proxy: the negative control of all of this."""
     with Traffic(f"http://127.0.0.1:{blue.port}", rate=200) as traffic:
@@ -134,6 +183,31 @@ def test_killed_and_started_again_it_has_not_forgotten(router: Router) -> None:
         fetch(router.url)
     router.start()
     assert (router.url, router.active, served(router, 10)) == (url, "green", {"green": 10})
+
+
+def test_haproxy_counts_what_users_got_and_begins_anew_at_the_same_address(blue: Bare) -> None:
+    with routers.router({"blue": [blue.port]}) as router:
+        assert isinstance(router, HAProxy)
+
+        def told(code: str) -> float:
+            labels = {"proxy": "entry", "code": code}
+            [value] = [
+                one.value
+                for one in parse(fetch_metrics(router.metrics_url))
+                if one.name == "haproxy_frontend_http_responses_total" and one.labels == labels
+            ]
+            return value
+
+        served(router, 5)
+        assert (told("2xx"), told("5xx")) == (5, 0)
+        router.serve("blue", [])
+        with pytest.raises(HTTPError, match="503"):
+            fetch(router.url)
+        assert told("5xx") == 1, "that nobody was there is counted, too"
+        url = router.metrics_url
+        router.kill()
+        router.start()
+        assert router.metrics_url == url and told("2xx") == told("5xx") == 0
 
 
 def test_killed_while_it_is_told_it_does_what_the_file_says(router: Router) -> None:

@@ -16,8 +16,10 @@ from endpoints import until
 from lib.deployment import router as routers
 from lib.deployment.replicas import Replica, call
 from lib.deployment.router import COLOURS
-from lib.deployment.service import TABLE, Settings, known_history
+from lib.deployment.service import TABLE, known_history
+from lib.deployment.settings import Settings
 from lib.deployment.traffic import Traffic
+from lib.metrics import fetch, parse
 from lib.processes import ProcessError
 from lib.servers import Server, postgres
 from lib.versioning import USERS, UnknownVersionError
@@ -125,15 +127,56 @@ def test_it_tells_about_itself(old: Replica, new: Replica) -> None:
     assert call(old.port, "/version") == (200, {"release": "v1.0.0", "schema_version": 1})
     assert call(old.port, "/health") == (200, {"status": "alive"})
     assert call(old.port, "/ready") == (200, {"status": "ready"})
-    call(old.port, "/users/nobody")
-    status, text = call(old.port, "/metrics")
-    counted = re.findall(
-        r'request_seconds_count\{method="GET",path="/users/\{identity\}",status="404"\} (\d+)', text
-    )
-    assert status == 200 and len(counted) == 1 and float(counted[0]) >= 1
     paths = call(new.port, "/openapi.json")[1]["paths"]
     assert {"/users", "/users/{identity}", "/health", "/ready", "/version", "/metrics"} <= set(paths)
     assert call(new.port, "/docs")[0] == 200
+
+
+def counted(replica: Replica, **labels: str) -> dict[str, float]:
+    """Requests by the end of their bucket, in seconds, and those under way; of the former those with certain labels."""
+    samples = parse(fetch(f"http://127.0.0.1:{replica.port}/metrics"))
+    found = {
+        one.labels["le"]: one.value
+        for one in samples
+        if labels.items() <= one.labels.items() and "le" in one.labels
+    }
+    return found | {one.name: one.value for one in samples if not one.labels}
+
+
+def test_requests_are_counted_by_method_route_code_and_time(
+    old: Replica, new: Replica, database: Server
+) -> None:
+    labels = {"method": "GET", "route": "/users/{identity}", "code": "404"}
+    before = counted(old, **labels).get("+Inf", 0)
+    for name in ("nobody", "nothing"):
+        call(old.port, f"/users/{name}")
+    now = counted(old, **labels)
+    assert now["+Inf"] == before + 2 and now["http_requests_in_progress"] == 1, (
+        "the scrape itself is under way"
+    )
+    assert now["process_cpu_seconds_total"] > 0
+    _, ana = create(old, ANA)
+    old.fault("slow", 0.3)
+    call(old.port, f"/users/{ana['id']}")
+    old.mend("slow")
+    slow = counted(old, method="GET", route="/users/{identity}", code="200")
+    assert slow["+Inf"] - slow["0.25"] >= 1, "what slows the service is measured, too"
+    [info] = [
+        one for one in parse(fetch(f"http://127.0.0.1:{new.port}/metrics")) if one.name == "service_info"
+    ]
+    assert info.labels == {"release": "v3.0.0", "schema_version": "3"} and info.value == 1
+    unreadable = counted(old, **labels | {"code": "500"}).get("+Inf", 0)
+    engine = sa.create_engine(database.url)
+    with engine.begin() as connection:
+        connection.execute(sa.text("ALTER TABLE service_users RENAME TO away"))
+    try:
+        assert call(old.port, "/users/nobody")[0] == 500
+    finally:
+        with engine.begin() as connection:
+            connection.execute(sa.text("ALTER TABLE away RENAME TO service_users"))
+        engine.dispose()
+    failed = counted(old, **labels | {"code": "500"})
+    assert failed["+Inf"] == unreadable + 1, "an error that nobody caught is counted as what users got"
 
 
 def test_faults_on_request_and_only_where_they_are_enabled(
@@ -150,7 +193,9 @@ def test_faults_on_request_and_only_where_they_are_enabled(
     assert "name" not in call(old.port, f"/users/{ana['id']}")[1]
     assert time.perf_counter() - start > 0.5
     assert call(old.port, "/ready")[0] == 503 and not old.ready and call(old.port, "/health")[0] == 200
-    for fault in ("slow", "unready", "wrong schema"):
+    old.fault("failing writes")
+    assert create(old, ANA)[0] == 500 and call(old.port, f"/users/{ana['id']}")[0] == 200
+    for fault in ("slow", "unready", "wrong schema", "failing writes"):
         old.mend(fault)
     assert old.ready and call(old.port, f"/users/{ana['id']}")[1] == ana
     with Replica(Settings(database.url, 2, faults=True)) as replica:
@@ -200,19 +245,19 @@ def test_switched_to_and_fro_under_reads_and_writes_nothing_fails_and_nothing_is
 ) -> None:
     with routers.router({"blue": [old.port], "green": [new.port]}, kind=kind) as router:  # type: ignore[arg-type]
         switches = []
-        with Traffic(router.url, rate=100, writes=0.3, timeout=20) as traffic:
+        with Traffic(router.url, rate=200, writes=0.3, timeout=20) as traffic:
             for number in range(1, 5):
                 time.sleep(0.6)
                 router.switch(COLOURS[number % 2])
                 switches.append(time.monotonic())
             time.sleep(0.6)
         requests = traffic.requests()
-        assert Counter(requests["outcome"]) == {"ok": len(requests)} and len(requests) > 250
+        assert Counter(requests["outcome"]) == {"ok": len(requests)} and len(requests) > 500
         for number, (begin, end) in enumerate(
             zip(switches, [*switches[1:], float("inf")], strict=True), start=1
         ):
             after = requests[(requests["sent"] > begin) & (requests["ended"] < end - 0.05)]
-            assert len(after) > 20 and after["served_by"].str.startswith(COLOURS[number % 2]).all()
+            assert len(after) > 40 and after["served_by"].str.startswith(COLOURS[number % 2]).all()
     written = requests.loc[requests["kind"] == "write", "user"]
     assert 0.2 < len(written) / len(requests) < 0.4 and written.is_unique
     for replica in (old, new):

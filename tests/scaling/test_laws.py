@@ -248,6 +248,7 @@ def test_little():
     assert little(number=2, time_s=0.5) == 4
     assert list(little(number=[2, 4], rate=4)) == [0.5, 1]
     assert little(number=0, rate=4) == 0
+    assert little(rate=4, time_s=0) == 0
 
 
 def test_little_wants_two_of_three():

@@ -77,7 +77,7 @@ def test_events_tell_who_did_what_and_when(broker: Server) -> None:
         pool.drain()
         waiting = pool.send("pause", [(0.1,)])
         events = pool.events()
-    assert list(events.columns) == "task worker pid queued start end try outcome error".split()
+    assert list(events.columns) == "task worker pid queued start end cpu try outcome error".split()
     assert Counter(events["outcome"]) == {"done": 5, "failure": 1, "waiting": 1}
     assert set(events["task"]) == {*sent, *waiting}
     begun = events[events["outcome"] != "waiting"]
@@ -89,6 +89,18 @@ def test_events_tell_who_did_what_and_when(broker: Server) -> None:
     assert failed["task"] == sent[-1] and failed["error"].startswith("TypeError: ")
     last = events.iloc[-1]
     assert (last["task"], last["try"]) == (waiting[0], 0) and events["start"].isna().sum() == 1
+
+
+@pytest.mark.parametrize("kind", ["prefork", "threads", "solo"])
+def test_events_tell_the_processor_time_of_each_task(broker: Server, kind: str) -> None:
+    with WorkerPool(1, kind=kind, broker=broker) as pool:
+        pool.send("pause", [(0.5,)])
+        pool.send("compute", [(2_000_000,)])
+        assert pool.wait(30) == 0
+        events = pool.events()
+    waited, computed = events["cpu"]
+    assert 0 < waited < 0.1 < computed
+    assert (events["cpu"] < events["end"] - events["start"] + 0.05).all()
 
 
 @pytest.mark.parametrize("kind", ["prefork", "threads"])
@@ -128,6 +140,18 @@ def test_scaled_under_load_no_task_is_lost_and_no_process_left(broker: Server) -
         gone = leaders - {worker.pid for worker in pool.workers}
         assert [session(leader) for leader in gone] == [[]] * 4
     assert [session(leader) for leader in leaders] == [[]] * 8
+
+
+def test_a_worker_that_stops_while_tasks_begin_and_end_acknowledges_what_it_has_done(broker: Server) -> None:
+    """Told to stop between the begin of a task and its child's report of it, Celery alone gives the task up, and hangs for a while."""
+    with WorkerPool(0, broker=broker) as pool:
+        sent = pool.send("book", [(0.0,)] * 2000)
+        for _ in range(4):
+            pool.scale(3)
+            left = pool.drain()
+            assert pool.unacknowledged() == set()
+            assert len(pool.ledger()) == len(sent) - left
+        assert 0 < left < 2000 and set(pool.ledger().values()) == {1}
 
 
 @pytest.mark.parametrize("end", ["stop", "kill", "drain"])
@@ -219,7 +243,8 @@ def test_what_becomes_of_a_task_whose_worker_is_killed(
         first = pool.events().groupby("task", sort=False).get_group(task)
         assert list(first["outcome"]) == tries and list(first["try"]) == [*range(1, len(tries) + 1)]
         assert list(pool.ledger().values()) == [times]
-        assert len(pool.unacknowledged()) == unacknowledged and pool.queue_length() == 0
+        until(lambda: len(pool.unacknowledged()) == unacknowledged)  # said a moment after the task is done
+        assert pool.queue_length() == 0
         given_up = delivery in (EARLY, LATE) and not whole_worker
         assert first["error"].str.startswith("WorkerLostError: ").any() == given_up
 
@@ -240,6 +265,20 @@ def test_workers_killed_one_after_another(broker: Server, delivery: Delivery) ->
         else:
             until(lambda: pool.queue_length() == 0 and not pool.busy(), 60)
             assert 1 <= pool.wait(0) <= 6, "an early acknowledgement should lose what a killed worker does"
+
+
+def test_a_worker_killed_while_it_looks_for_abandoned_tasks_holds_up_the_others_for_seconds_only(
+    broker: Server,
+) -> None:
+    """Who looks has a lock on the broker; whoever dies with it can't give it back, so it has to go by itself."""
+    with WorkerPool(1, broker=broker) as pool, pool.store.monitor() as monitor:
+        key, deadline = pool.settings.key("unacked_mutex"), time.monotonic() + 30
+        for told in monitor.listen():
+            words = told["command"].split()
+            if words[0] == "SET" and words[1] == key:
+                break
+            assert time.monotonic() < deadline, "no worker has looked"
+    assert int(words[words.index("PX") + 1]) == 5000
 
 
 def test_whom_to_kill_must_be_there_and_at_work(broker: Server) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -32,6 +33,14 @@ def test_a_curve_has_a_row_for_each_count_in_order():
     curve = measure_curve(Job("cpu", hashes=200, cores=1), counts=[2, 1], rounds=2, seconds=0.05)
     assert list(curve["workers"]) == [1, 2]
     assert (curve["throughput"] > 0).all() and (curve["cpu_s"] > 0).all()
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs to choose the core")
+def test_many_workers_on_one_core_do_no_more_than_one_core_can():
+    """Each by its own clock, twelve of them would seem to do half as much again."""
+    curve = measure_curve(Job("cpu", cores=1), [1, 12], rounds=3, seconds=0.2)
+    core = (curve["tasks"] / curve["cpu_s"]).max()  # tasks a second of a core that does nothing else
+    assert (curve["throughput"] <= 1.1 * core).all(), curve
 
 
 def test_a_worker_that_fails_is_told_with_its_reason():

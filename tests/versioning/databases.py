@@ -17,9 +17,9 @@ from lib.versioning.schema import Schema
 ERRORS = (sqlite3.Error, duckdb.Error, psycopg.Error)
 
 
-def connect(dialect: str) -> Any:
-    """A connection to a new database in memory, in autocommit mode."""
-    return (
+def connect(dialect: str) -> contextlib.closing[Any]:
+    """`with connect("sqlite") as connection`: to a new database in memory, in autocommit mode."""
+    return contextlib.closing(
         sqlite3.connect(":memory:", isolation_level=None)
         if dialect == "sqlite"
         else duckdb.connect(":memory:")

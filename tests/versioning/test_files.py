@@ -558,14 +558,6 @@ def test_the_output_appears_last_so_that_who_waits_for_it_finds_the_quarantine(
 # ── The command, in a process of its own ─────────────────────────────────────────────────────────────────────────
 
 
-@pytest.fixture
-def not_under_nohup() -> Iterator[None]:
-    """A child hangs up when it is told to, even where the tests run under nohup: a handler isn't inherited, ignoring is."""
-    before = signal.signal(signal.SIGHUP, lambda *_: None)
-    yield
-    signal.signal(signal.SIGHUP, before)
-
-
 def start(folder: Path, *args: str, **options: Any) -> subprocess.Popen[bytes]:
     pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE) | options
     return subprocess.Popen([*COMMAND, *args], cwd=folder, env=ENVIRONMENT, **pipes)
@@ -649,7 +641,6 @@ def interrupted_midway(folder: Path, *signals: int, **options: Any) -> tuple[int
     [(signal.SIGINT,), (signal.SIGTERM,), (signal.SIGHUP,), (signal.SIGINT, signal.SIGINT, signal.SIGTERM)],
     ids=["Ctrl-C", "terminate", "hang up", "impatience"],
 )
-@pytest.mark.usefixtures("not_under_nohup")
 def test_an_interruption_leaves_no_half_file_and_no_part(tmp_path: Path, signals: tuple[int, ...]) -> None:
     status, err = interrupted_midway(tmp_path, *signals)
     assert status == 130
@@ -835,3 +826,20 @@ def test_single_records_and_files_agree(tmp_path: Path) -> None:
                 assert reasons[number] == error.errors
         except ValueError as error:
             assert str(error) == f"users: {reasons[number][0].removeprefix('schema_version: ')}"
+
+
+@pytest.mark.parametrize("place", [0, 37, 99, 100, 230, 249])
+@pytest.mark.parametrize("other", [b"", b'{"x" :1}', b'{"x": "\\":"}', b"[]", b"\n"])
+def test_a_key_that_stands_there_twice_is_found_among_lines_that_are_decoded_at_once(
+    place: int, other: bytes
+) -> None:
+    """Whatever stands beside it: a colon after a blank, a text that looks like a key, a line that is no object."""
+    lines = [LINE + b"\n"] * 250
+    lines[place] = LINE[:-1] + b', "id": "2"}\n'
+    if other:
+        lines[place - 1] = other.rstrip(b"\n") + b"\n"
+    out, aside = io.BytesIO(), io.BytesIO()
+    report = migrate_file(DataVersionManager(), io.BytesIO(b"".join(lines)), out, aside, target=3)
+    found = {entry["line"]: entry["errors"] for entry in entries(aside.getvalue())}
+    assert found[place + 1] == ["line: a key stands there twice (got string 'id')"]
+    assert report.read == 250 and report.quarantined == len(found) == (2 if other else 1)

@@ -37,6 +37,17 @@ def test_an_undisturbed_table_loses_nothing(dsn, keys):
     assert list(load.spans()["name"]) == ["nothing"]
 
 
+def test_an_application_that_writes_both_forms(dsn, keys):
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute("ALTER TABLE users ADD COLUMN full_name text")
+        both = "UPDATE users SET name = %(name)s, full_name = %(name)s WHERE id = %(id)s"
+        with LiveLoad(dsn, keys, rate=100, write=both) as load:
+            pass
+        written = connection.execute("SELECT count(*) FROM users WHERE full_name = name").fetchone()[0]
+    assert written == (load.statements()["kind"] == "write").sum() > 5
+    assert load.lost == 0
+
+
 def test_a_locked_table_is_seen_to_block(dsn, keys):
     with LiveLoad(dsn, keys, rate=100) as load, psycopg.connect(dsn) as connection:
         connection.execute("LOCK TABLE users IN ACCESS EXCLUSIVE MODE")

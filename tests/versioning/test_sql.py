@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
@@ -49,10 +50,13 @@ INSTANTS = {
 
 
 @pytest.fixture(params=["sqlite", "duckdb", "postgresql"])
-def database(request: pytest.FixtureRequest) -> tuple[str, Any]:
+def database(request: pytest.FixtureRequest) -> Iterator[tuple[str, Any]]:
     """The name of a dialect and a connection to a new database of it."""
-    name = request.param
-    return name, request.getfixturevalue("postgres_connection") if name == "postgresql" else connect(name)
+    if request.param == "postgresql":
+        yield request.param, request.getfixturevalue("postgres_connection")
+        return
+    with connect(request.param) as connection:
+        yield request.param, connection
 
 
 def users_table(database: tuple[str, Any], *, text: bool = True) -> Any:

@@ -30,13 +30,10 @@ Database = tuple[str, Any]
 
 
 @pytest.fixture(scope="module")
-def databases(postgres_module_connection: Any) -> list[Database]:
+def databases(postgres_module_connection: Any) -> Iterator[list[Database]]:
     """The names of dialects, and connections to databases that all examples share."""
-    return [
-        ("sqlite", connect("sqlite")),
-        ("duckdb", connect("duckdb")),
-        ("postgresql", postgres_module_connection),
-    ]
+    with connect("sqlite") as sqlite, connect("duckdb") as duck:
+        yield [("sqlite", sqlite), ("duckdb", duck), ("postgresql", postgres_module_connection)]
 
 
 @pytest.fixture(scope="module")
@@ -236,8 +233,9 @@ def test_what_is_filled_is_kept_as_in_records(
         table((dialect, connection), history, start, as_text, good)
         run(connection, migration_script(history, start, end, dialect, "expand"))
         ahead = [name for name in schema.names if name not in history.schema(start)]
+        # A new column is a TIMESTAMP even where the old ones are text, and PostgreSQL drops the offset of a text that is written to it.
         for number, row in enumerate(
-            stored(schema, dialect, as_text, [dict.fromkeys(ahead) | r for r in good])
+            stored(schema, dialect, False, [dict.fromkeys(ahead) | r for r in good])
         ):
             for name in ahead:
                 if row[name] is not None:

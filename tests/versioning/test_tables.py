@@ -32,7 +32,7 @@ from lib.versioning import (
     UnknownVersionError,
     make_users,
 )
-from lib.versioning.columns import constant, suspects
+from lib.versioning.columns import constant, most_rows, suspects
 from lib.versioning.schema import VERSION_KEY, timestamp_problem
 from lib.versioning.tables import (
     TableBatch,
@@ -595,6 +595,41 @@ def test_no_text_that_is_no_timestamp_escapes_the_kernel(type_: pa.DataType) -> 
             assert not suspect or (text.startswith("99") and text[-6] in "+-"), text
 
 
+@pytest.mark.parametrize("text", ["2024-02-29", "2024-02-29T10:00:00", "2024-02-29T10:00:00.25+02:00"])
+def test_no_byte_that_is_not_ascii_escapes_the_kernel(text: str) -> None:
+    edited = [
+        text[:at].encode() + bytes([byte]) + text[at + 1 :].encode()
+        for at in range(len(text))
+        for byte in range(128, 256)
+    ]
+    texts = pa.Array.from_buffers(pa.string(), len(edited), pa.array(edited, pa.binary()).buffers())
+    assert suspect_timestamps(texts).all()
+
+
+def test_texts_of_one_shape_that_lie_side_by_side_are_judged_as_among_others() -> None:
+    texts = DATES + TIMES + NEARLY
+    shapes: dict[tuple[int, str, str], list[tuple[str, bool]]] = {}
+    for text, suspect in zip(texts, suspect_timestamps(pa.array(texts)).tolist(), strict=True):
+        shapes.setdefault((len(text.encode()), text[-1], text[-6]), []).append((text, suspect))
+    for alike in shapes.values():
+        among = [text for text, _ in alike]
+        array = pa.array(["x", *among, "yz"]).slice(1, len(among))
+        assert suspect_timestamps(array).tolist() == [suspect for _, suspect in alike]
+
+
+@settings(max_examples=300)
+@given(timestamps(), st.integers(0, 40), st.sampled_from("0123456789+-Z:.T /\x7f"), st.integers(1, 3))
+def test_no_edited_timestamp_escapes_the_kernel(text: str, at: int, other: str, times: int) -> None:
+    edited = text[: at % len(text)] + other + text[at % len(text) + 1 :]
+    wrong = timestamp_problem(edited) is not None
+    for texts in ([edited] * times, [text, edited, "", text, edited], ["2024-02-29", edited]):
+        suspected = suspect_timestamps(pa.array(texts))
+        for which, suspect in zip(texts, suspected.tolist(), strict=True):
+            assert suspect or which != edited or not wrong
+        if not wrong and "0100" < edited < "9900":
+            assert not suspected[texts.index(edited)]
+
+
 @given(st.lists(timestamps(), max_size=20))
 def test_the_kernel_suspects_few_timestamps(texts: list[str]) -> None:
     column = pa.chunked_array([pa.array(["x", *texts], pa.string()).slice(1)])
@@ -615,6 +650,45 @@ def test_the_kernel_finds_bad_ones_at_the_edges_of_blocks_chunks_and_slices() ->
     for column in ([array], [longer.slice(2, len(array))], [array.slice(0, 5), array.slice(5)]):
         mask = suspects(Field("t", "timestamp", nullable=True), pa.chunked_array(column))
         assert np.flatnonzero(mask).tolist() == places
+
+
+# ── Short cuts ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_errors_of_equal_values_are_those_of_each_value() -> None:
+    names = pa.array([0.0, -0.0, None, 0.0, 1.0])
+    dates = ["2024-02-30", "", "2024-02-30", None, "2024-02-29"]
+    batch = validate_table(pa.table({"id": list("12345"), "name": names, "created_at": dates}))
+    words = [f"name: expected string (got float {value})" for value in (0.0, -0.0, 0.0, 1.0)]
+    words.insert(2, "name: null, but required")
+    days = "created_at: no such calendar day (got string '2024-02-30')"
+    shape = "created_at: not an ISO 8601 timestamp (got string '')"
+    assert batch.quarantined["errors"].to_pylist() == [
+        [words[0], days], [words[1], shape], [words[2], days], [words[3], "created_at: null, but required"], [words[4]]
+    ]  # fmt: skip
+    assert list(batch.report.reasons.items()) == [
+        ("name: expected string", 4),
+        ("name: null, but required", 1),
+        ("created_at: no such calendar day", 2),
+        ("created_at: not an ISO 8601 timestamp", 1),
+        ("created_at: null, but required", 1),
+    ]
+
+
+@given(st.lists(st.booleans(), min_size=6, max_size=6), st.integers(0, 6))
+def test_most_rows_are_what_arrow_filters(mask: list[bool], cut: int) -> None:
+    texts = pa.array(["a", None, "é", "", "bcd", "a"])
+    columns = [texts, texts.dictionary_encode(), texts.cast(pa.large_string()), pa.nulls(6), pa.array(range(6)),
+               pa.array([[1], None, [], [2, 3], [4], [None]]), pa.array([True, None, False, True, False, True]),
+               pa.StructArray.from_arrays([texts, pa.array([date(2024, 2, 29)] * 6)], ["x", "y"])]  # fmt: skip
+    schema = pa.schema(
+        [pa.field(f"c{n}", c.type, metadata={"k": "v"}) for n, c in enumerate(columns)], {"m": "n"}
+    )
+    table = pa.Table.from_arrays(columns, schema=schema)
+    table = pa.concat_tables([table.slice(0, cut), table.slice(cut)])
+    kept = most_rows(table, np.array(mask))
+    kept.validate(full=True)
+    assert kept.equals(table.filter(pa.array(mask)), check_metadata=True)
 
 
 # ── What is copied ───────────────────────────────────────────────────────────────────────────────────────────────

@@ -1,0 +1,159 @@
+"""A real JupyterLab and a real browser for tests: what a learner does with the mouse, and what she then sees.
+
+with jupyterlab(folder) as server, chromium() as browser:
+    lesson = open_lesson(browser, server, "work/03_schema_versions.ipynb")
+    run_all(lesson, cells=60)
+    save(lesson)                                   # then the file holds what the page shows
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import secrets
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from urllib.error import URLError
+from urllib.request import Request, urlopen
+
+from integration import BROWSERS
+from lab import lab_command, lab_environment
+from PIL import Image
+from playwright.sync_api import Browser, Locator, Page, sync_playwright
+
+from lib.ports import run_on_free_port
+from lib.processes import Process
+
+CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
+# No sandbox: it cannot be had by root. The rest: no packet leaves this machine.
+QUIET = """
+    --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync
+""".split()
+OPENED, FINISHED = 120_000, 600_000  # milliseconds, for a busy machine
+NONE: Mapping[str, object] = MappingProxyType({})
+DARK = MappingProxyType({"@jupyterlab/apputils-extension/themes": {"theme": "JupyterLab Dark"}})
+AT_ONCE = MappingProxyType({"@jupyterlab/notebook-extension/tracker": {"windowingMode": "none"}})
+"""Show all cells of a notebook when it is opened. By default those far from the window are left out."""
+Color = tuple[int, int, int]
+"""Red, green, blue: 0 to 255."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """Where a JupyterLab answers, and to whom."""
+
+    port: int
+    token: str
+
+    def url(self, path: str) -> str:
+        return f"http://127.0.0.1:{self.port}/{path}?token={self.token}"
+
+
+@contextlib.contextmanager
+def jupyterlab(folder: Path, settings: Mapping[str, object] = NONE) -> Iterator[Server]:
+    """The JupyterLab of `make lab`, for the files of `folder`, with a user's settings: plugin → values. It ends with its kernels."""
+    token = secrets.token_hex(16)
+    with Process() as process:
+        for plugin, values in settings.items():
+            file = process.directory / "settings" / f"{plugin}.jupyterlab-settings"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(json.dumps(values), encoding="utf-8")
+        environ = lab_environment(os.environ) | {
+            "JUPYTER_TOKEN": token,
+            "JUPYTERLAB_SETTINGS_DIR": str(process.directory / "settings"),
+            "JUPYTERLAB_WORKSPACES_DIR": str(process.directory / "workspaces"),
+        }
+
+        def start(port: int) -> Process:
+            command = [*lab_command({}, os.geteuid() == 0, port, folder), "--ServerApp.port_retries=0"]
+            return process.run(command, env=environ, cwd=folder, orphan_grace=5.0)
+
+        def ready(port: int) -> bool:
+            request = Request(
+                f"http://127.0.0.1:{port}/api/status", headers={"Authorization": f"token {token}"}
+            )
+            with contextlib.suppress(URLError, OSError), urlopen(request, timeout=5) as answer:
+                return answer.status == 200
+            return False
+
+        yield Server(run_on_free_port(start, ready, name="JupyterLab", timeout=120), token)
+
+
+@contextlib.contextmanager
+def chromium() -> Iterator[Browser]:
+    """A browser without a window, which keeps its settings in a home folder of its own."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home, sync_playwright() as playwright:
+        mine = {name: value for name, value in os.environ.items() if not name.startswith("XDG_")} | {
+            "HOME": home
+        }
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET, env=mine)
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+def open_lesson(browser: Browser, server: Server, name: str) -> Page:
+    """Open a notebook and wait until its kernel is there. `name` is its path in the server's folder."""
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.goto(server.url(f"lab/tree/{name}"))
+    page.get_by_text("Python 3 (ipykernel) | Idle").wait_for(timeout=OPENED)
+    return page
+
+
+def run_all(page: Page, cells: int) -> None:
+    """Choose Run All from the menu and wait until `cells` code cells have run. The number comes from the file, not from the page."""
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.locator('[data-command="runmenu:run-all"]').click()
+    prompts = (
+        "[...document.querySelectorAll('.jp-CodeCell .jp-InputArea-prompt')].map(one => one.textContent)"
+    )
+    page.wait_for_function(
+        f"count => {{ const all = {prompts}; "
+        "return all.length == count && all.every(text => /^\\[\\d+\\]:$/.test(text)); }",
+        arg=cells,
+        timeout=FINISHED,
+    )
+
+
+def save(page: Page, file: Path) -> None:
+    """Save by the keyboard, and wait until the file has changed."""
+    before = file.stat().st_mtime_ns
+    page.keyboard.press("Control+s")
+    deadline = time.monotonic() + 60
+    while file.stat().st_mtime_ns == before:
+        assert time.monotonic() < deadline, f"{file.name} was not saved"
+        page.wait_for_timeout(100)
+
+
+def figures(page: Page) -> list[Locator]:
+    """The pictures in the outputs."""
+    return page.locator(".jp-OutputArea-output img").all()
+
+
+def edge_and_page(page: Page, figure: Locator) -> tuple[Color, Color]:
+    """The colour of a figure just inside its upper left corner, and that of the page 4 dots to the left of it, from a screenshot."""
+    figure.scroll_into_view_if_needed()
+    box = figure.bounding_box()
+    clip = {"x": box["x"] - 4, "y": box["y"], "width": 8, "height": 8}
+    picture = Image.open(io.BytesIO(page.screenshot(clip=clip))).convert("RGB")
+    return picture.getpixel((6, 4)), picture.getpixel((1, 4))
+
+
+def contrast(one: Color, other: Color) -> float:
+    """The ratio of two colours' luminances as WCAG 2.2 defines it: 1 (none) to 21 (black on white)."""
+
+    def luminance(color: Color) -> float:
+        parts = [part / 255 for part in color]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    dark, light = sorted([luminance(one), luminance(other)])
+    return (light + 0.05) / (dark + 0.05)

@@ -1,0 +1,260 @@
+"""The shipped Airflow stack, on stand-ins: five workers against one, and a worker that is killed in the middle of a task.
+
+With INTEGRATION_RECORD set (`make test-integration RECORD=1`), the runs are written to notebooks/data/, where lesson 06 reads them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import make_env
+import pandas as pd
+import pytest
+from containers import ROOT, Engine, Stack
+
+from lib.scaling.airflow_runs import Airflow
+
+COMPOSE = ROOT / "compose" / "docker-compose.scale.yml"
+DAG = "upgrade_users"
+BASES = ["python:3.11.14-slim-bookworm", "postgres:17.6-bookworm", "valkey/valkey:8.1.4"]
+PARTITIONS, RECORDS, WAIT = 20, 2000, 5.0
+WORKERS = 5
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that was watched. `tries`: a row for each try of a task; `totals`: what the last task has counted."""
+
+    name: str
+    workers: int
+    state: str
+    tries: pd.DataFrame
+    totals: dict[str, int]
+
+    @property
+    def upgrades(self) -> pd.DataFrame:
+        return self.tries[self.tries["task"].str.startswith("upgrade[")]
+
+    @property
+    def seconds(self) -> float:
+        """From the moment when the first partition was queued until the last one was done."""
+        return self.upgrades["end"].max() - self.upgrades["queued"].min()
+
+
+@pytest.fixture(scope="module")
+def secrets() -> dict[str, str]:
+    return {name: make_env.secret() for name in make_env.required(COMPOSE.parent)}
+
+
+@pytest.fixture(scope="module")
+def stack(engine: Engine, compose: Callable[..., Stack], secrets: dict[str, str]) -> Stack:
+    """The stack with five workers."""
+    engine.provide(*BASES)
+    stack = compose(COMPOSE, env={**secrets, "VERSION": "test", "AIRFLOW_PORT": "0", "COMPOSE_BAKE": "false"})
+    stack("build", "migrate")
+    stack.up("--scale", f"worker={WORKERS}", timeout=300)
+    return stack
+
+
+@pytest.fixture(scope="module")
+def airflow(stack: Stack, secrets: dict[str, str]) -> Airflow:
+    return Airflow(f"http://127.0.0.1:{stack.port('api-server', 8080)}", "admin", secrets["ADMIN_PASSWORD"])
+
+
+def watch(airflow: Airflow, name: str, workers: int, run: str) -> Run:
+    """Wait for a run to end and read what became of it."""
+    state = airflow.wait(DAG, run, timeout=420)
+    tries = airflow.tries(DAG, run)
+    assert state == "success", f"{name}:\n{tries.to_string()}"
+    return Run(name, workers, state, tries, airflow.result(DAG, run, "account"))
+
+
+def start(airflow: Airflow, dataset: str, partitions: int = PARTITIONS, wait: float = WAIT) -> str:
+    parameters = {"dataset": dataset, "partitions": partitions, "records": RECORDS, "wait": wait}
+    return airflow.trigger(DAG, parameters)
+
+
+def kill_one_at_work(airflow: Airflow, engine: Engine, run: str) -> str:
+    """Kill the container of a worker that is in the middle of a partition, not its first; return its host name."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        upgrades = airflow.tries(DAG, run).query("task.str.startswith('upgrade[')")
+        running = upgrades[upgrades["state"] == "running"]
+        if (upgrades["state"] == "success").sum() >= 3 and len(running):
+            worker = running["worker"].iloc[-1]
+            engine.docker("kill", worker)
+            return worker
+        time.sleep(0.3)
+    raise AssertionError(f"nobody was at work on {run}:\n{upgrades.to_string()}")
+
+
+@pytest.fixture(scope="module")
+def runs(engine: Engine, stack: Stack, airflow: Airflow) -> dict[str, Run]:
+    """The same work three times: five workers, five of which one is killed, one worker.
+
+    A small run goes before, and is not counted: the first run on a stack is slower than all others.
+    """
+    watch(airflow, "warm-up", WORKERS, start(airflow, "warm", partitions=2 * WORKERS, wait=0.0))
+    five = watch(airflow, "five workers", WORKERS, start(airflow, "five"))
+    run = start(airflow, "killed")
+    kill_one_at_work(airflow, engine, run)
+    killed = watch(airflow, "one of five killed", WORKERS, run)
+    stack.up("--scale", "worker=1", "--no-recreate")
+    one = watch(airflow, "one worker", 1, start(airflow, "one"))
+    found = {run.name: run for run in (five, killed, one)}
+    if "INTEGRATION_RECORD" in os.environ:
+        record(found, engine)
+    return found
+
+
+def record(runs: dict[str, Run], engine: Engine) -> None:
+    """Write the runs for lesson 06, and beside them what they were made with."""
+    folder = ROOT / "notebooks" / "data"
+    folder.mkdir(exist_ok=True)
+    tables = []
+    for run in runs.values():
+        hosts = run.tries[
+            "worker"
+        ].unique()  # in the order in which they began: names that say nothing of this machine
+        names = {host: f"worker-{number}" for number, host in enumerate(hosts, start=1)}
+        table = run.tries.assign(worker=run.tries["worker"].map(names))
+        table.insert(0, "run", run.name)
+        table.insert(1, "workers", run.workers)
+        tables.append(table)
+    pd.concat(tables).to_csv(folder / "airflow_runs.csv", index=False)
+    provenance: dict[str, Any] = {
+        "what": "each try of each task of three runs of compose/dags/upgrade_users.py, after one to warm up; "
+        "times in seconds since the first task was queued",
+        "command": "make test-integration RECORD=1",
+        "recorded": time.strftime("%Y-%m-%d", time.gmtime()),
+        "stack": "compose/docker-compose.scale.yml",
+        "base images": "stand-ins made of the distribution's packages" if engine.private else "official",
+        "parameters": {"partitions": PARTITIONS, "records": RECORDS, "wait": WAIT},
+        "airflow": version_of("apache-airflow"),
+        "celery": version_of("celery"),
+        "engine": engine.docker("version", "--format", "{{.Server.Version}}").strip(),
+        "cores": os.cpu_count(),
+        "machine": f"{platform.system()} {platform.machine()}",
+        "accounted for": {run.name: run.totals for run in runs.values()},
+    }
+    text = json.dumps(provenance, indent=2, ensure_ascii=False) + "\n"
+    (folder / "airflow_runs.json").write_text(text, encoding="utf-8")
+
+
+def version_of(package: str) -> str:
+    lock = (ROOT / "compose" / "airflow" / "requirements.lock").read_text(encoding="utf-8")
+    [line] = [line for line in lock.splitlines() if line.startswith(f"{package}==")]
+    return line.removeprefix(f"{package}==").rstrip(" \\")
+
+
+# ── The image ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def in_image(engine: Engine, *command: str) -> str:
+    """Run a command in a container of the image, alone, with an empty SQLite database."""
+    settings = ["--env", "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN=sqlite:////tmp/airflow.db", "--network", "none"]
+    return engine.docker(
+        "run", "--rm", *settings, "--entrypoint", "sh", "zero-downtime-pipelines/airflow:test", "-c", *command
+    )
+
+
+def test_dag_is_imported_and_has_its_shape(engine: Engine, stack: Stack) -> None:
+    code = """
+from airflow.dag_processing.dagbag import DagBag
+bag = DagBag('/opt/airflow/dags')
+dag = bag.dags['upgrade_users']
+print(bag.import_errors, sorted((t.task_id, sorted(t.downstream_task_ids), t.is_mapped) for t in dag.tasks))
+print(dag.get_task('upgrade').retries, dag.doc_md[:25])
+"""
+    out = in_image(engine, f'python -W ignore -c "{code}"').splitlines()
+    shape = [
+        ("account", [], False),
+        ("partitions", ["account", "upgrade"], False),
+        ("upgrade", ["account"], True),
+    ]
+    assert out[-2:] == [f"{{}} {shape}", "3 Upgrade a data set of use"]
+
+
+def test_dag_runs_alone_on_sqlite(engine: Engine, stack: Stack) -> None:
+    conf = json.dumps({"dataset": "alone", "partitions": 3, "records": 50, "wait": 0})
+    script = f"airflow db migrate >/dev/null 2>&1 && airflow dags test upgrade_users --conf '{conf}' >/tmp/log 2>&1; status=$?;"
+    script += " tail -n 20 /tmp/log; cat /data/alone.v3/manifest/*.json; exit $status"
+    out = in_image(engine, script)
+    assert out.count('"version": 3') == 3, out
+    assert "state=success" in out, out
+
+
+def test_image_holds_no_secret_and_no_root(engine: Engine, stack: Stack, secrets: dict[str, str]) -> None:
+    images = stack("config", "--images").split()
+    assert "zero-downtime-pipelines/airflow:test" in images
+    for image in set(images):
+        told = engine.docker("image", "inspect", image) + engine.docker("history", "--no-trunc", image)
+        assert not [name for name, value in secrets.items() if value in told], image
+    assert (
+        engine.docker(
+            "image", "inspect", "--format", "{{.Config.User}}", "zero-downtime-pipelines/airflow:test"
+        ).strip()
+        == "50000:0"
+    )
+
+
+def test_nobody_runs_as_root_and_ports_are_on_loopback(
+    engine: Engine, stack: Stack, runs: dict[str, Run]
+) -> None:
+    numbers = stack("ps", "--quiet").split()
+    assert len(numbers) >= 7
+    for number in numbers:
+        [about] = json.loads(engine.docker("inspect", number))
+        users = {line.split()[0] for line in engine.docker("top", number, "-o", "uid,pid").splitlines()[1:]}
+        assert "0" not in users, about["Name"]
+        bound = [
+            binding["HostIp"] for port in about["NetworkSettings"]["Ports"].values() for binding in port or []
+        ]
+        assert set(bound) <= {"127.0.0.1"}, about["Name"]
+        assert about["HostConfig"]["Memory"] > 0 and about["HostConfig"]["CapDrop"] == ["ALL"], about["Name"]
+
+
+def test_the_stack_refuses_to_start_without_its_secrets(compose: Callable[..., Stack], stack: Stack) -> None:
+    refused = compose(COMPOSE).run("--env-file", "/dev/null", "config", "--quiet", check=False)
+    assert refused.returncode != 0
+    assert "run python compose/make_env.py" in refused.stderr
+
+
+# ── The runs ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_five_workers_share_the_partitions(runs: dict[str, Run]) -> None:
+    upgrades = runs["five workers"].upgrades
+    assert len(upgrades) == PARTITIONS
+    assert upgrades["worker"].nunique() == WORKERS
+    assert set(upgrades["state"]) == {"success"}
+    assert set(runs["one worker"].upgrades["worker"].value_counts()) == {PARTITIONS}
+
+
+def test_five_workers_are_faster_than_one(runs: dict[str, Run]) -> None:
+    ratio = runs["one worker"].seconds / runs["five workers"].seconds
+    assert ratio >= 2.5, f"{ratio:.2f} times faster"
+
+
+def test_a_killed_worker_costs_a_second_try_and_no_record(runs: dict[str, Run]) -> None:
+    upgrades = runs["one of five killed"].upgrades
+    [again] = upgrades.loc[upgrades["try"] > 1, "task"].unique()
+    first, *later = upgrades[upgrades["task"] == again].sort_values("try").itertuples()
+    assert first.state == "failed" or first.state == "up_for_retry", upgrades.to_string()
+    assert later[-1].state == "success"
+    assert later[-1].worker != first.worker
+    assert set(upgrades.groupby("task")["state"].last()) == {"success"}
+
+
+def test_every_record_is_accounted_for(runs: dict[str, Run]) -> None:
+    totals = [run.totals for run in runs.values()]
+    assert totals[0] == totals[1] == totals[2]
+    assert totals[0]["partitions"] == PARTITIONS
+    assert totals[0]["records"] == PARTITIONS * RECORDS == totals[0]["upgraded"] + totals[0]["quarantined"]
+    assert 0 < totals[0]["quarantined"] < PARTITIONS * RECORDS / 10

@@ -1,0 +1,95 @@
+"""The lessons as their learners meet them: a real JupyterLab in a real browser, Run All, and a look at what is there.
+
+`BROWSER_LESSONS=all` takes every lesson; `make release-check` does.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import browser
+import pytest
+from learner import generate
+from learners import failures
+from lessons import LESSONS, code_cells, is_check, lesson_paths, read
+from playwright.sync_api import Browser
+
+pytestmark = pytest.mark.skipif(
+    browser.CHROMIUM is None, reason="no Chromium on PATH: apt-get install --no-install-recommends chromium"
+)
+CHOSEN = os.environ.get("BROWSER_LESSONS", "00 03").split()  # with 07, CI would take too long
+TRANSPARENT = "data:image/gif;base64,R0lGODlhAQABAAAAACH5BAEKAAEALAAAAAABAAEAAAICTAEAOw=="
+
+
+def pictures(path: Path) -> int:
+    """How many pictures a lesson has stored in its outputs."""
+    outputs = [output for cell in code_cells(read(path)) for output in cell.outputs]
+    return sum("image/png" in output.get("data", {}) for output in outputs)
+
+
+paths = [
+    pytest.param(path, id=path.stem)
+    for path in lesson_paths()
+    if CHOSEN == ["all"] or path.name[:2] in CHOSEN
+]
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with browser.chromium() as started:
+        yield started
+
+
+@pytest.fixture
+def folder(tmp_path: Path, kernel_path: None) -> Path:
+    """Both editions, as in the repository: notebooks/ and work/."""
+    shutil.copytree(LESSONS, tmp_path / "notebooks")
+    generate(LESSONS, tmp_path / "work")
+    return tmp_path
+
+
+@pytest.mark.parametrize("edition", ["work", "notebooks"])
+@pytest.mark.parametrize("path", paths)
+def test_run_all_in_the_browser(path: Path, edition: str, folder: Path, chromium: Browser) -> None:
+    file = folder / edition / path.name
+    cells = code_cells(read(file))
+    with browser.jupyterlab(folder) as server:
+        page = browser.open_lesson(chromium, server, f"{edition}/{path.name}")
+        browser.run_all(page, cells=len(cells))
+        browser.save(page, file)
+        sizes = [figure.bounding_box() for figure in browser.figures(page)]
+        page.close()
+    meant = failures(read(path))  # errors that the lesson shows on purpose
+    checks = {cell.id: "AssertionError" for cell in cells if is_check(cell)}
+    assert failures(read(file)) == (meant | checks if edition == "work" else meant)
+    assert len(sizes) == pictures(path)
+    assert [size for size in sizes if size is None or size["width"] < 300 or size["height"] < 100] == []
+
+
+@pytest.mark.parametrize("path", [one for one in paths if pictures(one.values[0])])
+def test_figures_stand_out_from_a_dark_page(path: Path, folder: Path, chromium: Browser) -> None:
+    """Stored figures, as they are shown when the solved edition is opened, and one that is made transparent, which must fail."""
+    with browser.jupyterlab(folder, browser.DARK | browser.AT_ONCE) as server:
+        page = browser.open_lesson(chromium, server, f"notebooks/{path.name}")
+        page.locator(".jp-OutputArea-output img").first.wait_for()
+        shown = browser.figures(page)
+        assert len(shown) == pictures(path) > 0
+        for figure in shown:
+            edge, around = browser.edge_and_page(page, figure)
+            assert max(around) < 80, f"the page is not dark: {around}"
+            assert browser.contrast(edge, around) >= 7
+        shown[0].evaluate("(image, source) => { image.src = source; return image.decode(); }", TRANSPARENT)
+        assert browser.contrast(*browser.edge_and_page(page, shown[0])) < 1.5
+        page.close()
+
+
+def test_contrast_is_that_of_wcag() -> None:
+    black, white, grey = (0, 0, 0), (255, 255, 255), (118, 118, 118)
+    assert browser.contrast(black, white) == pytest.approx(21)
+    assert browser.contrast(white, white) == 1
+    assert browser.contrast(grey, white) == pytest.approx(
+        4.54, abs=0.01
+    )  # the lightest grey that WCAG allows for text

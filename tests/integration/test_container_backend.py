@@ -1,0 +1,231 @@
+"""Workers and replicas in containers, behind the interfaces that processes have; and what is left of them, which is nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from containers import Engine
+from learners import failures
+from lessons import LESSONS, code_cells, lesson_paths, read, tags
+
+import notebooks
+from lib import servers
+from lib._keeper import LABEL
+from lib.containers import Network, private
+from lib.deployment.platform import Local
+from lib.deployment.traffic import Traffic, summary
+from lib.images import POSTGRES, VALKEY, image
+from lib.scaling.partitions import upgrade_partitions
+from lib.scaling.workers import WorkerPool
+from lib.versioning.users import make_users
+
+ROOT = Path(__file__).parents[2]
+#: The lessons with a parameter BACKEND.
+ON_CONTAINERS = ["02_scaling_out_with_celery", "07_blue_green", "08_rolling_and_canary"]
+OWNER = """
+from lib import servers
+from lib.containers import private
+server = servers.valkey(backend="docker")
+network = private("docker")
+print(network.owner, network._keeper.pid, network._keeper._supervisor.pid, flush=True)
+input()
+"""
+
+
+@pytest.fixture(scope="module")
+def network(engine: Engine) -> Iterator[Network]:
+    engine.provide(POSTGRES, VALKEY, "python:3.11.14-slim-bookworm")
+    image()
+    made = private("docker")
+    assert made is not None
+    volumes = {volume.id for volume in made.client.volumes.list()}
+    yield made
+    made.close()
+    private.cache_clear()
+    assert (
+        of_owner(made, made.owner) == [] and {volume.id for volume in made.client.volumes.list()} <= volumes
+    )
+
+
+def of_owner(network: Network, owner: str) -> list[object]:
+    """Containers and networks that carry an owner's label."""
+    label = {"label": f"{LABEL}={owner}"}
+    return [
+        *network.client.containers.list(all=True, filters=label, ignore_removed=True),
+        *network.client.networks.list(filters=label),
+    ]
+
+
+def until(true: Callable[[], object], seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "it did not come true"
+        time.sleep(0.05)
+
+
+def test_workers_are_scaled_and_killed_and_no_task_is_lost(network: Network) -> None:
+    with WorkerPool(1, backend="docker") as pool:
+        sent = pool.send("book_once", [(0.2,)] * 5)
+        pool.scale(3)
+        assert len(pool.workers) == 3
+        sent += pool.send("book_once", [(1.5,)] * 12)
+        assert all(10e6 < worker.process.memory() < 512e6 for worker in pool.workers)
+        killed = pool.workers[0].name
+        until(lambda: killed in pool.busy())
+        pool.kill()
+        assert len(pool.workers) == 2 and killed not in pool.busy()
+        following = pool.workers[0]
+        until(lambda: following.name in pool.busy())
+        child = pool.kill(following, whole_worker=False)
+        assert child > 1 and len(pool.workers) == 2
+        pool.scale(1)
+        assert pool.wait(120) == 0
+        events, ledger = pool.events(), pool.ledger()
+        assert set(events[events["outcome"] == "done"]["task"]) == set(sent) == set(ledger)
+        assert set(ledger.values()) == {1} and set(events["worker"]) == {"w1", "w2", "w3"}
+        cut_off = events[events["outcome"] == "cut off"]
+        assert {killed, following.name} <= set(cut_off["worker"])
+    assert len(of_owner(network, network.owner)) == 1  # the network itself
+
+
+def test_containers_are_confined_and_published_on_loopback_only(network: Network) -> None:
+    with WorkerPool(1, backend="docker") as pool:
+        broker, worker = sorted(
+            network.client.containers.list(filters={"label": LABEL}), key=lambda one: one.name
+        )
+        ports = [address["HostIp"] for published in broker.ports.values() for address in published or ()]
+        assert ports == ["127.0.0.1"] and not any(worker.ports.values())
+        for container in (broker, worker):
+            host = container.attrs["HostConfig"]
+            assert host["ReadonlyRootfs"] and host["CapDrop"] == ["ALL"] and not host["Privileged"]
+            assert host["CpusetCpus"] == ",".join(map(str, sorted(os.sched_getaffinity(0))))
+            assert host["Memory"] and host["PidsLimit"] and "no-new-privileges" in host["SecurityOpt"]
+            assert container.exec_run(["id", "-u"]).output.strip() != b"0"
+            assert not any("password" in word.lower() for row in container.top()["Processes"] for word in row)
+        assert pool.settings.broker not in str(
+            worker.attrs["Config"]["Env"]
+        )  # its address is another one inside
+
+
+def test_partitions_in_a_shared_folder_are_upgraded(network: Network, tmp_path: Path) -> None:
+    import msgspec
+
+    tmp_path.chmod(0o755)
+    source, target = tmp_path / "v1", tmp_path / "v3"
+    for folder in (source, target):
+        folder.mkdir()
+    for number in range(4):
+        records = make_users(50, version=1, seed=number)
+        (source / f"part-{number}.ndjson").write_bytes(b"\n".join(map(msgspec.json.encode, records)) + b"\n")
+    for path in (tmp_path, source, target):
+        os.chown(path, 10001, 10001)
+    with WorkerPool(2, backend="docker", folder=tmp_path) as pool:
+        manifest = upgrade_partitions(pool, source, target, version=3, timeout=60)
+    assert manifest["read"].sum() == 200 and len(manifest) == 4
+
+
+def test_replicas_take_over_under_traffic(network: Network) -> None:
+    with (
+        servers.postgres(backend="docker") as database,
+        Local(database.url, faults=True, backend="docker") as platform,
+    ):
+        platform.create("blue", "v1.0.0", 1, 2)
+        platform.switch("blue")
+        with Traffic(platform.router.url, rate=50, writes=0.2) as traffic:
+            platform.create("green", "v2.0.0", 2, 2)
+            platform.switch("green")
+            until(lambda: not platform.in_flight("blue"))
+            platform.retire("blue")
+            time.sleep(1)
+        requests = traffic.requests()
+        assert summary(requests)["failed"] == 0
+        assert {name.split("-")[0] for name in requests["served_by"]} == {"blue", "green"}
+        replica = platform.replicas["green"][0]
+        assert replica.ready
+        replica.fault("unready")
+        assert not replica.ready
+        replica.kill()
+        assert len(platform.ports("green")) == 1 and replica.process.returncode == -signal.SIGKILL
+        assert len(platform.create("green", "v2.0.0", 2, 2)) == 2
+
+
+def test_a_lesson_that_can_run_on_containers_is_in_the_list() -> None:
+    able = [
+        path.stem for path in lesson_paths() if 'BACKEND = \\"process\\"' in path.read_text(encoding="utf-8")
+    ]
+    assert able == ON_CONTAINERS
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("lesson", ON_CONTAINERS)
+def test_a_lesson_runs_on_containers_as_it_does_on_processes(
+    lesson: str, network: Network, tmp_path: Path, kernel_path: None
+) -> None:
+    nb = read(LESSONS / f"{lesson}.ipynb")
+    [parameters] = [one for one in code_cells(nb) if "parameters" in tags(one)]
+    assert parameters.source.count('BACKEND = "process"') == 1
+    parameters.source = parameters.source.replace('BACKEND = "process"', 'BACKEND = "docker"')
+    meant = failures(nb)
+    assert failures(notebooks.execute(nb, tmp_path, allow_errors=True)) == meant
+
+
+def test_a_database_of_this_machine_is_out_of_reach_for_a_replica(network: Network) -> None:
+    with pytest.raises(
+        servers.ProcessError, match='out of reach for a container: start that server with backend="docker"'
+    ):
+        network.inside("postgresql+psycopg://postgres:secret@127.0.0.1:1/postgres")
+    assert network.inside("redis://broker.example.org:6379/0") == "redis://broker.example.org:6379/0"
+
+
+def test_what_is_wrong_in_a_container_is_told(network: Network) -> None:
+    with network.run(
+        "short", image(), ["python", "-c", "print('no configuration'); raise SystemExit(3)"]
+    ) as container:
+        assert container.wait(30) == 3
+        with pytest.raises(
+            servers.ProcessError, match=r"(?s)The thing ended with status 3.*no configuration"
+        ):
+            container.wait_until(lambda: False, name="The thing")
+    with pytest.raises(servers.ProcessError, match="no-such-image"):
+        network.run("nothing", "no-such-image:1.0")
+
+
+def owner() -> tuple[subprocess.Popen[str], str, int, int]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", OWNER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
+    )
+    assert process.stdout
+    label, keeper, supervisor = process.stdout.readline().split()
+    return process, label, int(keeper), int(supervisor)
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    process.kill()
+    process.communicate()
+
+
+def test_a_killed_owner_leaves_nothing(network: Network) -> None:
+    process, label, _, _ = owner()
+    assert len(of_owner(network, label)) == 2
+    end(process)
+    until(lambda: of_owner(network, label) == [])
+
+
+def test_what_a_killed_keeper_leaves_goes_with_the_next_start(network: Network) -> None:
+    process, label, keeper, supervisor = owner()
+    for pid in (supervisor, keeper):
+        os.kill(pid, signal.SIGKILL)
+    end(process)
+    assert len(of_owner(network, label)) == 2
+    following, other, _, _ = owner()
+    assert of_owner(network, label) == [] and len(of_owner(network, other)) == 2
+    assert of_owner(network, network.owner) != []  # that of a living one is left alone
+    end(following)
+    until(lambda: of_owner(network, other) == [])

@@ -1,0 +1,30 @@
+"""The grading loop for every lesson with exercises: a solution, an untouched release, and one exercise right. It takes long."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from assignment import Order
+from lessons import code_cells, is_check, is_solution, lesson_paths, read
+from test_grading import grade_three
+
+pytestmark = pytest.mark.skipif(
+    "GRADING_LESSONS" not in os.environ, reason="for all lessons: `make release-check ONLY=grading`"
+)
+PATHS = [path for path in lesson_paths() if any(map(is_solution, code_cells(read(path))))]
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+def test_full_none_and_the_points_of_one_exercise(path: Path, tmp_path: Path) -> None:
+    checks = [cell for cell in code_cells(read(path)) if is_check(cell)]
+    points = [cell.metadata["nbgrader"]["points"] for cell in checks]
+    first = next(cell.id for cell in code_cells(read(path)) if is_solution(cell))
+    _, graded, _ = grade_three(Order(path.name[:2]), [first], tmp_path)
+    assert {student: float(row["score"]) for student, row in graded.items()} == {
+        "ana": sum(points),
+        "bea": 0,
+        "carla": points[0],
+    }
+    assert {row["status"] for row in graded.values()} == {"graded"}

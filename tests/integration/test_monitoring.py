@@ -1,0 +1,156 @@
+"""The shipped rules by their unit tests, and by a real Prometheus that scrapes a real service, its proxy and real workers."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lib.deployment.platform import Local
+from lib.deployment.traffic import Traffic
+from lib.metrics import Target, write_targets
+from lib.ports import run_on_free_port
+from lib.processes import Process
+from lib.scaling.workers import WorkerPool
+from lib.servers import postgres
+
+ROOT = Path(__file__).resolve().parents[2]
+MONITORING = ROOT / "compose" / "monitoring"
+sys.path.insert(0, str(ROOT / "tests" / "monitoring"))
+from queries import panels  # noqa: E402
+
+pytestmark = pytest.mark.skipif(
+    not (shutil.which("promtool") and shutil.which("prometheus")),
+    reason="promtool and prometheus are missing: apt-get install --no-install-recommends prometheus",
+)
+
+
+def promtool(*arguments: object, folder: Path = MONITORING) -> subprocess.CompletedProcess[str]:
+    command = ["promtool", *map(str, arguments)]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+
+
+def test_the_configuration_is_valid() -> None:
+    done = promtool("check", "config", "prometheus.yml")
+    assert done.returncode == 0 and "3 rule files found" in done.stdout, done.stdout + done.stderr
+
+
+def test_the_rules_pass_their_tests() -> None:
+    done = promtool("test", "rules", "tests/slo.yml", "tests/others.yml")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "other"),
+    [
+        ("slo.yml", "rate1h > 14.4", "rate1h > 20"),
+        ("slo.yml", "rate5m > 14.4", "rate5m >= 0"),
+        ("releases.yml", "or 0 * release:http_requests:rate5m", ""),
+        ("releases.yml", 'code=~"5.."', 'code=~"4.."'),
+        ("workers.yml", 'outcome="lost"', 'outcome="done"'),
+    ],
+)
+def test_a_wrong_rule_fails_the_tests(file: str, text: str, other: str, tmp_path: Path) -> None:
+    shutil.copytree(MONITORING, tmp_path, dirs_exist_ok=True)
+    path = tmp_path / "rules" / file
+    right = path.read_text(encoding="utf-8")
+    assert text in right
+    path.write_text(right.replace(text, other), encoding="utf-8")
+    assert promtool("check", "rules", path).returncode == 0, "wrong, not broken"
+    tests = "tests/slo.yml" if file == "slo.yml" else "tests/others.yml"
+    done = promtool("test", "rules", tests, folder=tmp_path)
+    assert done.returncode != 0 and "FAILED" in done.stdout + done.stderr
+
+
+class Prometheus:
+    """A Prometheus server on a port of 127.0.0.1, with the shipped configuration and a clock that runs faster."""
+
+    def __init__(self, process: Process) -> None:
+        self.process, self.folder = process, process.directory / "monitoring"
+        shutil.copytree(MONITORING, self.folder)
+        path = self.folder / "prometheus.yml"
+        text = path.read_text(encoding="utf-8").replace("interval: 15s", "interval: 1s").replace("30s", "1s")
+        path.write_text(text, encoding="utf-8")
+        self.port = run_on_free_port(self._run, self._ready, name="Prometheus")
+
+    def _run(self, port: int) -> Process:
+        command = ["prometheus", "--config.file", self.folder / "prometheus.yml"]
+        command += [f"--storage.tsdb.path={self.folder / 'data'}", f"--web.listen-address=127.0.0.1:{port}"]
+        return self.process.run(command, cwd=self.folder)
+
+    def _ready(self, port: int) -> bool:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/-/ready", timeout=5) as answer:
+                return answer.status == 200
+        except OSError:
+            return False
+
+    def ask(self, query: str) -> list[dict[str, str]]:
+        """The labels of what a query finds, and its value."""
+        text = urllib.parse.urlencode({"query": query})
+        with urllib.request.urlopen(
+            f"http://127.0.0.1:{self.port}/api/v1/query?{text}", timeout=30
+        ) as answer:
+            found = json.load(answer)["data"]["result"]
+        return [one["metric"] | {"value": one["value"][1]} for one in found]
+
+    def until(self, query: str, seconds: float = 60.0) -> list[dict[str, str]]:
+        deadline = time.monotonic() + seconds
+        while not (found := self.ask(query)):
+            assert time.monotonic() < deadline, f"nothing is found by {query}"
+            time.sleep(0.5)
+        return found
+
+
+@pytest.fixture(scope="module")
+def prometheus() -> Iterator[Prometheus]:
+    with Process() as process:
+        yield Prometheus(process)
+
+
+FIRES = 'ALERTS{alertname="ErrorBudgetBurn", severity="page", alertstate="firing"}'
+
+
+def test_a_real_prometheus_sees_a_bad_release_and_names_it(prometheus: Prometheus) -> None:
+    with (
+        postgres() as database,
+        Local(database.url, faults=True) as platform,
+        WorkerPool(2, metrics=True) as pool,
+    ):
+        ports = platform.create("blue", "v1.0.0", 1, 1) + platform.create("green", "v2.0.0", 2, 1)
+        targets = [Target("service", f"http://127.0.0.1:{port}/metrics") for port in ports]
+        targets += [Target("proxy", platform.router.metrics_url)]
+        targets += [Target("workers", url) for url in pool.metrics_urls.values()]
+        write_targets(prometheus.folder / "targets" / "test.json", targets)
+        with Traffic(platform.router.url, rate=50, writes=0.5) as traffic:
+            prometheus.until(f"sum(up) == {len(targets)}")
+            pool.send("pause", [(0.1,)] * 20 + [("nonsense",)])
+            platform.canary(0.5)
+            prometheus.until("sum(increase(haproxy_frontend_http_responses_total[1m])) > 500")
+            assert (
+                prometheus.ask(FIRES) == [] and prometheus.ask("slo:error_budget_burn:ratio_rate1h > 5") == []
+            )
+            platform.replicas["green"][0].fault("failing writes")
+            [alert] = prometheus.until(FIRES)[:1]
+            assert alert["slo"] == "availability"
+            [bad] = prometheus.until('ALERTS{alertname="ReleaseFails"}')
+            assert bad["release"] == "v2.0.0"
+            assert {one["release"] for one in prometheus.ask("release:http_requests:rate5m")} == {
+                "v1.0.0",
+                "v2.0.0",
+            }
+            for query in panels():
+                if not any(name in query.expression for name in ("airflow_", "redis_")):
+                    assert prometheus.ask(query.expression), f"{query.place}: an empty panel"
+            traffic.stop()
+            sent = len(traffic.requests())
+            prometheus.until(f'sum(haproxy_frontend_http_responses_total{{proxy="entry"}}) == {sent}', 10)

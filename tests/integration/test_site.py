@@ -1,0 +1,154 @@
+"""The readable edition: built without a network and without a warning, and whatever it links to is there."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import browser
+import build_site
+import pytest
+from lesson_anatomy import OBJECTIVES, numbered
+from lessons import ROOT, Lesson, code_cells, is_solution, lesson_paths, read
+
+LOADED = {"script": "src", "link": "href", "img": "src", "iframe": "src", "source": "src", "object": "data"}
+
+
+class Page(HTMLParser):
+    """What a page loads, what it links to, and where one can link to in it."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+        self.loads: list[str] = []
+        self.links: list[str] = []
+        self.anchors: set[str] = set()
+        self.without_alt: list[str] = []
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = {name: value or "" for name, value in attrs}
+        self.anchors |= {found["id"]} if "id" in found else set()
+        if value := found.get(LOADED.get(tag, "")):
+            self.loads.append(value)
+        if tag == "a" and "href" in found:
+            self.links.append(found["href"])
+        if tag == "img" and not found.get("alt", "").strip():
+            self.without_alt.append(found.get("src", "?"))
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("site") / "html"
+    assert build_site.build(folder) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pages(site: Path) -> dict[Path, Page]:
+    return {path: Page(path) for path in site.rglob("*.html")}
+
+
+def is_outside(address: str) -> bool:
+    return bool(urlsplit(address).netloc)
+
+
+def targets(page: Page) -> Iterator[tuple[str, Path, str]]:
+    """The links of a page within the site: as written, the file, the anchor."""
+    for link in page.links:
+        parts = urlsplit(link)
+        if not parts.scheme and not parts.netloc:
+            file = (page.path.parent / unquote(parts.path)).resolve() if parts.path else page.path
+            yield link, file, unquote(parts.fragment)
+
+
+def test_every_internal_link_leads_somewhere(pages: dict[Path, Page]) -> None:
+    checked, broken = 0, []
+    for page in pages.values():
+        for link, file, fragment in targets(page):
+            checked += 1
+            known = pages[file].anchors if file in pages else set()
+            if not file.is_file() or (fragment and file in pages and fragment not in known):
+                broken.append(f"{page.path.name}: {link}")
+    assert broken == [] and checked > 500
+
+
+def test_nothing_is_loaded_from_elsewhere(site: Path, pages: dict[Path, Page]) -> None:
+    loads = [(page.path.name, address) for page in pages.values() for address in page.loads]
+    assert [load for load in loads if is_outside(load[1])] == [] and len(loads) > 100
+    for style in site.rglob("*.css"):
+        text = style.read_text(encoding="utf-8")
+        assert not re.search(r"(@import\s+|url\()\s*[\"']?(https?:)?//", text), style
+    text = "".join(path.read_text(encoding="utf-8") for path in [*site.rglob("*.html"), *site.rglob("*.js")])
+    assert not re.search(r"cdn\.|unpkg|jsdelivr|googleapis|cdnjs", text)
+
+
+@pytest.mark.skipif(browser.CHROMIUM is None, reason="no Chromium on PATH")
+def test_a_browser_asks_nobody_else_and_the_search_finds(site: Path) -> None:
+    with browser.chromium() as chromium:
+        page = chromium.new_page()
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(f"{site.as_uri()}/notebooks/03_schema_versions.html")
+        solution = page.locator("details.hide").first
+        assert not solution.locator("pre").first.is_visible()
+        solution.locator("summary").click()
+        assert solution.locator("pre").first.is_visible()
+        page.goto(f"{site.as_uri()}/search.html?q=quarantine")
+        page.locator("#search-results li a", has_text="03 · Versioning a schema").wait_for(timeout=30_000)
+    assert len(asked) > 10 and [url for url in asked if not url.startswith(("file:", "data:"))] == []
+
+
+def test_each_lesson_has_its_page_its_pictures_with_alt_text_and_folded_solutions(
+    site: Path, pages: dict[Path, Page]
+) -> None:
+    index = pages[site / "index.html"]
+    for path in lesson_paths():
+        file = site / "notebooks" / f"{path.stem}.html"
+        page, cells = pages[file], code_cells(read(path))
+        text = file.read_text(encoding="utf-8")
+        assert f"notebooks/{file.name}" in index.links, path.name
+        stored = sum("image/png" in out.get("data", {}) for cell in cells for out in cell.outputs)
+        assert len(re.findall(r"<img [^>]*_images/", text)) >= stored, path.name
+        assert page.without_alt == [], path.name
+        assert text.count('<details class="admonition hide') == sum(map(is_solution, cells)), path.name
+        assert "copybutton.js" in text and not re.search(r'class="[^"]*\bmath\b[^"]*">\s*\\', text)
+
+
+def test_the_documentation_covers_each_public_module(site: Path, pages: dict[Path, Page]) -> None:
+    documented = {name for path in (site / "api").glob("*.html") for name in pages[path].anchors}
+    modules = [path for path in (ROOT / "lib").rglob("*.py") if not path.name.startswith("_")]
+    names = {".".join(path.relative_to(ROOT).with_suffix("").parts) for path in modules}
+    assert {f"module-{name}" for name in names} <= documented and len(names) > 30
+
+
+def test_the_table_has_each_objective_with_a_link_to_its_check(pages: dict[Path, Page], site: Path) -> None:
+    text = (site / "objectives.html").read_text(encoding="utf-8")
+    goals = [numbered(Lesson(path, read(path)).section_text(OBJECTIVES)) for path in lesson_paths()]
+    rows = re.findall(r"<tr class=\"row-(?:odd|even)\"><td>.*?</tr>", text, re.DOTALL)
+    assert len(rows) == sum(map(len, goals)) > 30
+    assert all(re.search(r'href="notebooks/\w+\.html#[^"]+"', row) for row in rows)
+
+
+def test_a_link_that_leads_nowhere_stops_the_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def assemble(source: Path) -> None:
+        source.mkdir()
+        (source / "conf.py").write_text(
+            (ROOT / "site" / "conf.py").read_text(encoding="utf-8"), encoding="utf-8"
+        )
+        (source / "index.md").write_text("# A page\n\n[nowhere](nothing.md)\n", encoding="utf-8")
+
+    monkeypatch.setattr(build_site, "assemble", assemble)
+    (tmp_path / "html").mkdir()
+    (tmp_path / "html" / "old.html").write_text("the last good one", encoding="utf-8")
+    assert build_site.build(tmp_path / "html") != 0
+    assert [path.name for path in (tmp_path / "html").iterdir()] == ["old.html"]
+
+
+def test_what_is_generated_is_ignored_by_git() -> None:
+    ignored = subprocess.run(["git", "check-ignore", "-q", "build/site/index.html"], cwd=ROOT)
+    assert ignored.returncode == 0

@@ -1,0 +1,81 @@
+"""A kernel that is killed in the middle of its lesson, and what is left of all that the lesson has started."""
+
+from __future__ import annotations
+
+import os
+import signal
+import tempfile
+import time
+from pathlib import Path
+
+from jupyter_client.manager import KernelManager
+from lesson_anatomy import opening_table
+from lessons import LESSONS, code_cells, lesson_paths, read
+from traces import Process, processes, processes_of_run
+
+#: The middle of a lesson: so many processes of this program run. Other lessons: the first process that they start.
+MIDDLE = {
+    "00": ("haproxy", 1),
+    "02": ("celery", 2),
+    "05": ("postgres", 1),
+    "07": ("lib.deployment.service", 1),
+    "08": ("lib.deployment.service", 3),
+    "09": ("celery", 3),
+    "10": ("lib.deployment.service", 2),
+    "11": ("lib.deployment.service", 2),
+}
+
+
+def that_start_something() -> list[str]:
+    """The numbers of the lessons whose opening table names what they start."""
+    tables = {path.name[:2]: opening_table(read(path).cells[0].source) for path in lesson_paths()}
+    return [number for number, table in tables.items() if table["Starts"].lower() != "nothing"]
+
+
+def started_by(kernel: int) -> list[Process]:
+    """The living processes that a kernel has started, by way of others too."""
+    return [process for process in processes_of_run(kernel, "no run", os.getpid()) if process.pid != kernel]
+
+
+def left_of(number: str) -> list[Process | Path]:
+    """Run a lesson up to its middle, kill its kernel by SIGKILL, and return what is still there five seconds later.
+
+    That is: processes, and the folders of servers. Files that the lesson's own cells have written to the temporary folder stay, since
+    nobody is left to remove them; so the kernel gets a temporary folder for itself. Needs the lessons' folder as working directory, and a
+    kernel that can import `lib`.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o711)  # servers that a lesson starts as an unprivileged user must be able to pass
+        return left_in(Path(folder), number)
+
+
+def left_in(folder: Path, number: str) -> list[Process | Path]:
+    """As `left_of`, with the temporary folder of the kernel."""
+    program, least = MIDDLE.get(number, ("", 1))
+    [path] = LESSONS.glob(f"{number}_*.ipynb")
+    manager = KernelManager(kernel_name="python3")
+    manager.start_kernel(cwd=str(LESSONS), env=os.environ | {"TMPDIR": str(folder)})
+    client = manager.client()
+    try:
+        client.start_channels()
+        client.wait_for_ready(timeout=60)
+        kernel = manager.provisioner.pid
+        for cell in code_cells(read(path)):
+            client.execute(cell.source)  # one after the other: we do not wait for any
+        deadline, found = time.monotonic() + 180, list[Process]()
+        while sum(program in process.command for process in found) < least:
+            found = started_by(kernel)
+            assert time.monotonic() < deadline, f"{path.name} started no {program}"
+            time.sleep(0.05)
+        os.kill(kernel, signal.SIGKILL)
+        deadline, left = time.monotonic() + 5, found
+        while left and time.monotonic() < deadline:
+            time.sleep(0.05)
+            alive = processes()
+            left = [one for one in found if alive.get(one.pid) and alive[one.pid].command == one.command]
+            left += folder.glob("lessons-process-*")
+        return left
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+        manager.cleanup_resources()

@@ -1,0 +1,46 @@
+"""The files of monitoring fit together: what is mounted is there, what is scraped has a name, what a panel asks has a source."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import yaml
+from queries import MONITORING, ROOT
+
+COMPOSE = ROOT / "compose" / "docker-compose.monitoring.yml"
+
+
+@pytest.fixture(scope="module")
+def services() -> dict[str, dict[str, object]]:
+    return yaml.safe_load(COMPOSE.read_text(encoding="utf-8"))["services"]
+
+
+def test_what_is_mounted_is_there(services: dict[str, dict]) -> None:
+    mounts = [mount.split(":") for service in services.values() for mount in service.get("volumes", [])]
+    files = {inside: COMPOSE.parent / outside for outside, inside, *_ in mounts if outside.startswith(".")}
+    assert len(files) == 5 and all(path.exists() for path in files.values())
+    [provider] = yaml.safe_load((MONITORING / "grafana/provisioning/dashboards/files.yml").read_text())[
+        "providers"
+    ]
+    assert files[provider["options"]["path"]] == MONITORING / "grafana" / "dashboards"
+    home = services["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
+    assert (files[home.rpartition("/")[0]] / home.rpartition("/")[2]).exists()
+
+
+def test_each_panel_asks_the_provisioned_source_and_says_what_it_shows() -> None:
+    [source] = yaml.safe_load((MONITORING / "grafana/provisioning/datasources/prometheus.yml").read_text())[
+        "datasources"
+    ]
+    config = yaml.safe_load((MONITORING / "prometheus.yml").read_text(encoding="utf-8"))
+    assert source["url"] == "http://prometheus:9090"
+    assert source["jsonData"]["timeInterval"] == config["global"]["scrape_interval"]
+    for path in (MONITORING / "grafana" / "dashboards").glob("*.json"):
+        panels = json.loads(path.read_text(encoding="utf-8"))["panels"]
+        assert len({panel["id"] for panel in panels}) == len(panels) > 10
+        for panel in panels:
+            if panel["type"] != "row":
+                assert (
+                    panel["datasource"]["uid"] == source["uid"] and panel["description"] and panel["targets"]
+                )
+                assert panel["gridPos"]["x"] + panel["gridPos"]["w"] <= 24

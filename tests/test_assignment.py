@@ -1,0 +1,191 @@
+"""Assignments: what they hold, what a student does not see, what a seed changes, what is refused. Grading: integration/test_grading.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import assignment
+import grade
+import pytest
+from assignment import AssignmentError, Order, make, seeded, source
+from exercises import attempt, exercises
+from lessons import LESSONS, code_cells, is_check, is_solution, read
+from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell, new_notebook, new_output
+
+SECRETS = ("BEGIN SOLUTION", "HIDDEN", "is no unsafe", "Model answer", "A read loses no write")
+
+
+@pytest.fixture(scope="module")
+def course(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A course with one assignment: lesson 11, which has hidden tests and written answers."""
+    folder = tmp_path_factory.mktemp("course")
+    make([Order("11", points={"11.1": 7}, due="Friday | noon", seed=3)], folder)
+    return folder
+
+
+def test_a_release_shows_no_solution_no_hidden_test_and_no_model_answer(course: Path) -> None:
+    name = "11_capstone-seed3"
+    solved = (course / "source" / name / f"{name}.ipynb").read_text(encoding="utf-8")
+    assert all(
+        secret in solved for secret in ("BEGIN SOLUTION", "HIDDEN", "Model answer", "A read loses no write")
+    )
+    for path in course.glob(f"release/{name}/*.ipynb"):
+        text = path.read_text(encoding="utf-8")
+        assert not [secret for secret in SECRETS if secret in text]
+        released = read(path)
+        assert assignment.STUB in text and assignment.TEXT_STUB in text
+        assert '"SEED = 3\\n"' in text and not any(cell.get("outputs") for cell in released.cells)
+        locked = [cell.metadata.nbgrader.locked for cell in code_cells(released) if not is_solution(cell)]
+        assert len(locked) > 20 and all(locked), "a student can change nothing but answers"
+    assert (course / "release" / name / "data/capstone/version_4.py").exists()
+    assert "| 11_capstone-seed3 | 35 | Friday | noon |" in (course / "README.md").read_text(encoding="utf-8")
+
+
+def test_exercises_and_points_are_chosen() -> None:
+    nb = source(Order("03", exercises=("3.1", "3.4"), points={"3.4": 9}))
+    checks = {cell.id: cell.metadata.nbgrader.points for cell in code_cells(nb) if is_check(cell)}
+    assert checks == {"check-3-1": 1, "check-3-4": 9}
+    assert {"setup", "parameters", "data-3-3", "exercise-3-1-text"} <= {cell.id for cell in nb.cells}
+    for exercise in exercises(nb):
+        assert attempt(exercise, exercise.solution, LESSONS) is None
+
+
+COPIED = {
+    "exercise-11-7": "return versioning.Report(read=150, passed=150 - 2 * (len(second) and second['passed'].sum() == 5),"
+    " quarantined=2 * (second['passed'].sum() == 5))",
+    "exercise-11-9": "return {'requests': 7, 'failed': 2, 'blue': 2, 'green': 3, 'writes lost': 1}",
+}
+
+
+@pytest.mark.parametrize("name", COPIED)
+def test_a_number_that_was_copied_is_right_for_its_own_seed_only(name: str) -> None:
+    def outcome(seed: int, answer: str | None) -> Exception | None:
+        nb = source(Order("11", seed=seed))
+        [one] = [exercise for exercise in exercises(nb) if exercise.name == name]
+        check = one.check.partition("### BEGIN HIDDEN")[0]
+        return attempt(
+            type(one)(name, one.needs, one.solution, check),
+            one.answer(answer) if answer else one.solution,
+            LESSONS,
+        )
+
+    assert outcome(11, COPIED[name]) is None, "the copied numbers are those of seed 11"
+    assert isinstance(outcome(12, COPIED[name]), AssertionError)
+    assert outcome(12, None) is None, "the solution is right for every seed"
+
+
+def test_it_is_known_which_exercises_a_seed_changes() -> None:
+    nb = read(LESSONS / "03_schema_versions.ipynb")
+    assert seeded(nb, ["3.1", "3.2", "3.3", "3.4"]) == ["3.4"]
+
+
+@pytest.mark.parametrize(
+    ("order", "message"),
+    [
+        (Order("99"), "choose one of 01, 02"),
+        (Order("00"), "no such lesson with exercises"),
+        (Order("03", exercises=("3.9",)), "'3.9' of lesson 03: choose among 3.1, 3.2"),
+        (Order("03", exercises=("3.1",), points={"3.2": 2}), "'3.2'"),
+        (Order("03", exercises=("3.1",), seed=5), "choose among 3.4"),
+        (Order("05", seed=5), "no chosen exercise of lesson 05"),
+    ],
+)
+def test_what_is_not_there_is_refused_before_anything_is_written(
+    order: Order, message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(AssignmentError, match=message.replace("(", r"\(")):
+        make([Order("04"), order], tmp_path / "course")
+    assert not (tmp_path / "course").exists()
+
+
+def test_nothing_half_written_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(course: Path, command: str, name: str, *_: str) -> None:
+        (course / "release" / name).mkdir(parents=True)
+        raise AssignmentError("nbgrader failed")
+
+    monkeypatch.setattr(assignment, "nbgrader", fail)
+    with pytest.raises(AssignmentError):
+        make([Order("03")], tmp_path)
+    assert not [*tmp_path.glob("source/*"), *tmp_path.glob("release/*")]
+
+
+def test_what_is_there_is_not_made_again_unasked(tmp_path: Path) -> None:
+    (tmp_path / "release/03_schema_versions").mkdir(parents=True)
+    with pytest.raises(AssignmentError, match="FORCE=1"):
+        make([Order("03")], tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("lesson = 3", "assignment"),
+        ("[[assignment]]\nlesson = '03'\nuntil = 'x'", "until"),
+        ("[[", "invalid|Invalid"),
+    ],
+)
+def test_a_list_that_nobody_can_read_is_refused(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "list.toml").write_text(text)
+    with pytest.raises(AssignmentError, match=f"(?s){message}.*write a table"):
+        assignment.orders(tmp_path / "list.toml")
+
+
+def test_a_list_is_read(tmp_path: Path) -> None:
+    (tmp_path / "list.toml").write_text(
+        "[[assignment]]\nlesson = '03'\nexercises = ['3.1']\n[assignment.points]\n'3.1' = 4\n[[assignment]]\nlesson = '11'\nseed = 2"
+    )
+    assert assignment.orders(tmp_path / "list.toml") == [
+        Order("03", ("3.1",), {"3.1": 4}),
+        Order("11", seed=2),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("prepare", "message"),
+    [
+        (lambda folder: (folder / "submissions/ana").mkdir(parents=True), "make assignment"),
+        (lambda folder: (folder / "course/release/03").mkdir(parents=True), "no folder of a student"),
+    ],
+)
+def test_nothing_to_grade_is_told(prepare: Callable[[Path], None], message: str, tmp_path: Path) -> None:
+    prepare(tmp_path)
+    with pytest.raises(AssignmentError, match=message):
+        grade.grade(tmp_path / "submissions", tmp_path / "course")
+
+
+def test_points_by_hand_that_nobody_can_read_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "written.csv").write_text("student,assignment,exercise,points\nana,11_capstone,11.3,good\n")
+    with pytest.raises(AssignmentError, match="columns are student"):
+        grade.written(tmp_path)
+
+
+def failed(source: str) -> NotebookNode:
+    error = new_output("error", ename="AssertionError", evalue="Not so.", traceback=[source])
+    graded = {"grade": True, "solution": False, "grade_id": "check-3-1", "points": 1}
+    return new_notebook(
+        cells=[new_code_cell(source, id="check-3-1", outputs=[error], metadata={"nbgrader": graded})]
+    )
+
+
+def test_feedback_hides_what_is_hidden_and_nothing_else() -> None:
+    open_one, hidden = (
+        failed("assert x, 'Not so.'"),
+        failed("### BEGIN HIDDEN TESTS\nassert secret, 'Not so.'\n### END HIDDEN TESTS"),
+    )
+    for nb in (open_one, hidden):
+        grade.hide(nb)
+    assert "secret" not in str(hidden) and hidden.cells[0].outputs[0].traceback == ["AssertionError: Not so."]
+    assert open_one.cells[0].outputs[0].traceback == ["assert x, 'Not so.'"]
+
+
+def test_the_csv_has_a_column_for_each_exercise_in_their_order() -> None:
+    ana = grade.Row("ana", "11_capstone", "graded", 3, 5, 2, scores={"11.10": 2, "11.9": 1, "11.9 (text)": 0})
+    lines = grade.as_csv(
+        [ana, grade.Row("bea", "11_capstone", "missing", note="no 11_capstone.ipynb")]
+    ).splitlines()
+    assert lines == [
+        "student,assignment,status,score,max_score,manual,11.9,11.9 (text),11.10,note",
+        "ana,11_capstone,graded,3,5,2,1,0,2,",
+        "bea,11_capstone,missing,,,,,,,no 11_capstone.ipynb",
+    ]

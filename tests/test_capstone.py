@@ -1,0 +1,106 @@
+"""Lesson 11's merged release: both forms agree with the migration, whoever wrote which; the service and workers run the code of a tree."""
+
+from __future__ import annotations
+
+import runpy
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lessons import LESSONS, ROOT
+
+from lib.deployment.replicas import Replica, call
+from lib.deployment.service import Settings
+from lib.scaling.partitions import upgrade_partitions
+from lib.scaling.workers import WorkerPool
+from lib.servers import postgres
+from lib.versioning import DataVersionManager, UnknownVersionError, make_users
+from lib.versioning.users import in_all_forms
+
+FILE = LESSONS / "data/capstone/version_4.py"
+MERGED = runpy.run_path(str(FILE))
+HISTORY, both = MERGED["USERS"], MERGED["in_all_forms"]
+OLD = {"name": "Núria Ñíguez", "phone": "+34 600 123 456"}
+NEW = {"full_name": "Núria Ñíguez", "phone_country": "+34", "phone_number": "600 123 456"}
+
+
+def test_a_release_that_is_in_no_phase_writes_one_form() -> None:
+    assert in_all_forms(OLD) == OLD
+
+
+def test_both_forms_are_those_of_the_migration() -> None:
+    manager = DataVersionManager(HISTORY)
+    for user in make_users(300, seed=1, version=3):
+        up = manager.upgrade_data(user, 4)
+        assert both(user) == user | {name: value for name, value in up.items() if name != "schema_version"}
+        assert {**both(up), "schema_version": 3} == both(user)
+
+
+def test_what_is_there_stays_and_the_argument_too() -> None:
+    for user in (OLD, NEW, OLD | NEW):
+        before = dict(user)
+        assert both(user) == OLD | NEW and user == before
+    assert both({"id": "7"}) == {"id": "7"}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        OLD | {"full_name": "Rui Gil"},
+        OLD | NEW | {"phone": "+34 1"},
+        OLD | {"phone": "+34600"},
+        OLD | {"phone": 34},
+        {"phone_country": "+34", "phone_number": None},
+        {"phone_country": "+34"},
+    ],
+    ids=str,
+)
+def test_what_contradicts_itself_is_refused_with_reasons(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError) as caught:
+        both(wrong)
+    assert isinstance(caught.value.args[0], list), "the service answers with a list"
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The code of v4.0.0."""
+    tree = tmp_path_factory.mktemp("tree")
+    shutil.copytree(ROOT / "lib", tree / "lib", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(FILE, tree / "lib/versioning/version_4.py")
+    with (tree / "lib/versioning/users.py").open("a") as file:
+        file.write("\n\nfrom lib.versioning.version_4 import USERS, in_all_forms\n")
+    return tree
+
+
+def test_workers_run_the_code_of_a_tree(tree: Path, tmp_path: Path) -> None:
+    (tmp_path / "users").mkdir()
+    (tmp_path / "users/one.ndjson").write_text(
+        '{"id": "1", "name": "Rui Gil", "created_at": "2024-01-01", "schema_version": 1}\n'
+    )
+    with WorkerPool(1, tree=tree) as pool:
+        with pytest.raises(UnknownVersionError, match="4"):
+            upgrade_partitions(pool, tmp_path / "users", tmp_path / "v4", 4)
+        manifest = upgrade_partitions(pool, tmp_path / "users", tmp_path / "v4", 4, history=HISTORY)
+    assert manifest["passed"].sum() == 1
+    assert '"full_name":"Rui Gil"' in (tmp_path / "v4/one.ndjson").read_text()
+
+
+def test_green_writes_both_forms_and_each_release_reads_the_other(tree: Path) -> None:
+    base = {"created_at": "2024-01-01", "updated_at": "2024-01-01", "email": None}
+    with postgres() as database:
+        blue = Replica(Settings(database.url, 3, "v3.0.0"))
+        with blue, Replica(Settings(database.url, 4, "v4.0.0"), tree=tree) as green:
+            for identity, port, form in (
+                ("a", blue.port, OLD),
+                ("b", green.port, OLD),
+                ("c", green.port, NEW),
+            ):
+                assert call(port, "/users", base | form | {"id": identity})[0] == 201
+            for identity in "abc":
+                status, user = call(green.port, f"/users/{identity}")
+                assert status == 200 and (OLD | NEW).items() <= user.items()
+                status, user = call(blue.port, f"/users/{identity}")
+                assert status == 200 and OLD.items() <= user.items() and not set(NEW) & set(user)
+            status, answer = call(green.port, "/users", base | OLD | {"full_name": "Rui Gil"})
+            assert (status, answer["detail"]) == (422, ["name and full_name contradict each other"])

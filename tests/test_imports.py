@@ -1,0 +1,87 @@
+"""What an import of `lib` and of its rooms loads, and what it must not: seconds differ, `sys.modules` does not."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+#: Packages that take long to import. A module may load one only if it is named with it below.
+HEAVY = {
+    "IPython", "aiohttp", "celery", "docker", "fastapi", "matplotlib", "msgspec", "numpy", "pandas", "prometheus_client",
+    "psycopg", "pyarrow", "pydantic", "redis", "scipy", "simpy", "sqlalchemy", "tqdm", "uvicorn",
+}  # fmt: skip
+#: The rooms, by those of their modules that lessons and commands import, and what these can't do without.
+NEEDED: dict[str, set[str]] = {
+    "lib": set(),
+    "lib.benchmark": set(),
+    "lib.containers": set(),
+    "lib.doctor": set(),
+    "lib.metrics": {"prometheus_client"},
+    "lib.plots": {"IPython", "matplotlib", "numpy"},
+    "lib.servers": set(),
+    "lib.versioning": set(),
+    "lib.versioning.__main__": set(),
+    "lib.versioning.compatibility": set(),
+    "lib.versioning.files": {"msgspec"},
+    "lib.versioning.migrate": set(),
+    "lib.versioning.sql": set(),
+    "lib.versioning.tables": {"numpy", "pyarrow"},
+    "lib.scaling": set(),
+    "lib.scaling.costs": {"numpy"},
+    "lib.scaling.fitting": {"numpy"},
+    "lib.scaling.laws": {"numpy"},
+    "lib.scaling.partitions": {"msgspec"},
+    "lib.scaling.simulation": {"numpy", "simpy"},
+    "lib.scaling.workers": {"celery", "redis"},
+    "lib.scaling.workloads": set(),
+    "lib.deployment": set(),
+    "lib.deployment.__main__": set(),
+    "lib.deployment.gates": set(),
+    "lib.deployment.platform": set(),
+    "lib.deployment.rollout": set(),
+    "lib.deployment.router": set(),
+    "lib.deployment.strategies": set(),
+    "lib.deployment.traffic": set(),
+}
+CODE = """
+import importlib, json, os, sys
+heavy, found = set(sys.argv[1].split()), {}
+for name in sys.argv[2:]:
+    reading, writing = os.pipe()
+    if not os.fork():  # a process of its own for each, without the start of Python
+        importlib.import_module(name)
+        os.write(writing, json.dumps(sorted(heavy & set(sys.modules))).encode())
+        os._exit(0)
+    os.close(writing)
+    with open(reading) as answer:
+        found[name] = json.loads(answer.read() or "null")
+    os.wait()
+print(json.dumps(found))
+"""
+
+
+@pytest.fixture(scope="module")
+def loaded() -> dict[str, list[str] | None]:
+    """For each module the heavy packages that its import loads; None where it failed."""
+    command = [sys.executable, "-c", CODE, " ".join(HEAVY), *NEEDED]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("module", NEEDED)
+def test_an_import_loads_just_the_heavy_packages_that_it_needs(
+    module: str, loaded: dict[str, list[str] | None]
+) -> None:
+    assert loaded[module] == sorted(NEEDED[module])
+
+
+def test_lib_itself_loads_none_of_its_modules() -> None:
+    code = "import sys, lib; print([name for name in sys.modules if name.startswith('lib.')])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,95 @@
+"""Scraped by HTTP: what comes, what does not, and what is kept; and the file that tells a Prometheus server whom to scrape."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lib.metrics import Scraper, Target, parse, write_targets
+
+PAGE = """
+# TYPE answers_total counter
+answers_total{code="200"} %d
+# TYPE answers_created gauge
+answers_created{code="200"} 1.7e+09
+"""
+
+
+class Page(http.server.BaseHTTPRequestHandler):
+    """Counts who asks. A path other than /metrics is broken in its own way."""
+
+    asked = 0
+
+    def do_GET(self) -> None:
+        Page.asked += 1
+        body = {"/metrics": PAGE % Page.asked, "/words": "these are no metrics"}.get(self.path, "")
+        self.send_response(200 if body else 500)
+        self.end_headers()
+        self.wfile.write(body.encode())
+
+    def log_message(self, *_: object) -> None: ...
+
+
+@pytest.fixture
+def address() -> Iterator[str]:
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Page)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_samples_have_name_labels_and_value() -> None:
+    assert parse(PAGE % 7) == [("answers_total", {"code": "200"}, 7.0)]
+
+
+def test_rounds_are_kept_and_one_comes_after_the_end(address: str) -> None:
+    with Scraper(lambda: {"a": Target("job", f"{address}/metrics")}, every=0.05) as scraper:
+        time.sleep(0.4)
+        before = Page.asked
+    frame = scraper.read("answers_total")
+    assert list(frame.columns) == ["at", "job", "instance", "code", "value"]
+    assert (
+        len(frame) >= 5 and frame["at"].is_monotonic_increasing and frame["value"].diff().iloc[1:].eq(1).all()
+    )
+    assert frame["value"].iloc[-1] > before
+    scraper.stop()
+    assert len(scraper.read("answers_total")) == len(frame)
+    with pytest.raises(KeyError, match=r"no sample of 'x'.*answers_total, up"):
+        scraper.read("x")
+
+
+def test_who_does_not_answer_as_he_should_is_down_and_the_others_go_on(address: str) -> None:
+    targets = {name: Target("job", f"{address}/{name}") for name in ("metrics", "words", "error")}
+    targets["nobody"] = Target("job", "http://127.0.0.1:1/metrics")
+    with Scraper(lambda: targets, every=0.05) as scraper:
+        time.sleep(0.2)
+    up = scraper.read("up")
+    assert up.groupby("instance")["value"].agg(["min", "max"]).T.to_dict() == {
+        name: {"min": float(name == "metrics"), "max": float(name == "metrics")} for name in targets
+    }
+    assert up.groupby("at").size().eq(4).all(), "a round has one moment"
+
+
+def test_targets_are_discovered_anew_for_each_round(address: str) -> None:
+    targets: dict[str, Target] = {}
+    with Scraper(lambda: targets, every=0.05) as scraper:
+        time.sleep(0.1)
+        targets = {"late": Target("job", f"{address}/metrics")}
+        time.sleep(0.2)
+    assert set(scraper.read("answers_total")["instance"]) == {"late"}
+
+
+def test_targets_for_prometheus(tmp_path: Path) -> None:
+    path = tmp_path / "lesson.json"
+    write_targets(path, [Target("service", "http://127.0.0.1:8001/metrics")])
+    assert json.loads(path.read_text()) == [{"targets": ["127.0.0.1:8001"], "labels": {"job": "service"}}]
+    assert list(tmp_path.iterdir()) == [path]
