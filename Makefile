@@ -5,10 +5,10 @@
 RUN := .venv/bin/python
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help setup lab test test-notebook notebooks bench lock format clean
+.PHONY: help setup lab test test-integration test-notebook notebooks airflow bench site release-check lock format clean assignment grade
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' Makefile
 	@echo '  with PYTHON=python3.12 another Python is used, with PORT=9000 lab another port'
 
 # The first command that runs at all starts tools/setup.py, which then looks for a Python that fits.
@@ -29,14 +29,33 @@ lab: setup  ## open the lessons in JupyterLab; your own copy of them is in work/
 test: setup  ## run all tests: the code's, every lesson, and that nothing is left behind
 	@exec $(RUN) tools/run_tests.py
 
+test-integration: setup  ## run the tests that need containers; prepares an engine where it can; RECORD=1 writes what lesson 06 reads
+	@exec $(RUN) tools/integration.py $(if $(RECORD),--record)
+
 test-notebook: setup  ## run one notebook, yours too, as strictly as the lessons: make test-notebook NB=path
 	@exec $(RUN) tools/run_tests.py --notebook "$(NB)"
 
 notebooks: setup  ## execute the lessons and store their outputs (where they have changed)
 	@exec $(RUN) tools/notebooks.py $(if $(NB),"$(NB)")
 
-bench: setup  ## measure what the lessons state; writes benchmarks/results.csv and results.md (some minutes; keep the machine quiet)
+airflow: setup  ## run Airflow on Celery without Docker, on this machine only; WORKERS=5, PORT=8080; Ctrl-C stops it
+	@PYTHONPATH=compose exec $(RUN) tools/native_airflow.py $(if $(WORKERS),--workers $(WORKERS)) $(if $(PORT),--port $(PORT))
+
+bench: setup  ## measure what the lessons state; writes benchmarks/ and the README's table (a quarter of an hour; keep the machine quiet)
 	@exec $(RUN) benchmarks/run.py
+
+site: setup  ## build the readable edition, lessons and documentation of the code, in build/site
+	@exec $(RUN) tools/build_site.py
+
+release-check: setup  ## what takes too long for every push (hours); goes on after an interruption; ONLY=browser for a piece
+	@exec $(RUN) tools/release_check.py $(if $(ONLY),--only $(ONLY))
+
+assignment: setup  ## make a graded assignment in course/: LESSON=04, or LIST=file; EXERCISES, POINTS, DUE, SEED, FORCE=1 as you like
+	@exec $(RUN) tools/assignment.py $(if $(LESSON),--lesson "$(LESSON)") $(if $(LIST),--list "$(LIST)") $(if $(SEED),--seed "$(SEED)") \
+		--exercises "$(EXERCISES)" --points "$(POINTS)" --due "$(DUE)" $(if $(COURSE),--course "$(COURSE)") $(if $(FORCE),--force)
+
+grade: setup  ## grade the notebooks in SUBMISSIONS=folder/STUDENT/: course/grades.csv and feedback
+	@exec $(RUN) tools/grade.py $(if $(SUBMISSIONS),--submissions "$(SUBMISSIONS)") $(if $(COURSE),--course "$(COURSE)")
 
 lock: setup  ## pin all dependencies anew after a change of pyproject.toml; UPGRADE=1 takes the newest releases
 	@exec $(RUN) tools/lock.py $(if $(UPGRADE),--upgrade)
@@ -45,4 +64,4 @@ format: setup  ## format the code, that in notebooks too
 	@$(RUN) -m ruff format && $(RUN) -m ruff check --fix
 
 clean:  ## remove what set-up and tests have made; never work/
-	rm -rf .venv .state .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .state build .pytest_cache .ruff_cache .hypothesis

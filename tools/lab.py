@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 
 from environment import ROOT, STATE, activated
 
@@ -31,9 +32,11 @@ def has_display(environ: Mapping[str, str]) -> bool:
     )
 
 
-def lab_command(environ: Mapping[str, str], is_root: bool, port: int | None) -> list[str]:
-    """The command line of the server."""
-    command = [sys.executable, "-m", "jupyterlab", "--log-level=WARN", f"--ServerApp.root_dir={ROOT}"]
+def lab_command(
+    environ: Mapping[str, str], is_root: bool, port: int | None, folder: Path = ROOT
+) -> list[str]:
+    """The command line of the server, which shows the files of `folder`."""
+    command = [sys.executable, "-m", "jupyterlab", "--log-level=WARN", f"--ServerApp.root_dir={folder}"]
     command += ["--allow-root"] * is_root
     command += ["--no-browser"] * (not has_display(environ))
     return command + ([f"--port={port}"] if port else [])

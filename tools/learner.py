@@ -42,6 +42,7 @@ from lessons import (
 from nbformat import NotebookNode, ValidationError, reads
 
 STUB = "pass  # your code"
+TEXT_STUB = "*Your answer, in place of this line.*"
 PROMPT = "# Your guess: put a value in place of each None, then go on."
 MANIFEST = ".generated.json"
 State = dict[str, dict[str, str]]
@@ -64,13 +65,13 @@ def release(nb: NotebookNode) -> NotebookNode:
     from traitlets.config import Config
 
     config = Config()
-    config.ClearSolutions.code_stub = {"python": STUB}
+    config.ClearSolutions.code_stub, config.ClearSolutions.text_stub = {"python": STUB}, TEXT_STUB
     nb, resources = copy.deepcopy(nb), {}
     for step in (CheckCellMetadata, LockCells, ClearSolutions, ClearHiddenTests, ClearOutput):
         nb, resources = step(config=config).preprocess(nb, resources)
     for cell in nb.cells:
         cell.metadata.pop("execution", None)
-        if is_solution(cell) or is_check(cell):
+        if cell.cell_type == "code" and (is_solution(cell) or is_check(cell)):
             cell.metadata["tags"] = [*tags(cell), "raises-exception"]
         if "predict" in tags(cell):
             cell.source = f"{PROMPT}\n{blank(cell.source)}"

@@ -9,7 +9,7 @@ import ast
 import re
 from collections.abc import Iterator
 
-from lessons import Lesson, Problem, code_cells, is_check, is_solution, parse, prose_lines, tags
+from lessons import Lesson, Problem, code_cells, headings, is_check, is_solution, parse, prose_lines, tags
 
 MAX_LINES = 25
 TAGS = {"parameters", "predict", "exercise-data", "nbval-ignore-output", "raises-exception"} | {
@@ -53,6 +53,16 @@ def prose_first(lesson: Lesson) -> Iterator[Problem]:
             line.strip() and not line.startswith("#") for line in prose_lines(above.source)
         ):
             yield cell.id, "has only a heading above it: say what the cell is for."
+
+
+def heading_levels(lesson: Lesson) -> Iterator[Problem]:
+    """No heading skips a level: readers of pages, and of screens read aloud, find their way by them."""
+    above = 0
+    for cell in lesson.nb.cells:
+        for level, text in headings(cell):
+            if level > above + 1:
+                yield cell.id, f"the heading '{text}' skips a level: give it {'#' * (above + 1)}."
+            above = level
 
 
 def long_cells(lesson: Lesson) -> Iterator[Problem]:
@@ -163,6 +173,7 @@ def graded_cells(lesson: Lesson) -> Iterator[Problem]:
 RULES = (
     cell_ids,
     prose_first,
+    heading_levels,
     long_cells,
     statements,
     magics,

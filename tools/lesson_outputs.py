@@ -120,14 +120,14 @@ def figures(lesson: Lesson) -> Iterator[Problem]:
             yield cell.id, "has an image without alt text: ![what it shows](path)."
 
 
-def slug(heading: str) -> str:
-    """The anchor of a heading, without regard to case (JupyterLab keeps it, the site lowers it)."""
-    return re.sub(r"[`*]", "", heading).strip().replace(" ", "-").lower()
+def anchor(heading: str) -> str:
+    """The anchor of a heading as JupyterLab makes it; the site does the same."""
+    return re.sub(r"[`*]", "", heading).strip().replace(" ", "-")
 
 
 def anchors(nb: NotebookNode) -> set[str]:
     """All places in a notebook that a link can point to."""
-    found = {slug(text) for cell in nb.cells for _, text in headings(cell)}
+    found = {anchor(text).lower() for cell in nb.cells for _, text in headings(cell)}
     return found | {name.lower() for cell in nb.cells for name in re.findall(r'\bid="([^"]+)"', cell.source)}
 
 

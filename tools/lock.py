@@ -1,4 +1,6 @@
-"""Pin all dependencies of pyproject.toml in requirements.lock: exact releases with hashes, and no address.
+"""Pin all dependencies: those of pyproject.toml in requirements.lock, and those of each requirements.in in the lock beside it.
+
+Exact releases with hashes, and no address.
 
     python tools/lock.py              keep the releases that are pinned, as far as pyproject.toml allows
     python tools/lock.py --upgrade    take the newest ones
@@ -15,15 +17,21 @@ import tempfile
 import venv
 from pathlib import Path
 
-from environment import LOCK, ROOT
+from environment import ROOT
 
+#: What is pinned where. Each belongs to an environment of its own.
+LOCKS = {
+    "pyproject.toml": "requirements.lock",
+    "compose/airflow/requirements.in": "compose/airflow/requirements.lock",
+    "compose/service/requirements.in": "compose/service/requirements.lock",
+    "tests/integration/requirements.in": "tests/integration/requirements.lock",
+}
 UV = "uv==0.13.9"
 OPTIONS = [
     "--no-config",  # what a developer has configured must not get into the lock
     "--universal",
     "--python-version=3.11",
     "--fork-strategy=fewest",  # one release for all Pythons, so that outputs agree
-    "--all-extras",
     "--generate-hashes",
     "--no-emit-index-url",
     "--no-header",
@@ -34,18 +42,10 @@ OPTIONS = [
 ]
 
 
-def lock_command(uv: Path, upgrade: bool) -> list[str]:
-    """The command that writes the lock."""
-    return [
-        str(uv),
-        "pip",
-        "compile",
-        *OPTIONS,
-        *["--upgrade"] * upgrade,
-        "pyproject.toml",
-        "--output-file",
-        LOCK.name,
-    ]
+def lock_command(uv: Path, source: str, upgrade: bool) -> list[str]:
+    """The command that writes the lock of a file of dependencies."""
+    options = [*OPTIONS, *["--all-extras"] * source.endswith(".toml"), *["--upgrade"] * upgrade]
+    return [str(uv), "pip", "compile", *options, source, "--output-file", LOCKS[source]]
 
 
 def pins(text: str) -> set[str]:
@@ -56,27 +56,30 @@ def pins(text: str) -> set[str]:
 
 
 def main() -> None:
-    """Write requirements.lock anew and show what has changed."""
-    parser = argparse.ArgumentParser(description="Pin all dependencies in requirements.lock (make lock).")
-    parser.add_argument(
-        "--upgrade", action="store_true", help="take the newest releases that pyproject.toml allows"
-    )
+    """Write all locks anew and show what has changed."""
+    parser = argparse.ArgumentParser(description="Pin all dependencies (make lock).")
+    parser.add_argument("--upgrade", action="store_true", help="take the newest releases that are allowed")
     options = parser.parse_args()
-    before = LOCK.read_text(encoding="utf-8") if LOCK.exists() else ""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("UV_")}
     with tempfile.TemporaryDirectory() as folder:
         venv.create(folder, with_pip=True)
         python = Path(folder, "bin", "python")
         subprocess.run([python, "-I", "-m", "pip", "install", "--quiet", UV], check=True)
-        command = lock_command(python.with_name("uv"), options.upgrade)
-        done = subprocess.run(command, cwd=ROOT, env=clean, stdout=subprocess.DEVNULL)
+        for source in LOCKS:
+            write_lock(python.with_name("uv"), source, options.upgrade)
+
+
+def write_lock(uv: Path, source: str, upgrade: bool) -> None:
+    lock = ROOT / LOCKS[source]
+    before = lock.read_text(encoding="utf-8") if lock.exists() else ""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("UV_")}
+    done = subprocess.run(lock_command(uv, source, upgrade), cwd=ROOT, env=clean, stdout=subprocess.DEVNULL)
     if done.returncode != 0:
         sys.exit(
-            "The dependencies could not be pinned; the lines above say why. requirements.lock is as it was."
+            f"The dependencies of {source} could not be pinned; the lines above say why. {LOCKS[source]} is as it was."
         )
-    old, new = pins(before), pins(LOCK.read_text(encoding="utf-8"))
+    old, new = pins(before), pins(lock.read_text(encoding="utf-8"))
     changes = [f"- {pin}" for pin in sorted(old - new)] + [f"+ {pin}" for pin in sorted(new - old)]
-    print("\n".join([*changes, f"requirements.lock: {len(new)} pins, {len(new - old)} of them new"]))
+    print("\n".join([*changes, f"{LOCKS[source]}: {len(new)} pins, {len(new - old)} of them new"]))
 
 
 if __name__ == "__main__":

@@ -29,6 +29,8 @@ from traces import MARK, processes_of_run, repository_state
 PR_SET_CHILD_SUBREAPER = 36
 PATIENCE = 10.0  # seconds that processes get to end by themselves
 PYTEST = [sys.executable, "-m", "pytest"]
+#: Stages of their own: the look back, and what needs an engine (`make test-integration`).
+APART = ["--ignore=tests/after", "--ignore=tests/integration"]
 SIDE_BY_SIDE = ["-n", "2", "--dist", "loadscope"]
 STRICT = [
     "-p",
@@ -87,11 +89,7 @@ def stages(only: str | None, notebook: str | None) -> list[Stage]:
                 f"No such notebook: {notebook!r}. Name one: make test-notebook NB=notebooks/03_schema_versions.ipynb"
             )
         return [*lesson_stages([path]), last]
-    plain = (
-        [Stage("plain tests", [*PYTEST, "tests", "--ignore=tests/after", *SIDE_BY_SIDE])]
-        if only != "lessons"
-        else []
-    )
+    plain = [Stage("plain tests", [*PYTEST, "tests", *APART, *SIDE_BY_SIDE])] if only != "lessons" else []
     lessons = lesson_stages(sorted((ROOT / "notebooks").glob("*.ipynb"))) if only != "plain" else []
     if not lessons and only != "plain":
         sys.exit("There are no lessons in notebooks/: is this checkout complete?")
@@ -136,9 +134,9 @@ def adopt_orphans() -> None:
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def run(stage: Stage, environ: dict[str, str]) -> bool:
-    """Run a stage and return whether it passed. Orphans that end in the meantime are reaped."""
-    process = subprocess.Popen(stage.command, cwd=ROOT, env=environ)
+def run(stage: Stage, environ: dict[str, str], **settings: object) -> bool:
+    """Run a stage, with settings of `Popen`, and return whether it passed. Orphans that end in the meantime are reaped."""
+    process = subprocess.Popen(stage.command, cwd=ROOT, env=environ, **settings)
     while True:
         pid, status = os.wait()
         if pid == process.pid:

@@ -1,0 +1,149 @@
+"""Build the readable edition: all lessons with their stored outputs, what they prove, and the documentation of `lib`.
+
+    python tools/build_site.py [--into build/site]
+
+Sphinx reads a folder that is put together for it: the pages of `site/`, the lessons, and pages that are generated here (objectives,
+documentation of the code). Nothing is executed, nothing is fetched, and a warning is an error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from lesson_anatomy import OBJECTIVES, numbered
+from lesson_outputs import anchor
+from lessons import (
+    LESSONS,
+    ROOT,
+    Lesson,
+    code_cells,
+    display_path,
+    dumps,
+    headings,
+    is_solution,
+    lesson_paths,
+    print_utf8,
+    read,
+    tags,
+)
+from nbformat import NotebookNode
+
+PAGES = ("CONTRIBUTING.md", "benchmarks/results.md", "notebooks/TEACHING.md")
+LIB = ROOT / "lib"
+ROOMS = {
+    "common": ("Tools of all lessons", LIB),
+    "versioning": ("Records whose shape changes", LIB / "versioning"),
+    "scaling": ("Work spread over workers", LIB / "scaling"),
+    "deployment": ("Services replaced under traffic", LIB / "deployment"),
+}
+
+
+def readable(nb: NotebookNode) -> NotebookNode:
+    """A lesson for the site (the argument is changed): solutions folded, and pictures with the text that describes them."""
+    for cell in code_cells(nb):
+        if is_solution(cell):
+            cell.metadata["tags"] = [*tags(cell), "hide-input"]
+        for output in cell.outputs:
+            if alt := output.get("metadata", {}).get("image/png", {}).get("alt"):
+                cell.metadata["mystnb"] = {"image": {"alt": alt}}
+    return nb
+
+
+def heading_of(lesson: Lesson, wanted: NotebookNode) -> str:
+    """The heading under which a cell stands."""
+    above = ""
+    for cell in lesson.nb.cells:
+        if cell is wanted:
+            return above
+        above = next((text for level, text in headings(cell) if level <= 3), above)
+    raise ValueError(f"{lesson.path.name} has no such cell: {wanted.id}")
+
+
+def objectives_page(lessons: list[Lesson]) -> str:
+    """What each lesson wants to reach, and the cells that check whether it was."""
+    parts = [
+        "# Objectives and their checks\n\nEach objective of a lesson is proved by a cell that fails when it was not reached: a check "
+        "below an exercise, which proves what the learner has written, or a cell that proves what the machine has shown.\n"
+    ]
+    for lesson in lessons:
+        goals = numbered(lesson.section_text(OBJECTIVES))
+        if not goals:
+            continue
+        title = headings(lesson.nb.cells[0])[0][1]
+        table = [f"## {title}\n", "| you will be able to | checked by |", "|---|---|"]
+        for number, goal in enumerate(goals, start=1):
+            cells = [cell for cell in code_cells(lesson.nb) if f"objective-{number}" in tags(cell)]
+            places = [(cell.id, anchor(heading_of(lesson, cell))) for cell in cells]
+            links = [f"[`{name}`](<notebooks/{lesson.path.name}#{anchor}>)" for name, anchor in places]
+            table.append(f"| {goal} | {', '.join(links)} |")
+        parts.append("\n".join(table) + "\n")
+    return "\n".join(parts)
+
+
+def code_page(title: str, folder: Path) -> str:
+    """The documentation of all public modules of a folder, from their docstrings."""
+    package = ".".join(folder.relative_to(ROOT).parts)
+    modules = [package] + [f"{package}.{path.stem}" for path in sorted(folder.glob("[!_]*.py"))]
+    blocks = [
+        f"## {module}\n\n```{{eval-rst}}\n.. automodule:: {module}\n"
+        + ("" if module == package else "   :members:\n")
+        + "```\n"
+        for module in modules
+    ]
+    return f"# {title}\n\n" + "\n".join(blocks)
+
+
+def assemble(source: Path) -> None:
+    """Put together in the folder `source` what Sphinx reads."""
+    shutil.copytree(ROOT / "site", source, dirs_exist_ok=True)
+    ignored = shutil.ignore_patterns("*.ipynb", "*.md", "__pycache__", ".ipynb_checkpoints")
+    shutil.copytree(LESSONS, source / "notebooks", ignore=ignored)
+    for path in lesson_paths():
+        (source / "notebooks" / path.name).write_text(dumps(readable(read(path))), encoding="utf-8")
+    pages = {name: (ROOT / name).read_text(encoding="utf-8") for name in PAGES}
+    pages["objectives.md"] = objectives_page([Lesson(path, read(path)) for path in lesson_paths()])
+    pages |= {f"api/{name}.md": code_page(*room) for name, room in ROOMS.items()}
+    for name, text in pages.items():
+        (source / name).parent.mkdir(exist_ok=True)
+        (source / name).write_text(text, encoding="utf-8")
+    for picture in (ROOT / "benchmarks").glob("*.png"):
+        shutil.copy(picture, source / "benchmarks")
+
+
+def build(into: Path) -> int:
+    """Build the site in place of the one that may be in the folder `into`. Returns Sphinx's exit status."""
+    with tempfile.TemporaryDirectory() as folder:
+        source, pages = Path(folder, "source"), Path(folder, "html")
+        assemble(source)
+        sphinx = [sys.executable, "-m", "sphinx", "--fail-on-warning", "--keep-going", "--quiet"]
+        sphinx += ["--doctree-dir", folder + "/trees", "-b", "html", str(source), str(pages)]
+        environ = {**os.environ, "PYTHONPATH": str(ROOT / "tools")}
+        status = subprocess.run(sphinx, cwd=ROOT, env=environ).returncode
+        if status == 0:
+            shutil.rmtree(into, ignore_errors=True)
+            shutil.copytree(pages, into)
+    return status
+
+
+def main() -> int:
+    """Build, and say where to look."""
+    parser = argparse.ArgumentParser(description="Build the site (make site).")
+    parser.add_argument(
+        "--into", type=Path, default=ROOT / "build" / "site", help="folder of the built pages"
+    )
+    options = parser.parse_args()
+    print_utf8()
+    status = build(options.into)
+    if status == 0:
+        print(f"Open {display_path(options.into / 'index.html')}")
+    return status
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

