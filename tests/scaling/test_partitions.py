@@ -248,7 +248,9 @@ def test_killed_in_the_middle_it_goes_on(broker: Server, tmp_path: Path, target:
         manifest = upgrade_partitions(pool, source, target, 3)
         assert list(manifest["passed"]) == [5_000] * 6
         assert {name: state(target)[name] for name in done} == done
-        assert pool.wait(30) == 0  # what was sent before, too, which does nothing
+        # What was sent before comes back, too, and does nothing; but a worker that is killed between taking a task and
+        # keeping its copy loses it (see RESTORING).
+        assert pool.wait(10) <= 1
     assert not list(target.rglob("*.part")), "what a killed worker had begun is still there"
 
 
