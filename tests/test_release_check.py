@@ -46,6 +46,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(release_check, "PIECES", pieces)
     monkeypatch.setattr(release_check, "FOLDER", tmp_path / "state")
     monkeypatch.setattr(release_check, "RECORD", tmp_path / "record.md")
+    monkeypatch.setattr(release_check, "RESULTS", tmp_path / "record.json")
     monkeypatch.setattr(release_check, "ROOT", tmp_path)
     monkeypatch.setattr(release_check, "state_of_repository", lambda: "abc")
     monkeypatch.setattr(release_check, "run", run_simply)
@@ -122,6 +123,27 @@ def test_a_result_holds_for_its_state_of_the_repository_only(
     monkeypatch.setattr(release_check, "state_of_repository", lambda: next(states, "def-changed"))
     assert not release_check.check(["good"])
     assert rows(folder)["good 1"] == ("**FAILED**", "the repository changed to def-changed")
+
+
+def test_what_benchmarks_write_makes_no_other_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def commit(name: str, text: str) -> str:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text, encoding="utf-8")
+        git = ["git", "-C", str(tmp_path), "-c", "user.name=test", "-c", "user.email=test@localhost"]
+        subprocess.run([*git, "add", "."], check=True)
+        subprocess.run([*git, "commit", "--quiet", "--message", name], check=True)
+        return release_check.state_of_repository()
+
+    subprocess.run(["git", "init", "--quiet", str(tmp_path)], check=True)
+    monkeypatch.setattr(release_check, "ROOT", tmp_path)
+    state = commit("lib/code.py", "1")
+    for name in ("README.md", "benchmarks/results.csv", "benchmarks/release-check.json"):
+        assert commit(name, "2") == state
+    (tmp_path / "README.md").write_text("3", encoding="utf-8")
+    assert release_check.state_of_repository() == state
+    (tmp_path / "lib" / "code.py").write_text("3", encoding="utf-8")
+    assert release_check.state_of_repository() == f"{state}-changed"
+    assert commit("benchmarks/run.py", "4") != state, "how it is measured is no result"
 
 
 def test_the_steps_are_there_and_run_what_exists() -> None:

@@ -2,9 +2,9 @@
 
     python tools/release_check.py [--only browser] [--again]
 
-Each step's result is kept in `.state/release-check` as soon as it is there. So an interrupted check goes on where it was: a step that has
-passed for this state of the repository is not run again (`--again` does it). After each step the record in benchmarks/release-check.md is
-written anew. It names what failed, what was skipped, and what has not been run.
+Each step's result is kept in benchmarks/release-check.json as soon as it is there. So an interrupted check goes on where it was, from
+another checkout too: a step that has passed for this state of the repository is not run again (`--again` does it). After each step the
+record in benchmarks/release-check.md is written anew. It names what failed, what was skipped, and what has not been run.
 """
 
 from __future__ import annotations
@@ -22,19 +22,33 @@ from pathlib import Path
 
 from environment import ROOT, STATE
 from lessons import lesson_paths, print_utf8, write_atomically
-from run_tests import PYTEST, STRICT, Stage, adopt_orphans, measures, run, run_environment, run_folder
+from run_tests import (
+    PYTEST,
+    SIDE_BY_SIDE,
+    STRICT,
+    Stage,
+    adopt_orphans,
+    measures,
+    run,
+    run_environment,
+    run_folder,
+)
 
 from lib.benchmark import environment
 
 FOLDER = STATE / "release-check"
 RECORD = ROOT / "benchmarks" / "release-check.md"
+RESULTS = RECORD.with_suffix(".json")
 REPEATS = 10
 #: Tests whose outcome depends on time: kills, switches, queues, loads.
 TIMED = """
     tests/test_benchmark.py tests/test_killed_kernel.py tests/test_metrics.py tests/test_processes.py tests/test_servers.py
     tests/deployment/test_rollout.py tests/deployment/test_router.py tests/deployment/test_service.py tests/deployment/test_traffic.py
-    tests/scaling/test_workers.py tests/scaling/test_worker_metrics.py tests/integration/test_killed_kernels.py
+    tests/scaling/test_partitions.py tests/scaling/test_workers.py tests/scaling/test_worker_metrics.py
+    tests/versioning/test_run_migration.py tests/integration/test_killed_kernels.py
 """.split()
+#: What benchmarks and this check write, which makes no other state of the repository.
+WRITTEN = ["benchmarks/*.csv", "benchmarks/*.json", "benchmarks/*.md", "benchmarks/*.png", "README.md"]
 SUMMARY = re.compile(r"^=*\s*((?:\d+ \w+(?:, )?)+) in [\d.]+s", re.MULTILINE)
 INTRODUCTION = """# Release check
 
@@ -91,7 +105,7 @@ def repeats() -> list[Step]:
     lessons = [path for path in lesson_paths() if measures(path)]
     steps = []
     for number in range(1, REPEATS + 1):
-        steps.append(Step(f"repeats {number}: tests", [*PYTEST, *TIMED]))
+        steps.append(Step(f"repeats {number}: tests", [*PYTEST, *SIDE_BY_SIDE, *TIMED]))
         steps += [
             Step(f"repeats {number}: lesson {path.name[:2]}", [*PYTEST, *STRICT, str(path)])
             for path in lessons
@@ -114,14 +128,13 @@ PIECES: dict[str, Callable[[], list[Step]]] = {
 
 
 def state_of_repository() -> str:
-    """The commit, with `-changed` behind it if a file differs; what benchmarks and this check write does not count."""
-    git = ["git", "-C", str(ROOT)]
-    commit = subprocess.run(
-        [*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True
-    )
-    status = [*git, "status", "--porcelain", "--", ".", ":!benchmarks"]
-    changed = subprocess.run(status, capture_output=True, text=True, check=True).stdout
-    return commit.stdout.strip() + ("-changed" if changed else "")
+    """The last commit that changed more than `WRITTEN`, with `-changed` behind it if such a file differs from it now."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(ROOT), *arguments, "--", ".", *(f":!{path}" for path in WRITTEN)]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    return git("log", "-1", "--abbrev=12", "--format=%h") + "-changed" * bool(git("status", "--porcelain"))
 
 
 def told(log: Path) -> str:
@@ -154,7 +167,7 @@ def take(step: Step, state: str) -> Result:
 def load() -> dict[str, Result]:
     """The results of earlier runs, by the name of the step."""
     try:
-        stored = json.loads((FOLDER / "results.json").read_text(encoding="utf-8"))
+        stored = json.loads(RESULTS.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     return {name: Result(**result) for name, result in stored.items()}
@@ -163,7 +176,7 @@ def load() -> dict[str, Result]:
 def store(results: dict[str, Result]) -> None:
     """Keep the results, whole."""
     text = json.dumps({name: asdict(result) for name, result in results.items()}, indent=1)
-    write_atomically(FOLDER / "results.json", text.encode())
+    write_atomically(RESULTS, f"{text}\n".encode())
 
 
 def record(steps: list[Step], results: dict[str, Result], state: str) -> str:

@@ -146,7 +146,7 @@ def test_stop_and_start_on_one_port_is_an_outage(blue: Bare) -> None:
         blue.start_again()
         time.sleep(0.3)
     found = Counter(traffic.requests()["outcome"])
-    assert found["refused"] > 10 and found["ok"] > 50
+    assert found["refused"] > 0 and found["ok"] > 50, found
 
 
 def test_a_canary_gets_its_share(router: Router) -> None:
