@@ -34,11 +34,16 @@ def daemon() -> Iterator[int]:
 
 
 def wait_for(root: int, count: int) -> list[Process]:
-    """What is found of a run with the first process `root`, once these are at least `count`."""
+    """What is found of a run with the first process `root`, once these are at least `count` different programs.
+
+    A child has the command of its parent until it has become its own program.
+    """
     deadline = time.monotonic() + 30
-    while len(found := processes_of_run(root, RUN, os.getpid())) < count and time.monotonic() < deadline:
+    while True:
+        found = processes_of_run(root, RUN, os.getpid())
+        if len({process.command for process in found}) >= count or time.monotonic() > deadline:
+            return found
         time.sleep(0.02)
-    return found
 
 
 @linux

@@ -126,11 +126,10 @@ def test_one_version_after_the_other_interrupted_resumed_and_rolled_back(state: 
     assert (status, counts["failed"]) == (0, 0) and counts["requests"] > 50
     assert f"address: http://127.0.0.1:{port}" in output and "running: v2" in output
 
-    killed_at("4/7", slowly(state, "v3"), ENVIRONMENT)
+    killed_at("1/7", slowly(state, "v3"), ENVIRONMENT)  # long before it would switch
     status, output = run("status", "--state-dir", state)
-    assert (
-        status == 0 and "running: v2" in output and "under way: v3 is tested: resume, or rollback" in output
-    )
+    assert status == 0 and "running: v2" in output
+    assert re.search("under way: v3 is (compatible|created): resume, or rollback", output), output
     assert deploy(state, "v4", 3)[0] == 2
     assert json.loads(fetch(f"http://127.0.0.1:{port}/version")[0])["release"] == "v2"
     assert run("resume", "--bake", 0.5, "--state-dir", state)[0] == 0

@@ -135,8 +135,9 @@ def test_a_killed_controller_is_followed_back_and_forth(cluster: Cluster) -> Non
     status, output = cluster("rollback")
     assert status == 0 and "running: v1.0.0" in output
     assert cluster.colour == "blue" and cluster.running() == {"users-blue": "v1.0.0"}
-    cluster.killed_at("3/7", "v1.2.0")
-    assert cluster.colour == "blue" and "under way: v1.2.0 is healthy" in cluster("status")[1]
+    cluster.killed_at("1/7", "v1.2.0")  # long before it would switch
+    assert cluster.colour == "blue"
+    assert re.search("under way: v1.2.0 is (compatible|created)", cluster("status")[1])
     assert cluster("resume")[0] == 0
     assert cluster.colour == "green" and cluster.running() == {"users-green": "v1.2.0"}
 
