@@ -81,15 +81,17 @@ def start(airflow: Airflow, dataset: str, partitions: int = PARTITIONS, wait: fl
 
 
 def kill_one_at_work(airflow: Airflow, engine: Engine, run: str) -> str:
-    """Kill the container of a worker that is in the middle of a partition, not its first; return its host name."""
-    deadline = time.monotonic() + 120
+    """Kill the container of a worker that has just begun a partition, not its first; return its host name."""
+    deadline, earlier = time.monotonic() + 120, set[str]()
     while time.monotonic() < deadline:
         upgrades = airflow.tries(DAG, run).query("task.str.startswith('upgrade[')")
         running = upgrades[upgrades["state"] == "running"]
-        if (upgrades["state"] == "success").sum() >= 3 and len(running):
-            worker = running["worker"].iloc[-1]
+        begun = running[~running["task"].isin(earlier)]
+        if (upgrades["state"] == "success").sum() >= 3 and len(begun):
+            worker = begun["worker"].iloc[-1]
             engine.docker("kill", worker)
             return worker
+        earlier = set(running["task"])
         time.sleep(0.3)
     raise AssertionError(f"nobody was at work on {run}:\n{upgrades.to_string()}")
 
