@@ -1,6 +1,6 @@
 """Switches under traffic: how many of 100,000 requests fail, and how soon the new colour answers.
 
-    python benchmarks/deployment.py [--quick]
+    python benchmarks/run.py --only deployment [--quick]
 
 Before a bare endpoint, so that what is measured is the proxy. "A record" is a request; the time is that until the first answer of
 the new colour, counted from the command; the speed-up is p99 before a switch against p99 in the half second after it, and A/A
@@ -9,7 +9,6 @@ the same where nothing was switched.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import statistics
 import sys
@@ -21,7 +20,7 @@ from typing import Literal
 
 import pandas as pd
 
-from benchmarks.rows import Row, on_all_cores, show
+from benchmarks.rows import Row, on_all_cores
 from lib.benchmark import environment
 from lib.deployment.router import COLOURS, Colour, router
 from lib.deployment.traffic import Traffic
@@ -123,11 +122,3 @@ def rows(quick: bool = False) -> Iterator[Row]:
         for kind in ("haproxy", "nginx"):
             yield switches(kind, *((4, 100, 0.7) if quick else (22, 1000, 4.6)))
         yield stopped_and_started(*((2, 100, 1.0) if quick else (6, 1000, 2.5)))
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--quick", action="store_true", help="4 switches at 100 requests a second")
-    show(rows(parser.parse_args().quick))

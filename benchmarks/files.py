@@ -1,6 +1,6 @@
 """From bytes to bytes on one core: files of records, upgraded from version 1 to 3, with what is invalid put aside.
 
-    python benchmarks/files.py [--quick]
+    python benchmarks/run.py --only files [--quick]
 
 One record in fifty is broken. Every candidate writes the upgraded records, and for each of the others its line, its errors
 and itself; all that is written is read again and compared. Files lie in memory, so that no disk is measured.
@@ -8,7 +8,6 @@ and itself; all that is written is read again and compared. Files lie in memory,
 
 from __future__ import annotations
 
-import argparse
 import io
 import json
 import statistics
@@ -22,7 +21,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from benchmarks.naive import Record, upgrade_copying_once
-from benchmarks.rows import Row, on_one_core, rows_of, show
+from benchmarks.rows import Row, rows_of
 from benchmarks.tables import make_records, split_by_polars, timestamp_reason
 from lib.benchmark import compare, environment, interleave
 from lib.versioning import DataVersionManager, make_users, reason_of
@@ -218,12 +217,3 @@ def rows(quick: bool = False) -> Iterator[Row]:
     count, rounds = (2_000, 3) if quick else (100_000, 7)
     yield from ndjson(count, rounds)
     yield from parquets(count, rounds)
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--quick", action="store_true", help="2,000 records instead of 100,000")
-    on_one_core()
-    show(rows(parser.parse_args().quick))

@@ -1,6 +1,6 @@
 """How time grows with size, from ten thousand to ten million records: exponents of a power law, fitted to medians.
 
-    python benchmarks/growth.py [--quick]
+    python benchmarks/run.py --only growth [--quick]
 
 Ten million dicts would take four gigabytes, so records and lines of files come as a stream: a block of ten thousand again and
 again, of which the results are dropped. Tables are whole; ten million rows take half a gigabyte. An exponent of 1 is a time that is
@@ -9,7 +9,6 @@ proportional to the size, 0 one that does not grow.
 
 from __future__ import annotations
 
-import argparse
 import os
 import statistics
 from collections.abc import Callable, Iterator
@@ -21,7 +20,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from benchmarks.rows import Row, on_one_core, show
+from benchmarks.rows import Row
 from lib.benchmark import environment, measure
 from lib.versioning import DataVersionManager, make_users
 from lib.versioning.files import migrate_file
@@ -99,12 +98,3 @@ def rows(quick: bool = False) -> Iterator[Row]:
     yield from growth("table upgrade", table_job, sizes, 100, most)
     yield from growth("records", records_job, sizes, 1, most)
     yield from growth("files", files_job, sizes, 1, most)
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--quick", action="store_true", help="to 40,000 records instead of 10,000,000")
-    on_one_core()
-    show(rows(parser.parse_args().quick))

@@ -1,11 +1,10 @@
 """Records as dicts on one core: the manager of `lib` against the naive loop and the libraries that people use for it.
 
-python benchmarks/records.py [--quick]
+python benchmarks/run.py --only records [--quick]
 """
 
 from __future__ import annotations
 
-import argparse
 import io
 import json
 import operator
@@ -27,7 +26,7 @@ from benchmarks.naive import (
     upgrade_copying_once,
     validate_schema,
 )
-from benchmarks.rows import Row, on_one_core, rows_of, show
+from benchmarks.rows import Row, rows_of
 from lib.benchmark import Comparison, compare
 from lib.versioning import USERS, AddField, DataVersionManager, Field, Schema, SchemaHistory, make_users
 from lib.versioning.records import migrator
@@ -212,12 +211,3 @@ def rows(quick: bool = False) -> Iterator[Row]:
     yield from timestamps(count, rounds, bad=True)
     yield from upgrades(count, rounds)
     yield from reading(count, rounds)
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--quick", action="store_true", help="2,000 records instead of 100,000")
-    on_one_core()
-    show(rows(parser.parse_args().quick))

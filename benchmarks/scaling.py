@@ -1,6 +1,6 @@
 """The simulated cluster: 10,000 workers with 100,000 tasks, in under 20 seconds.
 
-    python benchmarks/scaling.py [--quick]
+    python benchmarks/run.py --only scaling [--quick]
 
 There is nothing to compare it with: the unit is the goal itself, so that a speed-up of 1 or more meets it. "A record" is a
 task.
@@ -8,12 +8,11 @@ task.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, Final
 
-from benchmarks.rows import Row, on_one_core, show
+from benchmarks.rows import Row
 from lib.benchmark import Timing, environment, interleave
 from lib.scaling.simulation import Cluster, simulate
 
@@ -52,12 +51,3 @@ def row_of(timing: Timing, case: str, tasks: int) -> Row:
 def rows(quick: bool = False) -> Iterator[Row]:
     """All cases; a quick run shows that it works, not how fast."""
     yield from simulations(*((100, 1_000, 3) if quick else (10_000, 100_000, 3)))
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--quick", action="store_true", help="1,000 tasks on 100 workers")
-    on_one_core()
-    show(rows(parser.parse_args().quick))

@@ -1,6 +1,6 @@
 """Arrow tables on one core: the split of a table into good and quarantined rows, and the upgrade of a valid one.
 
-    python benchmarks/tables.py [--quick]
+    python benchmarks/run.py --only tables [--quick]
 
 The unit is the naive loop over records, for which the list of dicts is there already. Polars and DuckDB do the same work on
 data that is already theirs. The loop and the peers give the reason of each error, but without its details, which spares them
@@ -13,7 +13,6 @@ import os
 
 os.environ["POLARS_MAX_THREADS"] = "1"  # Polars reads it when it is imported
 
-import argparse
 import random
 import re
 from collections.abc import Callable, Iterator
@@ -25,7 +24,7 @@ import polars as pl
 import pyarrow as pa
 
 from benchmarks.naive import upgrade_copying_once
-from benchmarks.rows import Row, on_one_core, rows_of, show
+from benchmarks.rows import Row, rows_of
 from lib.benchmark import Comparison, compare
 from lib.versioning import make_users, reason_of
 from lib.versioning.schema import VERSION_KEY
@@ -232,12 +231,3 @@ def rows(quick: bool = False) -> Iterator[Row]:
     count, rounds = (10_000, 3) if quick else (1_000_000, 7)
     yield from quarantine(count, rounds)
     yield from upgrades(count, rounds)
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--quick", action="store_true", help="10,000 rows instead of 1,000,000")
-    on_one_core()
-    show(rows(parser.parse_args().quick))

@@ -1,6 +1,6 @@
 """Real workers: how waiting scales with their number, what two cores bring, and what is lost while workers are killed.
 
-    python benchmarks/workers.py [--quick]
+    python benchmarks/run.py --only workers [--quick]
 
 These run on all cores, for the workers are processes of their own. "A record" is a task, but for partitions, where it is one. Their
 processor time is that of this process, and not that of the workers.
@@ -8,7 +8,6 @@ processor time is that of this process, and not that of the workers.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import hashlib
 import multiprocessing
@@ -27,7 +26,7 @@ import joblib
 import msgspec
 from joblib.externals.loky import get_reusable_executor
 
-from benchmarks.rows import Row, on_all_cores, rows_of, show
+from benchmarks.rows import Row, on_all_cores, rows_of
 from lib.benchmark import Comparison, Timing, compare, environment
 from lib.scaling.partitions import upgrade_file, upgrade_partitions
 from lib.scaling.tasks import EARLY, RESTORING, Delivery
@@ -146,11 +145,3 @@ def rows(quick: bool = False) -> Iterator[Row]:
         for delivery, name in ((RESTORING, "late, restored"), (EARLY, "early")):
             yield killed(broker, delivery, name, *((40, 0.5) if quick else (200, 2.0)))
         yield killed_between(broker, 5 if quick else 80)
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--quick", action="store_true", help="few tasks and rounds")
-    show(rows(parser.parse_args().quick))

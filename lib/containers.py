@@ -231,7 +231,8 @@ class Network:
                 **CONFINED | options,
             )
             container = Container(made, port)
-        self._published[container.port] = f"{full}:{port}"
+        if port:
+            self._published[container.port] = f"{full}:{port}"
         return container
 
     def inside(self, url: str) -> str:
@@ -239,10 +240,10 @@ class Network:
 
         Raises ProcessError for one of 127.0.0.1 that does not run on this network: there, 127.0.0.1 is the container itself.
         """
-        found = re.search(r"(?<=[@/])(?:127\.0\.0\.1|localhost):(\d+)", url)
+        found = re.search(r"(?<=[@/])(?:127\.0\.0\.1|localhost)(?::(\d+))?(?=[/?]|$)", url)
         if not found:
             return url
-        if int(found[1]) not in self._published:
+        if int(found[1] or 0) not in self._published:
             raise ProcessError(
                 f'{found[0]} is out of reach for a container: start that server with backend="docker", too'
             )

@@ -8,7 +8,7 @@ import os
 import sys
 import tarfile
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
 from lib.containers import ROOT, Network, engine, explained
@@ -33,7 +33,7 @@ def image(tree: Path = ROOT) -> str:
 
     if named := os.environ.get(IMAGE_VARIABLE):
         return named
-    client, lock = engine(), tree / LOCK
+    lock = tree / LOCK
     files = {str(path.relative_to(tree)): path.read_bytes() for path in sorted((tree / "lib").rglob("*.py"))}
     files |= {
         LOCK: (lock if lock.exists() else ROOT / LOCK).read_bytes(),
@@ -41,7 +41,7 @@ def image(tree: Path = ROOT) -> str:
     }
     digest = hashlib.sha256(repr(files).encode()).hexdigest()
     name = f"zero-downtime-pipelines:{digest[:12]}"
-    with explained(f"The image {name}"):
+    with explained(f"The image {name}"), closing(engine()) as client:
         try:
             client.images.get(name)
         except docker.errors.ImageNotFound:

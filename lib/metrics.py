@@ -13,7 +13,6 @@ import http.client
 import json
 import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,6 +21,8 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 from urllib.parse import urlsplit
 
 from prometheus_client.parser import text_string_to_metric_families
+
+from lib.ports import ask
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,7 +57,7 @@ def parse(text: str) -> list[Sample]:
 
 def fetch(url: str, timeout: float = 5.0) -> str:
     """What a target answers. Raises OSError where it does not, or not with 200, within `timeout` seconds."""
-    with urllib.request.urlopen(url, timeout=timeout) as answer:
+    with ask(url, timeout) as answer:
         return answer.read().decode()
 
 

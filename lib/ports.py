@@ -1,4 +1,4 @@
-"""A free TCP port, and a server that runs on one."""
+"""A free TCP port, a server that runs on one, and how such a server is asked."""
 
 from __future__ import annotations
 
@@ -7,9 +7,14 @@ import os
 import re
 import socket
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
+from typing import TYPE_CHECKING
 
 from lib.processes import Process, ProcessError
+
+if TYPE_CHECKING:
+    from http.client import HTTPResponse
+    from urllib.request import OpenerDirector, Request
 
 
 def free_port() -> int:
@@ -24,6 +29,18 @@ def free_port() -> int:
             probe.bind(("127.0.0.1", port))
             return port
     raise ProcessError("No port of 127.0.0.1 between 15000 and 29999 is free: stop servers that nobody needs")
+
+
+def ask(request: str | Request, timeout: float) -> HTTPResponse:
+    """What a server answers that is asked directly, whatever proxy the environment names. Raises as `urllib.request.urlopen` does."""
+    return _direct().open(request, timeout=timeout)
+
+
+@cache
+def _direct() -> OpenerDirector:
+    from urllib.request import ProxyHandler, build_opener
+
+    return build_opener(ProxyHandler({}))
 
 
 def run_on_free_port(

@@ -6,12 +6,15 @@ import http.server
 import json
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from lib.metrics import Scraper, Target, parse, write_targets
+from lib.deployment.replicas import answers
+from lib.metrics import Scraper, Target, fetch, parse, write_targets
+from lib.ports import free_port
 
 PAGE = """
 # TYPE answers_total counter
@@ -49,6 +52,19 @@ def address() -> Iterator[str]:
 
 def test_samples_have_name_labels_and_value() -> None:
     assert parse(PAGE % 7) == [("answers_total", {"code": "200"}, 7.0)]
+
+
+def test_what_runs_here_is_asked_directly_whatever_proxy_is_set(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "HTTP_PROXY"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{free_port()}")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(OSError, match="refused"):
+        urllib.request.build_opener().open(f"{address}/metrics", timeout=5)  # the proxy that nobody runs
+    assert parse(fetch(f"{address}/metrics"))
+    assert answers(int(address.rpartition(":")[2]), "/metrics")
 
 
 def test_rounds_are_kept_and_one_comes_after_the_end(address: str) -> None:

@@ -125,6 +125,12 @@ def test_a_result_holds_for_its_state_of_the_repository_only(
     assert rows(folder)["good 1"] == ("**FAILED**", "the repository changed to def-changed")
 
 
+def test_the_record_does_not_tell_where_the_checkout_lies(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text(f"1 of 2\nstored in {release_check.ROOT / 'benchmarks'}\n", encoding="utf-8")
+    assert release_check.told(log) == "stored in benchmarks"
+
+
 def test_what_benchmarks_write_makes_no_other_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def commit(name: str, text: str) -> str:
         (tmp_path / name).parent.mkdir(exist_ok=True)

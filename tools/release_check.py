@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import signal
 import subprocess
@@ -138,8 +139,8 @@ def state_of_repository() -> str:
 
 
 def told(log: Path) -> str:
-    """What pytest counted; of another command the last line."""
-    text = log.read_text(encoding="utf-8", errors="replace")
+    """What pytest counted; of another command the last line, without the place of this checkout."""
+    text = log.read_text(encoding="utf-8", errors="replace").replace(f"{ROOT}{os.sep}", "")
     counted = SUMMARY.findall(text)
     return counted[-1] if counted else (text.strip().splitlines() or ["nothing"])[-1][:100]
 

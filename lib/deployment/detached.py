@@ -56,6 +56,8 @@ class Detached(Remote):
             os.kill(pid, signal.SIGTERM)
             with suppress(ProcessLookupError):
                 while True:
+                    with suppress(ChildProcessError):  # another process has started it
+                        os.waitpid(pid, os.WNOHANG)
                     os.kill(pid, 0)
                     time.sleep(0.05)
         else:

@@ -33,7 +33,7 @@ class Kubernetes:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory.absolute()
-        self._forwards: dict[str, Process] = {}
+        self._forwards: dict[str, tuple[Process, int]] = {}
 
     # ── The whole ────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -92,9 +92,9 @@ class Kubernetes:
         """See `Platform`. Each pod is reached by a `kubectl port-forward`, which ends with this process."""
         pods = self._pods(colour)
         for name in pods:
-            if name not in self._forwards or not self._forwards[name].alive:
+            if name not in self._forwards or not self._forwards[name][0].alive:
                 self._forwards[name] = self._forward(name)
-        return sorted(int(_port(self._forwards[name])) for name in pods)
+        return sorted(self._forwards[name][1] for name in pods)
 
     def retire(self, colour: Colour) -> None:
         self._delete(f"app=users,colour={colour}")
@@ -139,7 +139,8 @@ class Kubernetes:
             if one["conditions"].get("ready", True)
         }
 
-    def _forward(self, pod: str) -> Process:
+    def _forward(self, pod: str) -> tuple[Process, int]:
+        """A `kubectl port-forward` with its port. It tells that once, and then a line for each connection."""
         process = Process()
         try:
             process.run(["kubectl", "port-forward", "--address", "127.0.0.1", f"pod/{pod}", f":{PORT}"])
@@ -149,7 +150,7 @@ class Kubernetes:
         except ProcessError as error:
             process.stop()
             raise PlatformError(str(error)) from error
-        return process
+        return process, int(_port(process))
 
     def _delete(self, selector: str) -> None:
         kinds = "deployment,horizontalpodautoscaler,poddisruptionbudget,configmap"

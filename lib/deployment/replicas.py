@@ -21,7 +21,7 @@ from typing import Any, Self
 from lib.containers import Backend, private
 from lib.deployment.settings import Settings
 from lib.images import PORT, image
-from lib.ports import run_on_free_port
+from lib.ports import ask, run_on_free_port
 from lib.processes import Process
 from lib.programs import Program
 
@@ -120,7 +120,7 @@ def call(
     }
     request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", data, names, method=method)
     try:
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with ask(request, timeout=10) as answer:
             status, text = answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         with error:

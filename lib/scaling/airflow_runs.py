@@ -15,13 +15,14 @@ import urllib.request
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from lib.ports import ask
+
 if TYPE_CHECKING:
     import pandas as pd
 
 COLUMNS = ["task", "try", "worker", "queued", "start", "end", "state"]
 OVER = {"success", "failed"}
-# A server on this machine is asked directly, whatever proxy is set.
-_open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
+PAGE = 100  # rows that Airflow gives at once, unless `[api] maximum_page_limit` says otherwise
 
 
 class AirflowError(RuntimeError):
@@ -45,7 +46,7 @@ class Airflow:
         content = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.url + path, content, self._headers)
         try:
-            with _open(request, timeout=30) as answer:
+            with ask(request, timeout=30) as answer:
                 return json.load(answer)
         except urllib.error.HTTPError as error:
             told = error.read().decode(errors="replace")[:500]
@@ -90,8 +91,13 @@ class Airflow:
         import pandas as pd
 
         path = f"/api/v2/dags/{dag}/dagRuns/{run}/taskInstances"
-        rows = []
-        for task in self._ask(f"{path}?limit=1000")["task_instances"]:
+        tasks, rows = list[dict[str, Any]](), []
+        while True:
+            page = self._ask(f"{path}?limit={PAGE}&offset={len(tasks)}")
+            tasks += page["task_instances"]
+            if len(tasks) >= page["total_entries"] or not page["task_instances"]:
+                break
+        for task in tasks:
             tries = [task]
             if task["try_number"] > 1:
                 mapped = f"/{task['map_index']}" if task["map_index"] >= 0 else ""

@@ -51,7 +51,7 @@ EARLY = Delivery()
 LATE = Delivery(late=True)
 REJECTING = Delivery(late=True, reject_on_worker_lost=True)
 #: Brings back what a dead process had begun, provided that no task takes longer than its time. One gap is left: Celery's main process
-#: takes a task off the list and keeps its copy in two commands, and killed between them (less than a millisecond) it loses that task.
+#: takes a task off the list and keeps its copy in two commands, and killed between them it loses that task.
 #: So whoever sends tasks asks what has ended (`WorkerPool.wait`), and sends the rest again.
 RESTORING = Delivery(late=True, reject_on_worker_lost=True, visibility_timeout=3.0, restore_interval=1.0)
 

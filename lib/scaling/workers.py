@@ -92,6 +92,7 @@ class WorkerPool:
         self._numbers, self._workers, self._events = count(1), list[Worker](), list[dict[str, Any]]()
         with contextlib.ExitStack() as undo:
             self._network, self._folder, self.tree = private(backend), folder, tree
+            self._image = image(tree) if self._network else ""
             server = broker or undo.enter_context(valkey(backend=backend))
             self.settings = Settings(server.url, f"lessons-{os.urandom(8).hex()}", delivery)
             self.store = undo.enter_context(redis.Redis.from_url(server.url, decode_responses=True))
@@ -118,7 +119,7 @@ class WorkerPool:
     def scale(self, workers: int) -> None:
         """Start or stop workers until there are so many.
 
-        The youngest go. They end what they have begun, and what they had taken beyond that goes back to the queue.
+        The youngest go. They take nothing new, and end what they have taken.
         """
         if workers < 0:
             raise ValueError(f"workers={workers}: there can't be fewer than 0")
@@ -155,7 +156,7 @@ class WorkerPool:
             inside = replace(self.settings, broker=self._network.inside(self.settings.broker))
             container = self._network.run(
                 f"worker-{name}",
-                image(self.tree),
+                self._image,
                 ["python", *command],
                 env=inside.to_environment(),
                 folder=self._folder,
@@ -217,7 +218,7 @@ class WorkerPool:
         )
 
     def drain(self) -> int:
-        """Let all workers end what they have begun, take nothing new, and go; return how many tasks are still queued."""
+        """Let all workers end what they have taken, take nothing new, and go; return how many tasks are still queued."""
         self.scale(0)
         return self.queue_length()
 

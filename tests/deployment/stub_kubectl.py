@@ -149,6 +149,7 @@ def port_forward(state: State, args: argparse.Namespace) -> None:
             )
 
         def answer(self, status: int, body: Any) -> None:
+            print("Handling connection for", self.server.server_address[1], flush=True)
             data = b"" if body is None else json.dumps(body).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(data)))

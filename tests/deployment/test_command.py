@@ -178,6 +178,15 @@ def test_one_version_after_the_other_interrupted_resumed_and_rolled_back(state: 
     assert "running: nothing" in run("status", "--state-dir", state)[1]
 
 
+def test_a_platform_is_stopped_by_the_process_that_has_started_it(state: Path) -> None:
+    """Ended, it stays a zombie until its parent asks for it."""
+    state.mkdir()
+    code = "import sys; from pathlib import Path; from lib.deployment.detached import Detached as D\n"
+    code += "D(Path(sys.argv[1])).start(0); D(Path(sys.argv[1])).down()"
+    subprocess.run([sys.executable, "-c", code, state], cwd=ROOT, env=ENVIRONMENT, check=True, timeout=60)
+    assert list(state.glob("*.json")) == []
+
+
 def test_a_second_deployment_at_once_is_refused(state: Path) -> None:
     assert deploy(state, "v1", 1)[0] == 0
     command = [*COMMAND, "v2", "--schema", "2", "--bake", "10", "--state-dir", str(state)]

@@ -16,6 +16,9 @@ import pytest
 import yaml
 from controllers import killed_at
 
+from lib.deployment.kubernetes import Kubernetes
+from lib.deployment.replicas import answers
+
 ROOT = Path(__file__).parents[2]
 STUB = Path(__file__).with_name("stub_kubectl.py")
 K8S = ROOT / "compose" / "k8s"
@@ -140,6 +143,22 @@ def test_a_killed_controller_is_followed_back_and_forth(cluster: Cluster) -> Non
     assert re.search("under way: v1.2.0 is (compatible|created)", cluster("status")[1])
     assert cluster("resume")[0] == 0
     assert cluster.colour == "green" and cluster.running() == {"users-green": "v1.2.0"}
+
+
+def test_a_port_is_known_after_any_number_of_connections(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`kubectl port-forward` tells its port once, and writes a line for each connection after it."""
+    assert cluster("v1.0.0")[0] == 0
+    for name in ("PATH", "STUB_KUBECTL"):
+        monkeypatch.setenv(name, cluster.env[name])
+    platform = Kubernetes(cluster.state / "kubernetes")
+    [port] = platform.ports("blue")
+    for _ in range(400):
+        assert answers(port, "/ready")
+    assert platform.ports("blue") == [port]
+    for forward, _ in platform._forwards.values():
+        forward.stop()
 
 
 def test_without_a_secret_or_a_kubectl_the_remedy_is_told(cluster: Cluster, tmp_path: Path) -> None:

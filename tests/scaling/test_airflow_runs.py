@@ -32,7 +32,14 @@ FIRST = task("upgrade", 1, 1, "a", 11, None, "failed")
 SECOND = task("upgrade", 1, 2, "b", 41, 45, "success")
 ANSWERS: dict[str, Any] = {
     f"{RUNS}/r": {"state": "success"},
-    f"{TASKS}?limit=1000": {"task_instances": [SECOND, task("list", -1, 1, "a", 10, 12, "success")]},
+    f"{TASKS}?limit=100&offset=0": {
+        "task_instances": [SECOND],
+        "total_entries": 2,
+    },  # it gives less than asked for
+    f"{TASKS}?limit=100&offset=1": {
+        "task_instances": [task("list", -1, 1, "a", 10, 12, "success")],
+        "total_entries": 2,
+    },
     f"{TASKS}/upgrade/1/tries": {"task_instances": [FIRST, SECOND]},
     f"{TASKS}/count/xcomEntries/return_value": {"value": {"records": 3}},
 }
