@@ -128,7 +128,7 @@ class Container(Program):
     def memory(self) -> int:
         if not self.alive:
             return 0
-        told = self._made.stats(stream=False)["memory_stats"]
+        told = self._made.stats(stream=False, one_shot=True)["memory_stats"]
         cache = told["stats"].get("inactive_file") or told["stats"].get("total_inactive_file", 0)
         return told["usage"] - cache
 

@@ -6,8 +6,6 @@ import copy
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import lesson_rules
@@ -17,6 +15,7 @@ from lessons import ROOT, code_hash, dumps, lesson_paths, read
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 from sample_lesson import cell, replace
+from waiting import until
 
 import notebooks
 from notebooks import CellFailedError, changed_cells, refresh
@@ -106,20 +105,12 @@ def test_interrupted_run_leaves_neither_a_kernel_nor_a_changed_file(lesson: Path
     before, note = rewrite(lesson, nb), lesson.with_name("pid")
     command = [sys.executable, str(ROOT / "tools" / "notebooks.py"), str(lesson)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as run:
-        wait_until(lambda: note.exists() and note.read_text() != "")
+        until(lambda: note.exists() and note.read_text() != "")
         run.send_signal(signal.SIGTERM)
         said, _ = run.communicate(timeout=60)
     assert run.returncode == 1 and said.endswith("interrupted; the file was left as it was\n"), said
     assert lesson.read_bytes() == before
-    wait_until(lambda: not Path("/proc", note.read_text()).exists())
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
-    """Wait for something that another process does."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.05)
+    until(lambda: not Path("/proc", note.read_text()).exists())
 
 
 def test_run_that_changes_nothing_that_counts_stores_nothing(

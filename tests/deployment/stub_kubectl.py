@@ -190,7 +190,11 @@ def main() -> None:
         try:
             COMMANDS[args.command](state, args)
         finally:
-            path.write_text(json.dumps(state))
+            part = path.with_suffix(
+                f".{os.getpid()}"
+            )  # a controller that was killed leaves its last command running
+            part.write_text(json.dumps(state))
+            part.replace(path)
     else:
         port_forward(state, args)
 

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 from controllers import killed_at
-from endpoints import fetch, until
+from endpoints import fetch
+from waiting import until
 
 from lib.deployment import __main__ as command_line
 from lib.ports import free_port

@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from endpoints import until
+from waiting import until
 
 from lib.deployment import rollout as rollouts
 from lib.deployment.gates import Gate

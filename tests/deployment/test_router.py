@@ -13,7 +13,8 @@ from pathlib import Path
 from urllib.error import HTTPError
 
 import pytest
-from endpoints import Bare, bare, fetch, until
+from endpoints import Bare, bare, fetch
+from waiting import until
 
 from lib.deployment import router as routers
 from lib.deployment.haproxy import HAProxy

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from endpoints import until
+from waiting import until
 
 from lib.deployment import router as routers
 from lib.deployment.replicas import Replica, call

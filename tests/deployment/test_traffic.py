@@ -13,7 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from endpoints import OK, bare, server, until
+from endpoints import OK, bare, server
+from waiting import until
 
 from lib.deployment.traffic import Load, Traffic, summary
 from lib.ports import free_port

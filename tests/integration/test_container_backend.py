@@ -7,13 +7,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from containers import Engine
 from learners import failures
 from lessons import LESSONS, code_cells, lesson_paths, read, tags
+from waiting import until
 
 import notebooks
 from lib import servers
@@ -63,20 +64,13 @@ def of_owner(network: Network, owner: str) -> list[object]:
     ]
 
 
-def until(true: Callable[[], object], seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "it did not come true"
-        time.sleep(0.05)
-
-
 def test_workers_are_scaled_and_killed_and_no_task_is_lost(network: Network) -> None:
     with WorkerPool(1, backend="docker") as pool:
         sent = pool.send("book_once", [(0.2,)] * 5)
         pool.scale(3)
         assert len(pool.workers) == 3
-        sent += pool.send("book_once", [(1.5,)] * 12)
         assert all(10e6 < worker.process.memory() < 512e6 for worker in pool.workers)
+        sent += pool.send("book_once", [(1.5,)] * 20)
         killed = pool.workers[0].name
         until(lambda: killed in pool.busy())
         pool.kill()

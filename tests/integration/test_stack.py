@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 
 import pytest
 from containers import Engine, run
+from waiting import until
 
 from lib.deployment.replicas import call
 from lib.deployment.traffic import Traffic, summary
@@ -76,13 +77,6 @@ def stack(engine: Engine) -> Iterator[Stack]:
         engine.docker("swarm", "leave", "--force")
 
 
-def until(true: Callable[[], object], seconds: float = 120.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "it did not come true"
-        time.sleep(0.2)
-
-
 def release() -> str:
     with suppress(OSError):
         status, answer = call(PORT, "/version")
@@ -92,15 +86,15 @@ def release() -> str:
 
 def test_the_stack_comes_up(stack: Stack) -> None:
     stack.deploy("v1.0.0", 1)
-    until(lambda: stack.replicas() == SERVICES)
-    until(lambda: release() == "v1.0.0")
+    until(lambda: stack.replicas() == SERVICES, 120)
+    until(lambda: release() == "v1.0.0", 120)
 
 
 def test_an_update_starts_a_new_replica_before_it_stops_an_old_one(stack: Stack) -> None:
     counts, seen = list[int](), set[str]()
     with Traffic(f"http://127.0.0.1:{PORT}", rate=50, path="/version") as traffic:
         stack.deploy("v1.1.0", 2)
-        until(lambda: stack.update() == "updating")
+        until(lambda: stack.update() == "updating", 120)
         deadline = time.monotonic() + 120
         while stack.update() == "updating" and time.monotonic() < deadline:
             counts.append(stack.running())

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import promql_parser
 import pytest
 from queries import Query, Series, panels, problems, recorded, rules, selectors, selects
+from waiting import until
 
 from lib.deployment.platform import Local
 from lib.deployment.replicas import call
@@ -46,8 +47,7 @@ def served() -> Iterator[list[Series]]:
             pool.send("pause", [(0.0,), ("nonsense",)])
             assert pool.wait(30) == 0
             pool.send("pause", [(30.0,)])
-            while not pool.busy():
-                time.sleep(0.02)
+            until(pool.busy)
             pool.kill(whole_worker=False)
             assert pool.wait(30) == 0
             targets = {"replica": Target("service", f"http://127.0.0.1:{port}/metrics")}
@@ -97,9 +97,9 @@ def test_what_we_tell_is_asked_for(served: list[Series]) -> None:
     assert len(families) >= 7 and unused == set()
 
 
-def test_names_that_others_tell_are_few_and_used() -> None:
+def test_names_that_others_tell_are_used() -> None:
     asked = {one.name for query in QUERIES for one in selectors(promql_parser.parse(query.expression))}
-    assert asked >= {one["__name__"] for one in DOCUMENTED + OWN} and len(DOCUMENTED) <= 5
+    assert asked >= {one["__name__"] for one in DOCUMENTED + OWN}
 
 
 def test_scraped_again_and_again_a_target_that_is_gone_is_down() -> None:
@@ -111,8 +111,8 @@ def test_scraped_again_and_again_a_target_that_is_gone_is_down() -> None:
             platform.replicas["blue"][0].kill()
             time.sleep(0.3)
         up = scraper.read("up")
-        assert set(up.loc[up["at"] < up["at"].min() + 0.2, "value"]) == {1.0} and up["value"].iloc[-1] == 0.0
-        assert up["value"].is_monotonic_decreasing and len(up) >= 6
+        assert up["value"].iloc[0] == 1.0 and up["value"].iloc[-1] == 0.0
+        assert up["value"].is_monotonic_decreasing
         told = scraper.read("service_info")
         assert set(told["release"]) == {"v1.0.0"} and len(told) == up["value"].sum()
         with pytest.raises(KeyError, match="no sample of 'service_inf' in .*; there are .*service_info"):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
 from collections.abc import Iterator
 from urllib.error import URLError
 
 import pytest
+from waiting import until
 
 from lib.metrics import fetch, parse
 from lib.scaling.tasks import LATE, REJECTING, Delivery
@@ -36,6 +36,9 @@ def test_each_task_is_counted_once_with_its_times(broker: Server, kind: Kind, co
     with WorkerPool(2, concurrency=concurrency, kind=kind, broker=broker, metrics=True) as pool:
         pool.send("pause", [(0.12,)] * 8 + [("nonsense",)])
         assert pool.wait(30) == 0
+        until(
+            lambda: told(pool)["celery_task_duration_seconds_count",] == 9
+        )  # counted a moment after it is over
         events, sums = pool.events(), told(pool)
     assert (sums["celery_tasks_total", "done"], sums["celery_tasks_total", "failure"]) == (8, 1)
     for name in ("celery_task_wait_seconds", "celery_task_duration_seconds"):
@@ -50,14 +53,13 @@ def test_each_task_is_counted_once_with_its_times(broker: Server, kind: Kind, co
 def test_what_waits_and_runs_now_is_told(broker: Server) -> None:
     with WorkerPool(1, broker=broker, metrics=True) as pool:
         pool.send("pause", [(1.0,)] * 6)
-        while not pool.busy():
-            time.sleep(0.02)
+        until(pool.busy)
         sums = told(pool)
         assert sums["celery_queue_length", "tasks"] == pool.queue_length() >= 3
         assert sums["celery_worker_tasks_active",] >= 1
         assert pool.wait(30) == 0
-        sums = told(pool)
-    assert sums["celery_queue_length", "tasks"] == sums["celery_worker_tasks_active",] == 0
+        until(lambda: told(pool)["celery_worker_tasks_active",] == 0)
+        assert told(pool)["celery_queue_length", "tasks"] == 0
 
 
 @pytest.mark.parametrize(("delivery", "lost"), [(LATE, 1), (REJECTING, 0)])
@@ -66,10 +68,10 @@ def test_a_task_whose_child_was_killed_is_lost_unless_it_goes_back(
 ) -> None:
     with WorkerPool(1, broker=broker, delivery=delivery, metrics=True) as pool:
         pool.send("pause", [(0.1,), (2.0,)])
-        while not (pool.events()["outcome"] == "done").any() or not pool.busy():
-            time.sleep(0.02)
+        until(lambda: (pool.events()["outcome"] == "done").any() and pool.busy())
         pool.kill(whole_worker=False)
         assert pool.wait(30) == 0
+        until(lambda: sum(told(pool)["celery_tasks_total", outcome] for outcome in ("lost", "done")) == 2)
         sums = told(pool)
     assert sums["celery_tasks_total", "lost"] == lost
     assert sums["celery_tasks_total", "done"] == 2 - lost, "what a killed child had counted stays"

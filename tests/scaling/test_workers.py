@@ -10,10 +10,11 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from waiting import until
 
 from lib import servers
 from lib.processes import ProcessError
@@ -28,13 +29,6 @@ ROOT = Path(__file__).parents[2]
 def broker() -> Iterator[Server]:
     with valkey() as server:
         yield server
-
-
-def until(true: Callable[[], object], seconds: float = 30.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "it did not come true"
-        time.sleep(0.02)
 
 
 def session(leader: int | None) -> list[int]:
@@ -95,7 +89,7 @@ def test_events_tell_who_did_what_and_when(broker: Server) -> None:
 def test_events_tell_the_processor_time_of_each_task(broker: Server, kind: str) -> None:
     with WorkerPool(1, kind=kind, broker=broker) as pool:
         pool.send("pause", [(0.5,)])
-        pool.send("compute", [(2_000_000,)])
+        pool.send("compute", [(5_000_000,)])
         assert pool.wait(30) == 0
         events = pool.events()
     waited, computed = events["cpu"]
@@ -249,14 +243,22 @@ def test_what_becomes_of_a_task_whose_worker_is_killed(
         assert first["error"].str.startswith("WorkerLostError: ").any() == given_up
 
 
+def just_begun(pool: WorkerPool) -> list[Worker]:
+    """Workers in the middle of a task, which take nothing now: see RESTORING."""
+    now = pool.events().query("outcome == 'under way'")
+    names = set(now.loc[time.time() - now["start"] < 0.1, "worker"])
+    return [worker for worker in pool.workers if worker.name in names]
+
+
 @pytest.mark.parametrize("delivery", [RESTORING, EARLY], ids=["restoring", "early"])
 def test_workers_killed_one_after_another(broker: Server, delivery: Delivery) -> None:
     """With the right settings each task is done and its effect there once; the negative control loses some."""
     with WorkerPool(4, broker=broker, delivery=delivery) as pool:
         sent = pool.send("book_once", [(0.3,)] * 60)
         for _ in range(3):
-            until(pool.busy)
-            pool.kill(next(worker for worker in pool.workers if worker.name in pool.busy()))
+            found = list[Worker]()
+            until(lambda found=found: found.extend(just_begun(pool)) or found)
+            pool.kill(found[0])
             pool.scale(4)
         if delivery is RESTORING:
             assert pool.wait(60) == 0
