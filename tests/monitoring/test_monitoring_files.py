@@ -44,3 +44,20 @@ def test_each_panel_asks_the_provisioned_source_and_says_what_it_shows() -> None
                     panel["datasource"]["uid"] == source["uid"] and panel["description"] and panel["targets"]
                 )
                 assert panel["gridPos"]["x"] + panel["gridPos"]["w"] <= 24
+
+
+def test_a_rule_reads_only_recordings_of_its_own_group_which_are_computed_before_it() -> None:
+    files = [
+        yaml.safe_load(path.read_text(encoding="utf-8")) for path in (MONITORING / "rules").glob("*.yml")
+    ]
+    groups = [group["rules"] for file in files for group in file["groups"]]
+    recorded = {rule["record"] for rules in groups for rule in rules if "record" in rule}
+    read = 0
+    for rules in groups:
+        before: set[str] = set()
+        for rule in rules:
+            wanted = {name for name in recorded if name in rule["expr"]}
+            assert wanted <= before, (rule, wanted - before)
+            read += len(wanted)
+            before |= {rule["record"]} if "record" in rule else set()
+    assert read > 8, "the alerts are built on recordings"
