@@ -2,8 +2,8 @@
 
     python benchmarks/run.py --only workers [--quick]
 
-These run on all cores, for the workers are processes of their own. "A record" is a task, but for partitions, where it is one. Their
-processor time is that of this process, and not that of the workers.
+These run on all cores, for the workers are processes of their own. "A record" is a task; for partitions it is one, and for counting
+it is a number. Their processor time is that of this process, and not that of the workers.
 """
 
 from __future__ import annotations
@@ -46,6 +46,22 @@ def waiting(broker: Server, tasks: int, rounds: int) -> Iterator[Row]:
         candidates = {f"{n} workers": lambda pool=pool: done(pool) for n, pool in pools.items()}
         compared = compare(candidates, baseline="1 workers", rounds=rounds, min_seconds=0.0)
     yield from rows_of("workers", "waiting", tasks, compared, goals={"2 workers": 1.9, "5 workers": 4.5})
+
+
+def _count(numbers: int) -> int:
+    """Work that needs a core and nothing else: no memory, no disk, no lock."""
+    return sum(number * number for number in range(numbers))
+
+
+def counting(parts: int, numbers: int, rounds: int) -> Iterator[Row]:
+    """What two cores of this machine give to processes that share nothing: no way to run partitions can be above it."""
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+        candidates = {
+            "one process": lambda: [_count(numbers) for _ in range(parts)],
+            "multiprocessing, 2": lambda: pool.map(_count, [numbers] * parts, chunksize=1),
+        }
+        compared = compare(candidates, baseline="one process", rounds=rounds, min_seconds=0.0, control=True)
+    yield from rows_of("workers", "counting, nothing else", parts * numbers, compared)
 
 
 def partitions(broker: Server, parts: int, records: int, rounds: int) -> Iterator[Row]:
@@ -141,6 +157,7 @@ def rows(quick: bool = False) -> Iterator[Row]:
     """All cases; a quick run shows that it works, not how fast."""
     with on_all_cores(), valkey() as broker:
         yield from waiting(broker, *((5, 3) if quick else (20, 10)))
+        yield from counting(*((4, 100_000, 3) if quick else (8, 5_000_000, 5)))
         yield from partitions(broker, *((4, 2_000, 3) if quick else (8, 200_000, 3)))
         for delivery, name in ((RESTORING, "late, restored"), (EARLY, "early")):
             yield killed(broker, delivery, name, *((40, 0.5) if quick else (200, 2.0)))
