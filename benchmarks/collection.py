@@ -50,9 +50,9 @@ def _run(command: Sequence[str | Path], **environ: str) -> float:
         check=False,
     )
     if done.returncode:
-        raise RuntimeError(
-            f"{command} ended with {done.returncode}: {done.stdout[-2000:]}{done.stderr[-2000:]}"
-        )
+        told = done.stdout + done.stderr
+        failed = "\n".join(line for line in told.splitlines() if line.startswith(("FAILED", "ERROR")))
+        raise RuntimeError(f"{command} ended with {done.returncode}: {failed}\n{told[-2000:]}")
     return time.perf_counter() - start
 
 
