@@ -53,7 +53,7 @@ def _count(numbers: int) -> int:
 
 
 def counting(parts: int, numbers: int, rounds: int) -> Iterator[Row]:
-    """What two cores of this machine give to processes that share nothing: no way to run partitions can be above it."""
+    """What two cores of this machine give to processes that share nothing: what partitions are to be seen against."""
     with multiprocessing.get_context("spawn").Pool(2) as pool:
         candidates = {
             "one process": lambda: [_count(numbers) for _ in range(parts)],
