@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 from lib.containers import ROOT, engine, explained
 from lib.deployment.platform import PATIENCE, PlatformError
 from lib.deployment.router import Colour
+from lib.deployment.states import write_whole
 from lib.images import PORT, image
 from lib.ports import free_port
 
@@ -144,7 +145,7 @@ class Compose:
 
     def _note(self, colour: Colour) -> None:
         """Write who is active where a router that starts again reads it."""
-        _write(self.directory / "routes" / MAP, f"active {colour}\n", 0o644)
+        write_whole(self.directory / "routes" / MAP, f"active {colour}\n")
 
     def _settings(self) -> dict[str, str]:
         """The variables of the Compose file."""
@@ -153,7 +154,7 @@ class Compose:
 
     def _set(self, **settings: str) -> None:
         told = self._settings() | settings
-        _write(self._file, "".join(f"{name}={value}\n" for name, value in told.items()), 0o600)
+        write_whole(self._file, "".join(f"{name}={value}\n" for name, value in told.items()), mode=0o600)
 
     def _compose(self, *arguments: str) -> None:
         command = ["docker", "compose", "--file", str(FILE), *arguments]
@@ -174,13 +175,3 @@ class Compose:
             raise PlatformError(
                 f"docker compose {json.dumps(arguments)} ended with {done.returncode}:\n    {told}"
             )
-
-
-def _write(path: Path, text: str, mode: int) -> None:
-    """Write a file so that it is there as a whole or not at all."""
-    part = path.with_suffix(".part")
-    with open(part, "w", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, mode)) as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)

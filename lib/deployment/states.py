@@ -68,9 +68,14 @@ class Deployment:
 
     def write(self, path: Path) -> None:
         """Write it so that it is there as a whole or not at all, whatever happens."""
-        part = path.with_suffix(".part")
-        with part.open("w", encoding="utf-8") as file:
-            json.dump(asdict(self), file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
+        write_whole(path, json.dumps(asdict(self), indent=1))
+
+
+def write_whole(path: Path, text: str, mode: int = 0o644) -> None:
+    """Write a file so that it is there as a whole or not at all, on disk when this returns. mode: its permissions."""
+    part = path.with_suffix(".part")
+    with open(part, "w", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, mode)) as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
