@@ -29,7 +29,7 @@ from benchmarks.rows import Row, on_all_cores, rows_of
 from lib.benchmark import Comparison, Timing, compare, environment
 from lib.scaling.partitions import upgrade_file, upgrade_partitions
 from lib.scaling.tasks import EARLY, RESTORING, Delivery
-from lib.scaling.workers import WorkerPool
+from lib.scaling.workers import Worker, WorkerPool
 from lib.servers import Server, valkey
 from lib.versioning import make_users
 
@@ -107,17 +107,27 @@ def partitions(broker: Server, parts: int, records: int, rounds: int) -> Iterato
     )
 
 
+def in_a_task(pool: WorkerPool) -> list[Worker]:
+    """Workers that have begun a task within the last tenth of a second."""
+    under_way = pool.events().query("outcome == 'under way'")
+    names = set(under_way.loc[time.time() - under_way["start"] < 0.1, "worker"])
+    return [worker for worker in pool.workers if worker.name in names]
+
+
 def killed(broker: Server, delivery: Delivery, name: str, tasks: int, every: float) -> Row:
-    """Tasks that book payments on 4 workers, of which one is killed at work and replaced again and again."""
+    """Tasks that book payments on 4 workers, of which one is killed in the middle of a task and replaced, again and again.
+
+    What a kill between two tasks can do is counted apart, by `killed_between`.
+    """
     with WorkerPool(4, broker=broker, delivery=delivery) as pool:
         start, sent, kills = time.perf_counter(), pool.send("book_once", [(0.25,)] * tasks), 0
+        due = start + every
         while pool.queue_length():
-            time.sleep(every)
-            at_work = [worker for worker in pool.workers if worker.name in pool.busy()]
-            if at_work:
-                pool.kill(at_work[0])
+            time.sleep(0.01)
+            if time.perf_counter() > due and (chosen := in_a_task(pool)):
+                pool.kill(chosen[0])
                 pool.scale(4)
-                kills += 1
+                kills, due = kills + 1, time.perf_counter() + every
         left = pool.wait(60 if delivery.restore_interval else 5)
         seconds, booked = time.perf_counter() - start, Counter(pool.ledger().values())
     assert set(booked) <= {1}, f"booked more than once: {booked}"
