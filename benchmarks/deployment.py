@@ -22,10 +22,10 @@ import pandas as pd
 
 from benchmarks.rows import Row, on_all_cores
 from lib.benchmark import environment
-from lib.deployment.router import COLOURS, Colour, router
-from lib.deployment.traffic import Traffic
-from lib.ports import run_on_free_port
-from lib.processes import Process
+from lib.stage.ports import run_on_free_port
+from lib.stage.processes import Process
+from lib.stage.router import COLOURS, Colour, router
+from lib.stage.traffic import Traffic
 
 BARE = Path(__file__).parents[1] / "tests" / "deployment" / "bare.py"
 

@@ -30,7 +30,7 @@ from lib.benchmark import Comparison, Timing, compare, environment
 from lib.scaling.partitions import upgrade_file, upgrade_partitions
 from lib.scaling.tasks import EARLY, RESTORING, Delivery
 from lib.scaling.workers import Worker, WorkerPool
-from lib.servers import Server, valkey
+from lib.stage.servers import Server, valkey
 from lib.versioning import make_users
 
 

@@ -111,7 +111,7 @@ def database() -> Check:
     """The PostgreSQL that came with the packages starts, answers and stops."""
     import psycopg
 
-    from lib.servers import postgres
+    from lib.stage.servers import postgres
 
     try:
         with postgres() as server, psycopg.connect(server.dsn) as connection:
@@ -127,8 +127,8 @@ def database() -> Check:
 
 def docker() -> Check:
     """Whether a container engine answers: optional, some lessons can use it."""
-    from lib.containers import engine
-    from lib.processes import ProcessError
+    from lib.stage.containers import engine
+    from lib.stage.processes import ProcessError
 
     try:
         client = engine(timeout=5)

@@ -14,7 +14,7 @@ from lib.deployment.replicas import Replica, call
 from lib.deployment.service import Settings
 from lib.scaling.partitions import upgrade_partitions
 from lib.scaling.workers import WorkerPool
-from lib.servers import postgres
+from lib.stage.servers import postgres
 from lib.versioning import DataVersionManager, UnknownVersionError, make_users
 from lib.versioning.users import in_all_forms
 

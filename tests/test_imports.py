@@ -19,11 +19,11 @@ HEAVY = {
 NEEDED: dict[str, set[str]] = {
     "lib": set(),
     "lib.benchmark": set(),
-    "lib.containers": set(),
+    "lib.stage.containers": set(),
     "lib.doctor": set(),
-    "lib.metrics": {"prometheus_client"},
+    "lib.stage.scraping": {"prometheus_client"},
     "lib.plots": {"IPython", "matplotlib", "numpy"},
-    "lib.servers": set(),
+    "lib.stage.servers": set(),
     "lib.versioning": set(),
     "lib.versioning.__main__": set(),
     "lib.versioning.compatibility": set(),
@@ -44,9 +44,9 @@ NEEDED: dict[str, set[str]] = {
     "lib.deployment.gates": set(),
     "lib.deployment.platform": set(),
     "lib.deployment.rollout": set(),
-    "lib.deployment.router": set(),
+    "lib.stage.router": set(),
     "lib.deployment.strategies": set(),
-    "lib.deployment.traffic": set(),
+    "lib.stage.traffic": set(),
 }
 CODE = """
 import importlib, json, os, sys

@@ -29,8 +29,8 @@ import docker
 from environment import ROOT, STATE
 from run_tests import PYTEST, Stage, adopt_orphans, run, run_environment, run_folder
 
-from lib.locks import file_lock
-from lib.processes import Process, ProcessError
+from lib.stage.locks import file_lock
+from lib.stage.processes import Process, ProcessError
 
 FOLDER = STATE / "integration"
 LOG = FOLDER / "prepare.log"

@@ -26,9 +26,9 @@ import make_env
 import yaml
 from environment import ROOT, STATE
 
-from lib.ports import free_port
-from lib.processes import Process, ProcessError
-from lib.servers import postgres, valkey
+from lib.stage.ports import free_port
+from lib.stage.processes import Process, ProcessError
+from lib.stage.servers import postgres, valkey
 
 FOLDER = STATE / "airflow"
 VENV = FOLDER / "venv"

@@ -43,11 +43,11 @@ RESULTS = RECORD.with_suffix(".json")
 REPEATS = 10
 #: Tests whose outcome depends on time: kills, switches, queues, loads.
 TIMED = """
-    tests/test_benchmark.py tests/test_killed_kernel.py tests/test_metrics.py tests/test_processes.py tests/test_servers.py
+    tests/test_benchmark.py tests/test_killed_kernel.py tests/stage
     tests/deployment/test_command.py tests/deployment/test_kubernetes.py tests/monitoring/test_names.py
-    tests/deployment/test_rollout.py tests/deployment/test_router.py tests/deployment/test_service.py tests/deployment/test_traffic.py
+    tests/deployment/test_rollout.py tests/deployment/test_service.py
     tests/scaling/test_partitions.py tests/scaling/test_workers.py tests/scaling/test_worker_metrics.py
-    tests/scaling/test_workloads.py tests/versioning/test_live.py tests/versioning/test_run_migration.py
+    tests/scaling/test_workloads.py tests/versioning/test_run_migration.py
     tests/integration/test_killed_kernels.py
 """.split()
 #: What benchmarks and this check write, which makes no other state of the repository.

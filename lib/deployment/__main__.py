@@ -27,14 +27,14 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NoReturn
 
-from lib.deployment.compose import Compose
-from lib.deployment.detached import Detached
-from lib.deployment.kubernetes import Kubernetes
 from lib.deployment.platform import PlatformError
+from lib.deployment.platforms.compose import Compose
+from lib.deployment.platforms.detached import Detached
+from lib.deployment.platforms.kubernetes import Kubernetes
 from lib.deployment.rollout import BlueGreen, BusyError, DeploymentError
 from lib.deployment.states import Deployment, State, Target
-from lib.deployment.traffic import USER, Traffic, summary
-from lib.processes import ProcessError
+from lib.stage.processes import ProcessError
+from lib.stage.traffic import USER, Traffic, summary
 from lib.versioning.users import USERS
 
 ROOT = Path(__file__).parents[2]

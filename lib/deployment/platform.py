@@ -18,10 +18,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Protocol, Self
 
-from lib.containers import Backend
 from lib.deployment.replicas import ROOT, Replica
-from lib.deployment.router import COLOURS, Colour, Router, router
 from lib.deployment.settings import Settings
+from lib.stage.containers import Backend
+from lib.stage.router import COLOURS, Colour, Router, router
 
 PATIENCE = 30.0  # seconds that replicas get to answer what they have taken
 
@@ -90,7 +90,7 @@ class Local:
         faults: bool = False,
         backend: Backend = "process",
     ) -> None:
-        """Start the router; there is no replica yet. directory, port: see `lib.deployment.router`. backend: see `Replica`."""
+        """Start the router; there is no replica yet. directory, port: see `lib.stage.router`. backend: see `Replica`."""
         self.database, self.faults, self.backend, self._lock = database, faults, backend, threading.RLock()
         self.replicas: dict[Colour, list[Replica]] = {colour: [] for colour in COLOURS}
         self.router: Router = router({}, kind=kind, directory=directory, port=port)

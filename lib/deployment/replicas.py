@@ -18,12 +18,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
-from lib.containers import Backend, private
 from lib.deployment.settings import Settings
-from lib.images import PORT, image
-from lib.ports import ask, run_on_free_port
-from lib.processes import Process
-from lib.programs import Program
+from lib.stage.containers import Backend, private
+from lib.stage.images import PORT, image
+from lib.stage.ports import ask, run_on_free_port
+from lib.stage.processes import Process
+from lib.stage.programs import Program
 
 ROOT = Path(__file__).parents[2]
 
@@ -38,7 +38,7 @@ class Replica:
     ) -> None:
         """Start it from the files in `tree`, and wait until it is ready.
 
-        backend: "docker" for a container of an image with these files (see `lib.containers`); then the database must be one, too.
+        backend: "docker" for a container of an image with these files (see `lib.stage.containers`); then the database must be one, too.
         Raises ProcessError, with the end of its log, when it is not in time.
         """
         self.settings, self.tree = settings, tree

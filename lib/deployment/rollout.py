@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any
 from lib.deployment.gates import Gate, health_gate, schema_gate, slo_gate, smoke_gate
 from lib.deployment.platform import Platform
 from lib.deployment.replicas import answers
-from lib.deployment.router import Colour
 from lib.deployment.states import STATES, Deployment, State, Target
-from lib.locks import file_lock
+from lib.stage.locks import file_lock
+from lib.stage.router import Colour
 from lib.versioning.bulk import Report
 from lib.versioning.history import SchemaHistory
 from lib.versioning.users import USERS

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal, Self, get_args
 
 from lib.deployment.gates import Release
-from lib.deployment.router import COLOURS, Colour
+from lib.stage.router import COLOURS, Colour
 from lib.versioning.sql import Phase
 
 #: In their order. From each of them the way leads on, or back; but once all is baked, and the old colour goes, only on.

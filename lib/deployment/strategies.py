@@ -9,8 +9,8 @@ from typing import Any
 from lib.deployment.gates import Gate
 from lib.deployment.platform import GradualPlatform
 from lib.deployment.rollout import BlueGreen, DeploymentError
-from lib.deployment.router import Colour
 from lib.deployment.states import Deployment, State, Target
+from lib.stage.router import Colour
 
 
 class Canary(BlueGreen):

@@ -2,6 +2,5 @@
 
 Read the files in this order: `laws` (what theory says before anything runs), `fitting` (a law fitted to measurements),
 `costs` (many small machines or one big one), `simulation` (a cluster of any size, in a moment), `tasks` (what real workers
-do), `workers` (real workers, started, scaled and killed), `partitions` (a data set upgraded on them), `airflow_runs` (the same
-as a DAG of Airflow, started and read from outside). `workloads` holds the three small jobs that lesson 01 measures.
+do), `workers` (real workers, started, scaled and killed), `partitions` (a data set upgraded on them). `workloads` holds the three small jobs that lesson 01 measures.
 """

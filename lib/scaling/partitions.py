@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
 
-from lib.locks import file_lock
+from lib.stage.locks import file_lock
 from lib.versioning.bulk import Report
 from lib.versioning.files import migrate_file, whole_or_nothing
 from lib.versioning.history import SchemaHistory

@@ -25,13 +25,13 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import redis
 
-from lib.containers import Backend, private
-from lib.images import image
-from lib.processes import Process, ProcessError
-from lib.programs import Program
 from lib.scaling import tasks
 from lib.scaling.tasks import METRICS_VARIABLE, QUEUE, RESTORING, Delivery, Settings
-from lib.servers import Server, valkey
+from lib.stage.containers import Backend, private
+from lib.stage.images import image
+from lib.stage.processes import Process, ProcessError
+from lib.stage.programs import Program
+from lib.stage.servers import Server, valkey
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -77,7 +77,7 @@ class WorkerPool:
         concurrency: tasks that each of them does at a time. delivery: what happens to a task when its worker dies.
         broker: a server that is shared with other pools, which see nothing of this one; it isn't stopped with the pool.
         metrics: whether each worker, if it is a process, serves its metrics to Prometheus (`lib.scaling.metrics`), at `metrics_urls`.
-        backend: "docker" for workers in containers (see `lib.containers`); they see of the files only `folder`, if it is given.
+        backend: "docker" for workers in containers (see `lib.stage.containers`); they see of the files only `folder`, if it is given.
         tree: the folder with the files of the release whose code they run.
         timeout: seconds that a start, or a stop that waits for tasks under way, may take.
         Raises ProcessError, with the end of the log, when a worker is not ready in time.

@@ -3,7 +3,7 @@
 Read the files in this order: `schema` (what a record looks like), `operations` (the steps of a migration), `history`
 (versions and steps, declared once), `records` and `bulk` (functions for dicts), `manager` (what most users call),
 `files` (NDJSON of any size), `tables` (Arrow). Databases: `plan` (statements by phase), `dialects`, `sql` (scripts), `migrate`
-(runs them), `live` (traffic to run them under). Who can read whose data: `resolution`, `compatibility`, `avro`.
+(runs them); `lib.stage.live` is a load to run them under. Who can read whose data: `resolution`, `compatibility`, `avro`.
 """
 
 from lib.versioning.bulk import Batch, Quarantined, Report, reason_of

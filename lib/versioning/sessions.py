@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from lib.locks import file_lock
+from lib.stage.locks import file_lock
 from lib.versioning.dialects import Dialect, SqlError, dialect_named
 
 #: Seconds between tries of a transaction that met a lock or a conflict: time for those who waited behind it.

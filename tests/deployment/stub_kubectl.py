@@ -2,8 +2,8 @@
 
     PATH with a `kubectl` that calls this file, STUB_KUBECTL=state.json
 
-It knows the commands that `lib.deployment.kubernetes` gives, and refuses any other. A release whose name contains "unready" never gets
-ready. `port-forward` serves what a pod of the demo service would: health, version, and users in memory.
+It knows the commands that `lib.deployment.platforms.kubernetes` gives, and refuses any other. A release whose name contains "unready"
+never gets ready. `port-forward` serves what a pod of the demo service would: health, version, and users in memory.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from endpoints import fetch
 from waiting import until
 
 from lib.deployment import __main__ as command_line
-from lib.ports import free_port
+from lib.stage.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "compose" / "deploy-zero-downtime.sh"
@@ -182,7 +182,9 @@ def test_one_version_after_the_other_interrupted_resumed_and_rolled_back(state: 
 def test_a_platform_is_stopped_by_the_process_that_has_started_it(state: Path) -> None:
     """Ended, it stays a zombie until its parent asks for it."""
     state.mkdir()
-    code = "import sys; from pathlib import Path; from lib.deployment.detached import Detached as D\n"
+    code = (
+        "import sys; from pathlib import Path; from lib.deployment.platforms.detached import Detached as D\n"
+    )
     code += "D(Path(sys.argv[1])).start(0); D(Path(sys.argv[1])).down()"
     subprocess.run([sys.executable, "-c", code, state], cwd=ROOT, env=ENVIRONMENT, check=True, timeout=60)
     assert list(state.glob("*.json")) == []

@@ -11,8 +11,8 @@ import pytest
 from lib.deployment.gates import Gate, Release, health_gate, schema_gate, slo_gate, smoke_gate
 from lib.deployment.replicas import Replica, call
 from lib.deployment.settings import Settings
-from lib.ports import free_port
-from lib.servers import postgres
+from lib.stage.ports import free_port
+from lib.stage.servers import postgres
 from lib.versioning import (
     USERS,
     AddField,

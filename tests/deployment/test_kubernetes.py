@@ -16,7 +16,7 @@ import pytest
 import yaml
 from controllers import killed_at
 
-from lib.deployment.kubernetes import Kubernetes
+from lib.deployment.platforms.kubernetes import Kubernetes
 from lib.deployment.replicas import answers
 
 ROOT = Path(__file__).parents[2]

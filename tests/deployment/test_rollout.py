@@ -20,11 +20,11 @@ from lib.deployment import rollout as rollouts
 from lib.deployment.gates import Gate
 from lib.deployment.platform import Local, PlatformError, Remote, serve
 from lib.deployment.rollout import BlueGreen, BusyError, DeploymentError
-from lib.deployment.router import COLOURS, Colour
 from lib.deployment.states import STATES, Deployment, Target
 from lib.deployment.strategies import Canary, Rolling
-from lib.deployment.traffic import USER, Traffic
-from lib.servers import Server, postgres
+from lib.stage.router import COLOURS, Colour
+from lib.stage.servers import Server, postgres
+from lib.stage.traffic import USER, Traffic
 
 ROOT = Path(__file__).parents[2]
 ONE, TWO = Target("v1.0.0", 1), Target("v2.0.0", 2)
@@ -412,7 +412,7 @@ def test_a_lock_of_one_that_was_killed_is_none(fake: Fake, tmp_path: Path) -> No
     code = """
 import sys, time
 from pathlib import Path
-from lib.locks import file_lock
+from lib.stage.locks import file_lock
 assert file_lock(Path(sys.argv[1]), "process 1")[0]()
 print("held", flush=True)
 time.sleep(300)
@@ -580,7 +580,7 @@ from pathlib import Path
 from lib.deployment.platform import Remote
 from lib.deployment.rollout import BlueGreen
 from lib.deployment.states import Target
-from lib.deployment.traffic import USER
+from lib.stage.traffic import USER
 rollout = BlueGreen(Remote(Path(sys.argv[1])), sys.argv[2], smoke_user=USER, verify=0.5, bake=0.5,
                     progress=lambda told: print(told.splitlines()[0], flush=True))
 rollout.deploy(Target("v2.0.0", 2))

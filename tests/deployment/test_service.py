@@ -13,15 +13,15 @@ import pytest
 import sqlalchemy as sa
 from waiting import until
 
-from lib.deployment import router as routers
 from lib.deployment.replicas import Replica, call
-from lib.deployment.router import COLOURS
 from lib.deployment.service import TABLE, known_history
 from lib.deployment.settings import Settings
-from lib.deployment.traffic import Traffic
-from lib.metrics import fetch, parse
-from lib.processes import ProcessError
-from lib.servers import Server, postgres
+from lib.stage import router as routers
+from lib.stage.processes import ProcessError
+from lib.stage.router import COLOURS
+from lib.stage.scraping import fetch, parse
+from lib.stage.servers import Server, postgres
+from lib.stage.traffic import Traffic
 from lib.versioning import USERS, UnknownVersionError
 
 ANA = {"name": "Ana", "created_at": "2024-01-01"}

@@ -28,8 +28,8 @@ from lab import lab_command, lab_environment
 from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, sync_playwright
 
-from lib.ports import run_on_free_port
-from lib.processes import Process
+from lib.stage.ports import run_on_free_port
+from lib.stage.processes import Process
 
 CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
 # No sandbox: it cannot be had by root. The rest: no packet leaves this machine.

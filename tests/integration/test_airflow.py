@@ -18,7 +18,7 @@ import pandas as pd
 import pytest
 from containers import ROOT, Engine, Stack
 
-from lib.scaling.airflow_runs import Airflow
+from lib.stage.airflow import Airflow
 
 COMPOSE = ROOT / "compose" / "docker-compose.scale.yml"
 DAG = "upgrade_users"

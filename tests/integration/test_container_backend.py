@@ -17,22 +17,22 @@ from lessons import LESSONS, code_cells, lesson_paths, read, tags
 from waiting import until
 
 import notebooks
-from lib import servers
-from lib._keeper import LABEL
-from lib.containers import Network, private
 from lib.deployment.platform import Local
-from lib.deployment.traffic import Traffic, summary
-from lib.images import POSTGRES, VALKEY, image
 from lib.scaling.partitions import upgrade_partitions
 from lib.scaling.workers import WorkerPool
+from lib.stage import servers
+from lib.stage.containers import Network, private
+from lib.stage.images import POSTGRES, VALKEY, image
+from lib.stage.keeper import LABEL
+from lib.stage.traffic import Traffic, summary
 from lib.versioning.users import make_users
 
 ROOT = Path(__file__).parents[2]
 #: The lessons with a parameter BACKEND.
 ON_CONTAINERS = ["02_scaling_out_with_celery", "07_blue_green", "08_rolling_and_canary"]
 OWNER = """
-from lib import servers
-from lib.containers import private
+from lib.stage import servers
+from lib.stage.containers import private
 server = servers.valkey(backend="docker")
 network = private("docker")
 print(network.owner, network._keeper.pid, network._keeper._supervisor.pid, flush=True)

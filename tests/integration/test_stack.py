@@ -12,8 +12,8 @@ from containers import Engine, run
 from waiting import until
 
 from lib.deployment.replicas import call
-from lib.deployment.traffic import Traffic, summary
-from lib.images import image
+from lib.stage.images import image
+from lib.stage.traffic import Traffic, summary
 
 PORT = 8080
 SERVICES = {"users": "2/2", "worker": "2/2", "router": "1/1", "broker": "1/1", "database": "1/1"}

@@ -12,11 +12,11 @@ from waiting import until
 
 from lib.deployment.platform import Local
 from lib.deployment.replicas import call
-from lib.deployment.traffic import USER
-from lib.metrics import Scraper, Target, fetch, parse
 from lib.scaling.tasks import LATE
 from lib.scaling.workers import WorkerPool
-from lib.servers import postgres
+from lib.stage.scraping import Scraper, Target, fetch, parse
+from lib.stage.servers import postgres
+from lib.stage.traffic import USER
 
 #: Told by Prometheus itself.
 OWN: list[Series] = [

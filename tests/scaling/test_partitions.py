@@ -18,7 +18,7 @@ from pyarrow import parquet
 from lib.scaling import partitions
 from lib.scaling.partitions import PartitionError, upgrade_file, upgrade_partitions
 from lib.scaling.workers import WorkerPool
-from lib.servers import Server, valkey
+from lib.stage.servers import Server, valkey
 from lib.versioning import DataVersionManager, UnknownVersionError, make_users
 from lib.versioning.tables import noted_version
 

@@ -9,10 +9,10 @@ from urllib.error import URLError
 import pytest
 from waiting import until
 
-from lib.metrics import fetch, parse
 from lib.scaling.tasks import LATE, REJECTING, Delivery
 from lib.scaling.workers import Kind, WorkerPool
-from lib.servers import Server, valkey
+from lib.stage.scraping import fetch, parse
+from lib.stage.servers import Server, valkey
 
 
 @pytest.fixture(scope="module")

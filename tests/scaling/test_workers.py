@@ -16,11 +16,11 @@ from pathlib import Path
 import pytest
 from waiting import until
 
-from lib import servers
-from lib.processes import ProcessError
 from lib.scaling.tasks import EARLY, LATE, QUEUE, REJECTING, RESTORING, Delivery
 from lib.scaling.workers import Worker, WorkerPool
-from lib.servers import Server, valkey
+from lib.stage import servers
+from lib.stage.processes import ProcessError
+from lib.stage.servers import Server, valkey
 
 ROOT = Path(__file__).parents[2]
 

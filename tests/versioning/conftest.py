@@ -9,7 +9,7 @@ from itertools import count
 import psycopg
 import pytest
 
-from lib.servers import Server, postgres
+from lib.stage.servers import Server, postgres
 
 _numbers = count(1)
 

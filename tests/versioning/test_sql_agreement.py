@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from strategies import histories, instant, records, values
 
-from lib.servers import Server
+from lib.stage.servers import Server
 from lib.versioning import DataVersionManager, SchemaHistory
 from lib.versioning.bulk import Batch
 from lib.versioning.dialects import SqlError, to_utc

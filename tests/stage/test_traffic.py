@@ -16,9 +16,9 @@ import pytest
 from endpoints import OK, bare, server
 from waiting import until
 
-from lib.deployment.traffic import Load, Traffic, summary
-from lib.ports import free_port
-from lib.processes import ProcessError
+from lib.stage.ports import free_port
+from lib.stage.processes import ProcessError
+from lib.stage.traffic import Load, Traffic, summary
 
 ROOT = Path(__file__).parents[2]
 
@@ -142,7 +142,7 @@ def test_an_owner_killed_leaves_no_traffic() -> None:
     with bare("one") as endpoint:
         code = f"""
 import time
-from lib.deployment.traffic import Traffic
+from lib.stage.traffic import Traffic
 traffic = Traffic("http://127.0.0.1:{endpoint.port}")
 print(traffic._process.pid, flush=True)
 time.sleep(300)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import cache, partial
 from typing import TYPE_CHECKING
 
-from lib.processes import Process, ProcessError
+from lib.stage.processes import Process, ProcessError
 
 if TYPE_CHECKING:
     from http.client import HTTPResponse

@@ -21,13 +21,13 @@ import redis
 import sqlalchemy
 from leftovers import left_in, processes_in
 
-from lib import servers
-from lib.ports import free_port
-from lib.processes import ProcessError
-from lib.servers import Server, postgres, valkey
+from lib.stage import servers
+from lib.stage.ports import free_port
+from lib.stage.processes import ProcessError
+from lib.stage.servers import Server, postgres, valkey
 
 pytestmark = pytest.mark.filterwarnings("error")
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 START = [postgres, valkey]
 AS_ROOT = os.geteuid() == 0
 
@@ -72,7 +72,7 @@ def refuses(port: int) -> bool:
 @contextlib.contextmanager
 def owner(code: str, prefix: tuple[str, ...] = ()) -> Iterator[subprocess.Popen[str]]:
     """Another Python process that owns the servers which `code` starts."""
-    prelude = "import os, tempfile, time\nfrom lib.servers import *\n"
+    prelude = "import os, tempfile, time\nfrom lib.stage.servers import *\n"
     prelude += (
         "tempfile.gettempdir()\n"  # its first call makes a file, which Ctrl-C at that moment would leave
     )
@@ -215,7 +215,7 @@ def test_a_port_taken_in_between(start: Callable[[], Server], monkeypatch: pytes
     """The port goes to a server of the same kind, which must not be mistaken for ours."""
     with start() as other:
         offered = iter([port_of(other), free := free_port()])
-        monkeypatch.setattr("lib.ports.free_port", lambda: next(offered))
+        monkeypatch.setattr("lib.stage.ports.free_port", lambda: next(offered))
         with start() as server:
             assert port_of(server) == free
             assert works(server)

@@ -1,4 +1,4 @@
-"""What runs until it ends or is stopped: a process (`lib.processes`) or a container (`lib.containers`), by one interface."""
+"""What runs until it ends or is stopped: a process (`lib.stage.processes`) or a container (`lib.stage.containers`), by one interface."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The supervisor of one process: it ends that process, and all it started, when the owner has gone.
 
-`lib.processes` runs this file as a script, one for each process: `_supervisor.py DIRECTORY UID GID`. The
+`lib.stage.processes` runs this file as a script, one for each process: `supervisor.py DIRECTORY UID GID`. The
 owner holds the other end of the pipe that is standard input here. However the owner ends, the pipe then
 closes, and the supervisor stops the process, kills what is left of it and removes DIRECTORY. Standard library
 only, and little of it: a lesson may start twenty of these at once.

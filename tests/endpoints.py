@@ -10,8 +10,8 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from lib.ports import run_on_free_port
-from lib.processes import Process
+from lib.stage.ports import run_on_free_port
+from lib.stage.processes import Process
 
 BARE = Path(__file__).with_name("bare.py")
 

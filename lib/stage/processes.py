@@ -1,7 +1,7 @@
 """Processes that die with their owner, and take their temporary directory along.
 
 A notebook kernel is ended by SIGKILL: it cannot clean up, and what it started would live on. Here each
-process has a small supervisor (`lib/_supervisor.py`) that waits on a pipe whose other end only the owner
+process has a small supervisor (`lib/stage/supervisor.py`) that waits on a pipe whose other end only the owner
 holds. When the pipe closes, by `stop()`, an exception, a kill or a crash, the supervisor stops the process
 with all its descendants and removes its directory.
 
@@ -27,9 +27,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
-from lib.programs import ProcessError, Program
+from lib.stage.programs import ProcessError, Program
 
-SUPERVISOR = Path(__file__).with_name("_supervisor.py")
+SUPERVISOR = Path(__file__).with_name("supervisor.py")
 TAIL_BYTES = 8192
 
 _owned: weakref.WeakSet[Process] = weakref.WeakSet()

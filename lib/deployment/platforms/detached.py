@@ -38,7 +38,13 @@ class Detached(Remote):
             self._note.unlink(missing_ok=True)
             log = self.directory / "platform.log"
             with log.open("wb") as output:
-                command = [sys.executable, "-m", "lib.deployment.detached", str(self.directory), str(port)]
+                command = [
+                    sys.executable,
+                    "-m",
+                    "lib.deployment.platforms.detached",
+                    str(self.directory),
+                    str(port),
+                ]
                 process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
                                            start_new_session=True, cwd=ROOT)  # fmt: skip
             while not self._note.exists():
@@ -68,7 +74,7 @@ class Detached(Remote):
 
 def _stay(directory: Path, port: int) -> None:
     """Own a database, a router and replicas until SIGTERM."""
-    from lib.servers import postgres
+    from lib.stage.servers import postgres
 
     ended = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, ended)

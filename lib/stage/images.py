@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
-from lib.containers import ROOT, Network, engine, explained
-from lib.servers import Server, valkey_answers
+from lib.stage.containers import ROOT, Network, engine, explained
+from lib.stage.servers import Server, valkey_answers
 
 DOCKERFILE, LOCK = "compose/service/Dockerfile", "compose/service/requirements.lock"
 IMAGE_VARIABLE = "LESSONS_IMAGE"
@@ -65,7 +65,7 @@ def _tar(files: Mapping[str, bytes]) -> io.BytesIO:
 
 
 def postgres(network: Network, password: str, settings: Mapping[str, str | int], timeout: float) -> Server:
-    """A PostgreSQL server in a container: see `lib.servers`."""
+    """A PostgreSQL server in a container: see `lib.stage.servers`."""
     import psycopg
 
     options = {"timezone": "UTC", "log_timezone": "UTC", "fsync": "off", **settings}
@@ -91,7 +91,7 @@ def postgres(network: Network, password: str, settings: Mapping[str, str | int],
 
 
 def valkey(network: Network, timeout: float) -> Server:
-    """A Valkey server in a container: see `lib.servers`."""
+    """A Valkey server in a container: see `lib.stage.servers`."""
     password = os.urandom(16).hex()
     command = ["sh", "-c", VALKEY_START]
     server = network.run("broker", VALKEY, command, env={"PASSWORD": password}, port=6379, user="valkey")

@@ -15,7 +15,7 @@ import urllib.request
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from lib.ports import ask
+from lib.stage.ports import ask
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -22,14 +22,14 @@ from urllib.parse import urlsplit
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from lib.ports import ask
+from lib.stage.ports import ask
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
 #: The rules and the dashboard for these metrics.
-MONITORING = Path(__file__).parents[1] / "compose" / "monitoring"
+MONITORING = Path(__file__).parents[2] / "compose" / "monitoring"
 
 
 class Sample(NamedTuple):

