@@ -41,6 +41,8 @@ ROOMS = {
     "versioning": ("Records whose shape changes", LIB / "versioning"),
     "scaling": ("Work spread over workers", LIB / "scaling"),
     "deployment": ("Services replaced under traffic", LIB / "deployment"),
+    "platforms": ("Where a deployment runs", LIB / "deployment" / "platforms"),
+    "stage": ("What the lessons play on", LIB / "stage"),
 }
 
 
