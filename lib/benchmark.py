@@ -1,19 +1,24 @@
-"""Honest timing: warmed up, interleaved, repeated, with its spread, and only of code whose results are equal.
+"""Honest timing: warmed up, interleaved, repeated, with its spread, only of code whose results are equal, and only on a quiet machine.
 
 result = compare({"loop": lambda: loop(records), "bulk": lambda: bulk(records)}, baseline="loop")
 result.speedup("bulk")
 result.to_frame()
+
+busy = machine_is_busy("set RATE = 50 and run this lesson again")  # before a run, so that its result decides nothing
+assert busy or result.speedup("bulk") > 2, "The bulk form is not twice as fast."
 """
 
 from __future__ import annotations
 
 import gc
+import hashlib
 import operator
 import os
 import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +26,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CONTROL = " (again)"
+
+QUIET_SHARE = 0.8  # of the processors: below it, what else runs here decides what a measurement shows
+USUAL_STEP, SLOW_STEP = (
+    75e-9,
+    300e-9,
+)  # seconds a step of a Python loop takes where the lessons were written; too long
 
 
 class DifferentResultsError(ValueError):
@@ -98,8 +109,69 @@ class Comparison:
 
 def environment() -> str:
     """The line to print beside a measured number: Python, usable processors, platform; nothing that names the machine."""
-    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{platform.python_implementation()} {platform.python_version()}, {cpus} CPUs, {platform.system()} {platform.machine()}"
+    python = f"{platform.python_implementation()} {platform.python_version()}"
+    return f"{python}, {_usable_processors()} CPUs, {platform.system()} {platform.machine()}"
+
+
+def _usable_processors() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def processor_share(repeats: int = 5, seconds: float = 0.04) -> float:
+    """The share of its processors that this machine gives to whoever computes on all of them: 1 when nothing else runs.
+
+    On each processor a thread hashes until it has used `seconds` of processor time (hashing needs no interpreter lock),
+    and that is divided by the time that passed. The median of the repeats counts.
+    """
+    block, count = bytes(1_000_000), _usable_processors()
+
+    def spin(_: int) -> float:
+        cpu, wall = time.thread_time(), time.perf_counter()
+        while (used := time.thread_time() - cpu) < seconds:
+            hashlib.sha256(block)
+        return used / (time.perf_counter() - wall)
+
+    with ThreadPoolExecutor(count) as threads:
+        return statistics.median(statistics.mean(threads.map(spin, range(count))) for _ in range(repeats))
+
+
+def loop_step(repeats: int = 5, steps: int = 50_000) -> float:
+    """Processor seconds that one step of a plain Python loop takes: the shortest of the repeats."""
+
+    def loop() -> float:
+        start, total = time.thread_time(), 0
+        for number in range(steps):
+            total += number % 7
+        return (time.thread_time() - start) / steps
+
+    return min(loop() for _ in range(repeats))
+
+
+def machine_is_busy(remedy: str) -> bool:
+    """Whether times measured now would say more about this machine than about the program. Half a second.
+
+    Ask before a run, and let only assertions on times and ratios depend on it: counts and orders hold on every machine.
+    A machine that is busy or slow is reported in words (printed, so the cell's output is not one to compare), and in a
+    line of the file that the environment variable LESSONS_BUSY names.
+
+    Args:
+        remedy: what to do about it, as "set RATE = 50 and run this lesson again".
+    """
+    share, step = processor_share(), loop_step()
+    if share >= QUIET_SHARE and step <= SLOW_STEP:
+        return False
+    if share < QUIET_SHARE:
+        count = _usable_processors()
+        reason = f"This machine is busy: of its {count} processors a program could use {share * count:.1f}"
+    else:
+        reason = f"This machine is slow: a step of a loop takes {step * 1e9:.0f} ns, not about {USUAL_STEP * 1e9:.0f}"
+    report = f"{reason}. So times are shown, but not checked. To check them, {remedy}."
+    print(report)
+    if path := os.environ.get("LESSONS_BUSY"):
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(report + "\n")
+    return True
 
 
 def measure(function: Callable[[], Any], calls: int = 1) -> tuple[float, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import os
 import platform
 import re
 import socket
@@ -12,11 +13,23 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from lib import benchmark
-from lib.benchmark import CONTROL, Comparison, DifferentResultsError, Timing, compare, environment, measure
+from lib.benchmark import (
+    CONTROL,
+    Comparison,
+    DifferentResultsError,
+    Timing,
+    compare,
+    environment,
+    loop_step,
+    machine_is_busy,
+    measure,
+    processor_share,
+)
 
 
 def recorded(calls: list[str], name: str, result: object = 1) -> Callable[[], object]:
@@ -62,17 +75,34 @@ def test_impossible_comparison_is_refused(baseline: str, rounds: int, message: s
         compare({"a": lambda: 1}, baseline=baseline, rounds=rounds)
 
 
-def test_slower_is_measured_as_slower() -> None:
-    result = compare(
-        {"slow": lambda: time.sleep(0.02), "fast": lambda: time.sleep(0.002)},
-        baseline="slow",
-        rounds=5,
-        control=True,
-    )
-    assert 3 < result.speedup("fast") <= 10.5
-    assert result.speedup("slow") == 1 and result.speedup("slow" + CONTROL) == pytest.approx(1, abs=0.3)
-    assert result.noise == abs(result.speedup("slow" + CONTROL) - 1)
-    assert result.timings["slow"].median >= 0.02
+@dataclasses.dataclass
+class Clock:
+    """A clock for `lib.benchmark` that moves only when a test says so."""
+
+    now: float = 0.0
+
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+
+    def perf_counter(self) -> float:
+        return self.now
+
+    process_time = perf_counter
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock by which everything in this test is timed."""
+    clock = Clock()
+    monkeypatch.setattr(benchmark, "time", clock)
+    return clock
+
+
+def test_slower_is_measured_as_slower(clock: Clock) -> None:
+    candidates = {"slow": lambda: clock.wait(0.25), "fast": lambda: clock.wait(0.0625)}
+    result = compare(candidates, baseline="slow", rounds=5, control=True)
+    assert result.timings["slow"].median == 0.25 and result.speedup("fast") == 4
+    assert result.speedup("slow") == result.speedup("slow" + CONTROL) == 1 and result.noise == 0
 
 
 def test_processor_time_is_told_from_waiting() -> None:
@@ -93,12 +123,16 @@ def test_processor_time_is_told_from_waiting() -> None:
     assert measure(threads)[1] >= 0.03
 
 
-def test_fast_functions_are_called_many_times_a_round() -> None:
-    calls: list[str] = []
-    result = compare({"a": recorded(calls, "a"), "b": lambda: 1}, baseline="a", rounds=3, min_seconds=0.001)
-    timing = result.timings["a"]
-    assert timing.calls > 50 and len(calls) == 2 + 3 * timing.calls
-    assert timing.median * timing.calls < 1 and timing.median < 0.0005
+def test_fast_functions_are_called_many_times_a_round(clock: Clock) -> None:
+    calls: list[float] = []
+
+    def fast() -> None:
+        calls.append(clock.now)
+        clock.wait(1 / 1024)
+
+    timing = compare({"a": fast}, baseline="a", rounds=3, min_seconds=0.0625).timings["a"]
+    assert timing.calls == 64 and len(calls) == 2 + 3 * 64
+    assert timing.median == 1 / 1024
 
 
 @pytest.mark.parametrize("enabled", [True, False])
@@ -146,6 +180,54 @@ def test_environment_line_tells_python_processors_and_platform_only() -> None:
     line = environment()
     assert re.fullmatch(r"\w+ 3\.\d+\.\d+\S*, \d+ CPUs, \w+ \w+", line)
     assert platform.python_version() in line and socket.gethostname() not in line
+
+
+@pytest.mark.parametrize(
+    ("share", "step", "report"),
+    [
+        (0.9, 75e-9, ""),
+        (0.3, 75e-9, "This machine is busy: of its 2 processors a program could use 0.6."),
+        (0.9, 400e-9, "This machine is slow: a step of a loop takes 400 ns, not about 75."),
+    ],
+    ids=["quiet", "busy", "slow"],
+)
+def test_busy_is_said_in_words_with_a_remedy_and_noted(
+    share: float,
+    step: float,
+    report: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setattr(benchmark, "processor_share", lambda: share)
+    monkeypatch.setattr(benchmark, "loop_step", lambda: step)
+    monkeypatch.setattr(benchmark, "_usable_processors", lambda: 2)
+    monkeypatch.setenv("LESSONS_BUSY", str(tmp_path / "busy"))
+    noted = tmp_path / "busy"
+    noted.touch()
+    assert machine_is_busy("set RATE = 50 and run again") is bool(report)
+    printed = capsys.readouterr().out
+    assert printed == noted.read_text()
+    assert printed.startswith(report) and ("set RATE = 50 and run again" in printed) is bool(report)
+
+
+def test_a_machine_where_others_compute_is_busy(capsys: pytest.CaptureFixture[str]) -> None:
+    endless = [sys.executable, "-c", "print(flush=True)\nwhile True: pass"]
+    others = [subprocess.Popen(endless, stdout=subprocess.PIPE) for _ in range(2 * (os.cpu_count() or 1))]
+    try:
+        for other in others:
+            assert other.stdout and other.stdout.readline()  # it has begun
+        assert processor_share() < 0.7 and machine_is_busy("wait")
+    finally:
+        for other in others:
+            other.kill()
+            other.communicate()
+    assert "wait" in capsys.readouterr().out
+
+
+def test_what_calibration_sees_has_sensible_bounds() -> None:
+    assert 0 < processor_share(1) <= 1.1
+    assert 1e-9 < loop_step(1) < 1e-4
 
 
 def test_pandas_is_imported_only_for_the_frame() -> None:
