@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, Self, get_args
 
 from lib.deployment.gates import Release
+from lib.stage.files import replace_file
 from lib.stage.router import COLOURS, Colour
 from lib.versioning.sql import Phase
 
@@ -68,14 +68,4 @@ class Deployment:
 
     def write(self, path: Path) -> None:
         """Write it so that it is there as a whole or not at all, whatever happens."""
-        write_whole(path, json.dumps(asdict(self), indent=1))
-
-
-def write_whole(path: Path, text: str, mode: int = 0o644) -> None:
-    """Write a file so that it is there as a whole or not at all, on disk when this returns. mode: its permissions."""
-    part = path.with_suffix(".part")
-    with open(part, "w", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, mode)) as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+        replace_file(path, json.dumps(asdict(self), indent=1))

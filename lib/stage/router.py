@@ -16,11 +16,12 @@ import json
 import os
 import socket
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import IO, Literal, Self
+from typing import Literal, Self
 
+from lib.stage.files import replace_file
 from lib.stage.ports import run_on_free_port
 from lib.stage.processes import Process
 
@@ -58,8 +59,7 @@ class Router(ABC):
             self._state = (directory or self._process.directory).absolute() / "routes.json"
             self._state.parent.mkdir(parents=True, exist_ok=True)
             if not self._state.exists():
-                with self._written(routes) as file:
-                    os.fsync(file.fileno())
+                self._write(routes)
             self.start()
             undo.pop_all()
 
@@ -92,19 +92,12 @@ class Router(ABC):
 
     def _change(self, **values: object) -> None:
         routes = replace(self.routes, **values)
-        with self._written(routes) as file:
-            self._apply(routes)  # users need not wait for the disk; who called does
-            os.fsync(file.fileno())
+        self._write(routes)
+        self._apply(routes)
 
-    @contextlib.contextmanager
-    def _written(self, routes: Routes) -> Iterator[IO[str]]:
+    def _write(self, routes: Routes) -> None:
         """Put routes into the file, in one step, so that a proxy which is started from now on finds them."""
-        part = self._state.with_suffix(".part")
-        with part.open("w", encoding="utf-8") as file:
-            json.dump(asdict(routes), file)
-            file.flush()
-            part.replace(self._state)
-            yield file
+        replace_file(self._state, json.dumps(asdict(routes)))
 
     def start(self) -> None:
         """Start the proxy, on its port if it has one, with the routes that stand in the file."""

@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from lib.stage.files import replace_file
 from lib.stage.ports import ask
 
 if TYPE_CHECKING:
@@ -125,6 +126,4 @@ class Scraper:
 def write_targets(path: Path, targets: Iterable[Target]) -> None:
     """Tell a Prometheus server whom to scrape, by a file of its file-based service discovery (`file_sd_configs`)."""
     groups = [{"targets": [urlsplit(one.url).netloc], "labels": {"job": one.job}} for one in targets]
-    part = path.with_suffix(".part")  # Prometheus may read at any moment
-    part.write_text(json.dumps(groups, indent=1) + "\n", encoding="utf-8")
-    part.replace(path)
+    replace_file(path, json.dumps(groups, indent=1) + "\n")  # Prometheus may read at any moment

@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 
 import msgspec
 
+from lib.stage.files import sync_folder
 from lib.versioning.bulk import Batch, Quarantined, Report, Way, process, reason_of
 from lib.versioning.history import SchemaHistory
 from lib.versioning.manager import DataVersionManager
@@ -277,6 +278,8 @@ def whole_or_nothing(*paths: str) -> Iterator[list[BinaryIO]]:
             os.fsync(file.fileno())
         for _, part, path in reversed(renames):
             os.replace(part, path)
+        for folder in {os.path.dirname(path) for _, _, path in renames}:
+            sync_folder(folder)
 
 
 def _open(path: str, stack: ExitStack, renames: list[tuple[BinaryIO, str, str]]) -> BinaryIO:

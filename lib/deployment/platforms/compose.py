@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lib.deployment.platform import PATIENCE, PlatformError
-from lib.deployment.states import write_whole
 from lib.stage.containers import ROOT, engine, explained
+from lib.stage.files import replace_file
 from lib.stage.images import PORT, image
 from lib.stage.ports import free_port
 from lib.stage.router import Colour
@@ -145,7 +145,7 @@ class Compose:
 
     def _note(self, colour: Colour) -> None:
         """Write who is active where a router that starts again reads it."""
-        write_whole(self.directory / "routes" / MAP, f"active {colour}\n")
+        replace_file(self.directory / "routes" / MAP, f"active {colour}\n")
 
     def _settings(self) -> dict[str, str]:
         """The variables of the Compose file."""
@@ -154,7 +154,7 @@ class Compose:
 
     def _set(self, **settings: str) -> None:
         told = self._settings() | settings
-        write_whole(self._file, "".join(f"{name}={value}\n" for name, value in told.items()), mode=0o600)
+        replace_file(self._file, "".join(f"{name}={value}\n" for name, value in told.items()), mode=0o600)
 
     def _compose(self, *arguments: str) -> None:
         command = ["docker", "compose", "--file", str(FILE), *arguments]

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from lib.deployment.platform import Local, PlatformError, Remote, serve
 from lib.deployment.replicas import ROOT
+from lib.stage.files import replace_file
 
 
 class Detached(Remote):
@@ -82,9 +83,8 @@ def _stay(directory: Path, port: int) -> None:
         database = stack.enter_context(postgres())
         platform = stack.enter_context(Local(database.url, directory=directory, port=port))
         stack.enter_context(serve(platform, directory / "platform.sock"))
-        part = directory / "platform.json.part"
-        part.write_text(json.dumps({"pid": os.getpid(), "address": platform.router.url}))
-        part.rename(directory / "platform.json")
+        note = {"pid": os.getpid(), "address": platform.router.url}
+        replace_file(directory / "platform.json", json.dumps(note))
         signal.sigwait(ended)
 
 

@@ -1,0 +1,39 @@
+"""Files that are written whole: a reader sees the old content or the new one, also after a crash or a power cut."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+
+def replace_file(path: str | os.PathLike[str], data: str | bytes, mode: int = 0o644) -> None:
+    """Write a file as a whole; both its content and its name are on the disk when this returns.
+
+    Writers at the same time do not disturb one another: each has a temporary file of its own beside the path, and the last one wins.
+    data: text is written as UTF-8. mode: the permissions of the file. Raises OSError, and leaves the old file as it was.
+    """
+    path = Path(path)
+    part = path.with_name(f".{path.name}.{os.urandom(4).hex()}.part")
+    content = data.encode() if isinstance(data, str) else data
+    try:
+        with open(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode), "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: str | os.PathLike[str]) -> None:
+    """Put the names in a folder on the disk. A renamed file may have its old name after a power cut until this was done."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EBADF):  # some file systems cannot sync a folder
+            raise
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,107 @@
+"""Tests of files that are written whole: in which order they reach the disk, and writers at the same time."""
+
+import errno
+import os
+import stat
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lib.stage.files import replace_file
+from lib.versioning.files import whole_or_nothing
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
+    """What is asked of the operating system, in order: syncs of a file or folder, by its path, and renames."""
+    found: list[tuple[str, ...]] = []
+    fsync, replace = os.fsync, os.replace
+
+    def seen_fsync(descriptor: int) -> None:
+        kind = "folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file"
+        found.append(("sync", kind, os.readlink(f"/proc/self/fd/{descriptor}")))
+        fsync(descriptor)
+
+    def seen_replace(part: Any, path: Any) -> None:
+        found.append(("rename", os.fspath(part), os.fspath(path)))
+        replace(part, path)
+
+    monkeypatch.setattr(os, "fsync", seen_fsync)
+    monkeypatch.setattr(os, "replace", seen_replace)
+    return found
+
+
+def by_the_command_line(path: Path) -> None:
+    with whole_or_nothing(str(path)) as (file,):
+        file.write(b"new")
+
+
+@pytest.mark.parametrize("write", [lambda path: replace_file(path, "new"), by_the_command_line])
+def test_the_content_is_on_the_disk_before_the_name_and_the_name_at_the_end(
+    write: Callable[[Path], None], calls: list[tuple[str, ...]], tmp_path: Path
+) -> None:
+    write(tmp_path / "state")
+    part = calls[1][1]
+    assert part != str(tmp_path / "state")
+    assert calls == [
+        ("sync", "file", part),
+        ("rename", part, str(tmp_path / "state")),
+        ("sync", "folder", str(tmp_path)),
+    ]
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("state", "new")]
+
+
+def test_writers_at_the_same_time_leave_what_one_of_them_wrote(tmp_path: Path) -> None:
+    path, texts = tmp_path / "state", [letter * 100_000 for letter in "ab"]
+    replace_file(path, texts[0])
+    seen, errors, ready = set[str](), list[Exception](), threading.Barrier(2)
+
+    def write(text: str) -> None:
+        ready.wait(30)
+        try:
+            for _ in range(100):
+                replace_file(path, text)
+                seen.add(path.read_text())
+        except Exception as error:  # noqa: BLE001 - reported by the assertion below
+            errors.append(error)
+
+    threads = [threading.Thread(target=write, args=(text,)) for text in texts]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == [] and seen <= set(texts)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_cannot_be_written_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    replace_file(tmp_path / "state", b"old", mode=0o600)
+    assert (tmp_path / "state").stat().st_mode & 0o777 == 0o600
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="no space left"):
+        replace_file(tmp_path / "state", b"new")
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"old"]
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.EIO])
+def test_a_file_system_that_cannot_sync_folders_is_no_failure(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse_folders(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", refuse_folders)
+    if number == errno.EINVAL:
+        replace_file(tmp_path / "state", "new")
+    else:
+        with pytest.raises(OSError, match=os.strerror(number)):
+            replace_file(tmp_path / "state", "new")
+    assert (tmp_path / "state").read_text() == "new"
