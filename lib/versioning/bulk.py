@@ -25,7 +25,7 @@ from lib.versioning.records import (
     validator,
 )
 from lib.versioning.schema import VERSION_KEY, Schema
-from lib.versioning.suspects import suspects, without
+from lib.versioning.suspects import drop_positions, suspects
 
 Way = Literal["upgrade", "downgrade"]
 
@@ -144,7 +144,7 @@ def _process_chunk(task: _Task, records: list[Any], start: int, whole: Batch) ->
         if not others and not done:
             whole.records.extend(results)
             break
-        done.update(zip(without(places, others | bad.keys()), results, strict=True))
+        done.update(zip(drop_positions(places, others | bad.keys()), results, strict=True))
         places = [places[at] for at in sorted(others)]
     whole.records.extend(done[place] for place in sorted(done))
     reasons: list[str] = []
@@ -171,7 +171,7 @@ def _process_version(task: _Task, records: list[Any], report: Report) -> tuple[l
     places: Sequence[int] = range(len(records))
     if aside or others:
         gone = others | aside.keys()
-        places, records = without(places, gone), without(records, gone)
+        places, records = drop_positions(places, gone), drop_positions(records, gone)
     if beyond := task.beyond(version):
         aside.update((at, (version, beyond)) for at in places)
         return [], aside, others

@@ -23,7 +23,7 @@ from lib.versioning.bulk import Batch, Quarantined, Report, Way, process, reason
 from lib.versioning.history import SchemaHistory
 from lib.versioning.manager import DataVersionManager
 from lib.versioning.schema import DeclarationError, describe, is_unicode
-from lib.versioning.suspects import without
+from lib.versioning.suspects import drop_positions
 from lib.versioning.typed_lines import UNREADABLE, typed_lines
 
 #: So many lines, or so many bytes, are held in memory at a time; a longer line is held alone.
@@ -101,7 +101,7 @@ def _put_places(batch: Batch, places: list[int]) -> list[int]:
     aside = [entry["line"] - 1 for entry in batch.quarantined]
     for at, entry in zip(aside, batch.quarantined, strict=True):
         entry["line"] = places[at]
-    return without(places, aside)
+    return drop_positions(places, aside)
 
 
 def _in_order(
@@ -110,7 +110,9 @@ def _in_order(
     """Put records together: `records` have the places `passed`, those that are `sure` all places but `left`."""
     if not (sure and records):
         return sure or records
-    done = dict(zip(without(range(count), left), sure, strict=True)) | dict(zip(passed, records, strict=True))
+    done = dict(zip(drop_positions(range(count), left), sure, strict=True)) | dict(
+        zip(passed, records, strict=True)
+    )
     return [done[place] for place in sorted(done)]
 
 

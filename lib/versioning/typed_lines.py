@@ -20,7 +20,7 @@ import msgspec
 from lib.versioning.history import SchemaHistory
 from lib.versioning.records import plain_migrator, record_version
 from lib.versioning.schema import VERSION_KEY, Field
-from lib.versioning.suspects import suspects_in, without
+from lib.versioning.suspects import drop_positions, suspects_in
 
 #: What decoding a line may raise.
 UNREADABLE: Final = (msgspec.MsgspecError, RecursionError, ValueError)
@@ -65,15 +65,15 @@ class TypedLines:
         wrong: set[int] = set()
         for attribute, field in self.timestamps.items():
             wrong.update(suspects_in(field, columns[attribute]))
-        sure = without(lines, left) if left else lines
+        sure = drop_positions(lines, left) if left else lines
         if _quotes(b"".join(sure)) != self._expected_quotes(records):
             wrong.update(
                 at for at, line in enumerate(sure) if _quotes(line) != self._expected_quotes([records[at]])
             )
         if wrong:
-            places = without(range(len(lines)), left)
+            places = drop_positions(range(len(lines)), left)
             left = sorted([*left, *(places[at] for at in wrong)])
-            records = without(records, wrong)
+            records = drop_positions(records, wrong)
         return records, left
 
     def _expected_quotes(self, records: list[Any]) -> int:
