@@ -28,7 +28,7 @@ nb_ipywidgets_js = {}
 nb_code_prompt_show, nb_code_prompt_hide = "Show the solution", "Hide the solution"
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
-myst_heading_slug_func = "lesson_outputs.anchor"  # as JupyterLab makes them, so that a link works in both
+myst_heading_slug_func = "lessons.anchor"  # as JupyterLab makes them, so that a link works in both
 
 default_role = "code"  # docstrings write names in single backticks
 autodoc_member_order = "bysource"

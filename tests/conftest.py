@@ -30,6 +30,13 @@ for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: None)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what is `long`, unless the variable LONG is set."""
+    for item in items:
+        if item.get_closest_marker("long") and not os.environ.get("LONG"):
+            item.add_marker(pytest.mark.skip(reason="takes long: `make release-check ONLY=long`"))
+
+
 @pytest.fixture
 def kernel_path(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let kernels started by a test import `lib`, wherever their notebook lies and whether or not `lib` is installed."""

@@ -9,8 +9,7 @@ import time
 from pathlib import Path
 
 from jupyter_client.manager import KernelManager
-from lesson_anatomy import opening_table
-from lessons import LESSONS, code_cells, lesson_paths, read
+from lessons import LESSONS, code_cells, lesson_paths, opening_table, read
 from traces import Process, processes, processes_of_run
 
 #: The middle of a lesson: so many processes of this program run. Other lessons: the first process that they start.

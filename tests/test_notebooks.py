@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import signal
 import subprocess
 import sys
@@ -11,14 +12,14 @@ from pathlib import Path
 import lesson_rules
 import pytest
 import sample_lesson as sample
-from lessons import ROOT, code_hash, dumps, lesson_paths, read
+from lessons import ROOT, dumps, read
 from nbformat import NotebookNode
-from nbformat.v4 import new_code_cell, new_notebook, new_output
-from sample_lesson import cell, replace
+from nbformat.v4 import new_code_cell, new_output
+from sample_lesson import cell
 from waiting import until
 
 import notebooks
-from notebooks import CellFailedError, changed_cells, refresh
+from notebooks import refresh
 
 
 @pytest.fixture
@@ -50,23 +51,18 @@ def rewrite(path: Path, nb: NotebookNode) -> bytes:
     return path.read_bytes()
 
 
-@pytest.mark.parametrize("path", lesson_paths(), ids=lambda path: path.stem)
-def test_outputs_are_those_of_the_code(path: Path) -> None:
-    assert notebooks.is_current(read(path)), (
-        f"{path.name} changed after its outputs were stored: run make notebooks"
-    )
-
-
-def test_run_in_a_real_kernel_is_stored_and_keeps_every_rule(tmp_path: Path, kernel_path: None) -> None:
+def test_run_in_a_real_kernel_is_stored_keeps_every_rule_and_passes_plain_nbval(
+    tmp_path: Path, kernel_path: None
+) -> None:
     path = sample.write(tmp_path, sample.build())
     assert "stored (changed: code; outputs of setup, parameters, predict-sum" in refresh(path)
     assert [str(finding) for finding in lesson_rules.check(path)] == []
     nb = read(path)
     assert [one.id for one in nb.cells] == sample.ORDER
-    assert (
-        cell(nb, "add-numbers").outputs[0].text == "6\n"
-        and "image/png" in cell(nb, "draw-sum").outputs[0].data
-    )
+    assert "image/png" in cell(nb, "draw-sum").outputs[0].data
+    nbval = [sys.executable, "-m", "pytest", "--nbval", "-c", os.devnull, "-p", "no:cacheprovider", str(path)]
+    run = subprocess.run(nbval, cwd=tmp_path, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout + run.stderr
 
 
 def test_failing_cell_is_named_and_nothing_is_stored(
@@ -83,19 +79,6 @@ def test_failing_cell_is_named_and_nothing_is_stored(
     assert "s: FAILED, file left as it was: cell 'read-note' failed:" in said
     assert "RuntimeError: cells run in the folder of their notebook" in said
     assert lesson.read_bytes() == before and sorted(lesson.parent.iterdir()) == files
-
-
-@pytest.mark.parametrize(
-    ("code", "message"),
-    [("import os\nos._exit(1)", "Kernel died"), ("import time\ntime.sleep(60)", "[Tt]imed? ?out")],
-    ids=["dead", "hanging"],
-)
-def test_dead_and_hanging_kernels_are_reported(
-    code: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(notebooks, "CELL_TIMEOUT", 2)
-    with pytest.raises(CellFailedError, match=f"(?s)cell 'bad'.*{message}"):
-        notebooks.execute(new_notebook(cells=[new_code_cell(code, id="bad")]), tmp_path)
 
 
 def test_interrupted_run_leaves_neither_a_kernel_nor_a_changed_file(lesson: Path) -> None:
@@ -142,21 +125,6 @@ def test_changed_output_is_named_and_everything_is_stored(
     assert cell(read(lesson), "time-sum").outputs == timing
 
 
-def test_changed_code_is_noticed_and_mended(
-    lesson: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    stand_in(monkeypatch)
-    nb = read(lesson)
-    replace(nb, "add-numbers", "guess", "my_guess")
-    rewrite(lesson, nb)
-    monkeypatch.setattr(sys, "argv", ["notebooks.py", "--check", str(lesson)])
-    assert notebooks.main() == 1
-    said = capsys.readouterr().out
-    assert f"{lesson.name}: its code changed after its outputs were stored. Run: make notebooks" in said
-    assert refresh(lesson) == "stored (changed: code)"
-    assert notebooks.main() == 0
-
-
 def test_noise_is_taken_out(lesson: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stand_in(monkeypatch)
     clean, nb = lesson.read_bytes(), read(lesson)
@@ -168,49 +136,9 @@ def test_noise_is_taken_out(lesson: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert lesson.read_bytes() == clean
 
 
-def test_printed_text_is_stored_in_one_piece() -> None:
-    pieces = [("stdout", "a"), ("stdout", "b\n"), ("stderr", "c"), ("stdout", "d")]
-    nb = new_notebook(cells=[new_code_cell("1", id="one")])
-    nb.cells[0].outputs = [new_output("stream", name=name, text=text) for name, text in pieces]
-    stored = [(output.name, output.text) for output in notebooks.tidy(nb).cells[0].outputs]
-    assert stored == [("stdout", "ab\n"), ("stderr", "c"), ("stdout", "d")]
-
-
 def test_traceback_holds_no_place_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Path, "home", lambda: ROOT.parent)
     text = notebooks.shorten_paths(
         f"File {ROOT}/lib/plots.py:3, ~/{ROOT.name}/lib/x.py, {sys.prefix}/lib/y.py"
     )
     assert text == "File lib/plots.py:3, lib/x.py, site/lib/y.py"
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "rules", "differs"),
-    [
-        (["6\n"], ["6\n"], (), False),
-        (["6\n"], ["7\n"], (), True),
-        (["6\n", "7\n"], ["6\n7\n"], (), False),
-        (["12 ms\n"], ["13 ms\n"], [(r"\d+ ms", "N ms")], False),
-        (["12 ms\n"], ["13 s\n"], [(r"\d+ ms", "N ms")], True),
-    ],
-    ids=["equal", "other", "joined", "sanitized", "sanitized but other"],
-)
-def test_outputs_are_compared_as_nbval_does(
-    old: list[str], new: list[str], rules: list[tuple[str, str]], differs: bool
-) -> None:
-    def notebook(texts: list[str]) -> NotebookNode:
-        one = new_code_cell("1", id="one", execution_count=1)
-        one.outputs = [new_output("stream", name="stdout", text=text) for text in texts]
-        return new_notebook(cells=[one])
-
-    assert changed_cells(notebook(old), notebook(new), rules) == (["one"] if differs else [])
-
-
-def test_hash_covers_code_and_nothing_else() -> None:
-    nb = sample.build_executed()
-    before = code_hash(nb)
-    replace(nb, "sum-means", "see", "read")
-    cell(nb, "add-numbers").outputs = []
-    assert code_hash(nb) == before
-    replace(nb, "add-numbers", "sum", "len")
-    assert code_hash(nb) != before

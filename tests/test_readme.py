@@ -8,8 +8,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from documents import PAGES, ROOT, commands, links, text_of
-from lesson_outputs import anchors
-from lessons import read
+from lessons import anchors, read
 
 README = text_of(ROOT / "README.md")
 LINKS = sorted({(page, link) for page in PAGES for link in links(page)})

@@ -13,122 +13,97 @@ import release_check
 from release_check import Step
 
 PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", "/dev/null"]
+SCRIPT = "import os, sys; open('ran', 'a').write(sys.argv[1] + ' '); print('said'); "
+BUSY = "open(os.environ['LESSONS_BUSY'], 'w').write('This machine is busy.')"
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A check of three pieces with small steps: each leaves a line in `ran`. Its repository never changes by itself."""
+    """A check with small steps: each leaves a word in the file `ran`. Its repository never changes by itself."""
     (tmp_path / "test_good.py").write_text("def test_good(): pass\n", encoding="utf-8")
-    (tmp_path / "test_skipped.py").write_text(
-        "import pytest\npytest.skip('no', allow_module_level=True)\n", encoding="utf-8"
-    )
-    count = f"open({str(tmp_path / 'ran')!r}, 'a').write(__import__('sys').argv[1] + ' ')"
-
-    def step(name: str, status: int = 0) -> Step:
-        return Step(
-            name,
-            [
-                sys.executable,
-                "-c",
-                f"{count}; print('said'); raise SystemExit({status})",
-                name.replace(" ", "-"),
-            ],
-        )
-
-    pieces = {
-        "good": lambda: [step("good 1"), step("good 2")],
-        "bad": lambda: [step("bad", 3)],
-        "tests": lambda: [
-            Step("tests good", [*PYTEST, str(tmp_path / "test_good.py")]),
-            Step("tests skipped", [*PYTEST, str(tmp_path / "test_skipped.py")]),
-        ],
-    }
-    monkeypatch.setattr(release_check, "PIECES", pieces)
+    skip = "import pytest\npytest.skip('no', allow_module_level=True)\n"
+    (tmp_path / "test_skipped.py").write_text(skip, encoding="utf-8")
+    codes = {"bench": "", "browser": "", "grading": "raise SystemExit(3)", "repeats": BUSY}
+    scripts = [Step(name, [sys.executable, "-c", SCRIPT + code, name]) for name, code in codes.items()]
+    tests = [Step(f"long: {name}", [*PYTEST, f"test_{name}.py"]) for name in ("good", "skipped")]
+    monkeypatch.setattr(release_check, "steps", lambda: [*scripts, *tests])
     monkeypatch.setattr(release_check, "FOLDER", tmp_path / "state")
     monkeypatch.setattr(release_check, "RECORD", tmp_path / "record.md")
-    monkeypatch.setattr(release_check, "RESULTS", tmp_path / "record.json")
-    monkeypatch.setattr(release_check, "ROOT", tmp_path)
     monkeypatch.setattr(release_check, "state_of_repository", lambda: "abc")
     monkeypatch.setattr(release_check, "run", run_simply)
     # The real one ends all children of its process afterwards: here, those of other tests.
     monkeypatch.setattr(release_check, "run_folder", lambda: contextlib.nullcontext(tmp_path))
-    monkeypatch.setattr(release_check, "run_environment", lambda folder: dict(os.environ))
+    monkeypatch.setattr(
+        release_check, "run_environment", lambda folder: {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    )
+    monkeypatch.chdir(tmp_path)
+    Path("record.md").touch()
     return tmp_path
 
 
 def run_simply(stage: object, environ: dict[str, str], **settings: object) -> bool:
     """Without `os.wait`, which would take the children of other tests; there is nothing to look back on."""
-    return (
-        stage.name == "nothing left behind"
-        or subprocess.run(stage.command, env=environ, **settings).returncode == 0
-    )
+    after = stage.name == "nothing left behind"
+    return after or subprocess.run(stage.command, env=environ, **settings).returncode == 0
 
 
-def ran(folder: Path) -> list[str]:
-    return (folder / "ran").read_text(encoding="utf-8").split()
-
-
-def rows(folder: Path) -> dict[str, tuple[str, str]]:
-    lines = (folder / "record.md").read_text(encoding="utf-8").splitlines()
+def rows() -> dict[str, tuple[str, str]]:
+    """The record: what became of each step, and what it said."""
+    lines = Path("record.md").read_text(encoding="utf-8").splitlines()
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| ")]
     return {row[0]: (row[1], row[2]) for row in cells[1:]}
 
 
 def test_the_record_says_what_passed_failed_was_skipped_and_is_missing(folder: Path) -> None:
-    assert release_check.check(["good"])
-    assert rows(folder) == {
-        "good 1": ("passed", "said"),
-        "good 2": ("passed", "said"),
-        **dict.fromkeys(["bad", "tests good", "tests skipped"], ("not run", "")),
+    assert release_check.check(["bench"])
+    others = ["browser", "grading", "repeats", "long: good", "long: skipped"]
+    assert rows() == {"bench": ("passed", "said"), **dict.fromkeys(others, ("not run", ""))}
+    assert not release_check.check(list(release_check.PIECES))
+    assert rows() == {
+        "bench": ("passed", "said"),
+        "browser": ("passed", "said"),
+        "grading": ("**FAILED**", "said"),
+        "repeats": ("**FAILED**", "This machine is busy."),
+        "long: good": ("**FAILED**", "This machine is busy."),  # the file is still there: one folder for all
+        "long: skipped": ("**FAILED**", "This machine is busy."),
     }
-    assert "2 of 5 steps passed, 3 have not been run." in (folder / "record.md").read_text(encoding="utf-8")
-    assert not release_check.check(["good", "bad", "tests"])
-    assert rows(folder)["bad"] == ("**FAILED**", "said")
-    assert rows(folder)["tests good"] == ("passed", "1 passed")
-    assert rows(folder)["tests skipped"] == ("**FAILED**", "1 skipped"), (
-        "a step in which nothing ran is no success"
+    Path("busy").unlink()
+    assert not release_check.check(["long"])
+    assert rows()["long: good"] == ("passed", "1 passed")
+    assert rows()["long: skipped"] == ("**FAILED**", "1 skipped"), (
+        "a step in which nothing ran has not passed"
     )
-    assert "3 of 5 steps passed, 2 failed." in (folder / "record.md").read_text(encoding="utf-8")
 
 
-def test_it_goes_on_after_an_interruption_and_repeats_what_failed(
+def test_it_goes_on_where_it_was_and_repeats_what_failed(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(stage: object, environ: dict[str, str], **settings: object) -> bool:
-        if stage.name == "good 2":
+        if stage.name == "browser":
             raise KeyboardInterrupt
         return run_simply(stage, environ, **settings)
 
     with monkeypatch.context() as patch:
         patch.setattr(release_check, "run", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            release_check.check(["good", "bad"])
-    assert (ran(folder), rows(folder)["good 2"][0]) == (["good-1"], "not run")
-    assert not release_check.check(["good", "bad"])
-    assert ran(folder) == ["good-1", "good-2", "bad"]
-    assert not release_check.check(["good", "bad"])
-    assert ran(folder) == ["good-1", "good-2", "bad", "bad"]
-    assert release_check.check(["good"], again=True)
-    assert ran(folder) == ["good-1", "good-2", "bad", "bad", "good-1", "good-2"]
+            release_check.check(["bench", "browser"])
+    assert rows()["browser"][0] == "not run"
+    for _ in range(2):
+        release_check.check(["bench", "browser", "grading"])
+    assert Path("ran").read_text() == "bench browser grading grading "
+    assert release_check.check(["bench"], again=True)
+    assert Path("ran").read_text() == "bench browser grading grading bench "
 
 
 def test_a_result_holds_for_its_state_of_the_repository_only(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert release_check.check(["good"])
-    monkeypatch.setattr(release_check, "state_of_repository", lambda: "def")
-    assert not release_check.check(["bad"])
-    assert rows(folder)["good 1"] == ("not run", "")
+    assert release_check.check(["bench"])
     states = iter(["def", "def-changed"])
-    monkeypatch.setattr(release_check, "state_of_repository", lambda: next(states, "def-changed"))
-    assert not release_check.check(["good"])
-    assert rows(folder)["good 1"] == ("**FAILED**", "the repository changed to def-changed")
-
-
-def test_the_record_does_not_tell_where_the_checkout_lies(tmp_path: Path) -> None:
-    log = tmp_path / "log"
-    log.write_text(f"1 of 2\nstored in {release_check.ROOT / 'benchmarks'}\n", encoding="utf-8")
-    assert release_check.told(log) == "stored in benchmarks"
+    monkeypatch.setattr(release_check, "state_of_repository", lambda: next(states))
+    assert not release_check.check(["browser"])
+    assert rows()["bench"] == ("not run", "")
+    assert rows()["browser"] == ("**FAILED**", "the repository changed to def-changed")
 
 
 def test_what_benchmarks_write_makes_no_other_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,25 +118,16 @@ def test_what_benchmarks_write_makes_no_other_state(tmp_path: Path, monkeypatch:
     subprocess.run(["git", "init", "--quiet", str(tmp_path)], check=True)
     monkeypatch.setattr(release_check, "ROOT", tmp_path)
     state = commit("lib/code.py", "1")
-    for name in ("README.md", "benchmarks/results.csv", "benchmarks/release-check.json"):
+    for name in ("README.md", "benchmarks/results.csv", "benchmarks/release-check.md"):
         assert commit(name, "2") == state
-    (tmp_path / "README.md").write_text("3", encoding="utf-8")
-    assert release_check.state_of_repository() == state
     (tmp_path / "lib" / "code.py").write_text("3", encoding="utf-8")
     assert release_check.state_of_repository() == f"{state}-changed"
     assert commit("benchmarks/run.py", "4") != state, "how it is measured is no result"
 
 
-def test_the_steps_are_there_and_run_what_exists() -> None:
-    steps = [step for piece in release_check.PIECES.values() for step in piece()]
+def test_every_step_runs_what_exists() -> None:
+    steps = list(release_check.steps())
     assert len({step.name for step in steps}) == len(steps) > 60
-    assert len({release_check.log_of(step) for step in steps}) == len(steps)
-    assert all(step.piece in release_check.PIECES for step in steps)
-    files = {
-        word
-        for step in steps
-        if step.piece != "grading"
-        for word in step.command
-        if word.startswith(("tests/", "benchmarks/"))
-    }
-    assert [name for name in files if not (release_check.ROOT / name).exists()] == []
+    words = {word for step in steps for word in step.command if word.startswith(("tests/", "benchmarks/"))}
+    assert [name for name in words if not (release_check.ROOT / name).exists()] == []
+    assert {step.name.split()[0].rstrip(":") for step in steps} == set(release_check.PIECES)

@@ -44,19 +44,22 @@ def write_lesson(path: Path, measures: bool, output: str = "3\n") -> None:
 
 @pytest.fixture
 def collection(tmp_path: Path) -> Path:
-    """A checkout with the real tools, one lesson, and one test."""
+    """A checkout with the real tools, a lesson that measures and one that does not, and one test."""
     folder = tmp_path / "a collection"
     (folder / "tests").mkdir(parents=True)
     shutil.copytree(ROOT / "tools", folder / "tools", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(
         ROOT / "tests" / "after", folder / "tests" / "after", ignore=shutil.ignore_patterns("__pycache__")
     )
-    for name in ("pyproject.toml", ".gitignore", "tests/conftest.py", "tests/nbval_sanitize.cfg"):
+    for name in ("pyproject.toml", ".gitignore", "tests/conftest.py"):
         shutil.copy(ROOT / name, folder / name)
     (folder / "tests" / "test_sum.py").write_text(
         "def test_sum():\n    assert 1 + 2 == 3\n", encoding="utf-8"
     )
+    (folder / "lib").mkdir()
+    (folder / "lib" / "__init__.py").touch()
     write_lesson(folder / "notebooks" / "00_one.ipynb", measures=True)
+    write_lesson(folder / "notebooks" / "01_two.ipynb", measures=False)
     git = ["git", "-C", str(folder), "-c", "user.name=Test", "-c", "user.email=test@example.org"]
     for command in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "--message", "all"]):
         subprocess.run([*git, *command], check=True)
@@ -76,18 +79,14 @@ def summary(output: str) -> dict[str, str]:
 
 def test_everything_that_is_left_is_named_and_later_stages_still_run(collection: Path) -> None:
     (collection / "tests" / "test_leaky.py").write_text(LEAKY_TEST, encoding="utf-8")
-    after = collection / "tests" / "after" / "test_nothing_left.py"
-    text, changed = re.subn(
-        r"^PATIENCE = 10\.0", "PATIENCE = 1.0", after.read_text(encoding="utf-8"), flags=re.MULTILINE
-    )
-    assert changed
-    after.write_text(text, encoding="utf-8")
     write_lesson(collection / "notebooks" / "00_one.ipynb", measures=True, output=FAILING_LESSON_OUTPUT)
     status, output = run_in(collection)
     assert (status, summary(output)) == (
         1,
         {
             "plain tests": "passed",
+            "the copy uses its own lib": "passed",
+            "lessons side by side": "passed",
             "lessons that measure, one at a time": "FAILED",
             "nothing left behind": "FAILED",
         },
@@ -98,6 +97,7 @@ def test_everything_that_is_left_is_named_and_later_stages_still_run(collection:
     assert "left_in_repository.txt" in output
     assert "left-in-tmp" in output
     assert FAILING_LESSON_OUTPUT in output
+    assert "leçon à part/lib/__init__.py" in output
     assert int(number) not in processes()
 
 
@@ -110,9 +110,13 @@ def test_one_notebook_from_elsewhere_runs_as_strictly(
     monkeypatch.setenv("PYTEST_ADDOPTS", "--no-such-option")
     write_lesson(elsewhere, measures=False)
     status, output = run_in(collection, "--notebook", str(elsewhere))
-    stages = {"lessons side by side": "passed", "nothing left behind": "passed"}
-    assert (status, summary(output)) == (0, stages), output
+    stages = ["every cell can be compared", "outputs as stored", "nothing left behind"]
+    assert (status, summary(output)) == (0, dict.fromkeys(stages, "passed")), output
     assert list(temporary.iterdir()) == []
+    nb = elsewhere.read_text(encoding="utf-8")
+    elsewhere.write_text(nb.replace('"execution_count": 1', '"execution_count": null'), encoding="utf-8")
+    status, output = run_in(collection, "--notebook", str(elsewhere))
+    assert status == 1 and "[sum]: compared: was never executed" in output, output
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, which only Linux has")
@@ -141,23 +145,6 @@ def test_an_interrupted_run_ends_all_its_processes(collection: Path, monkeypatch
 def test_a_notebook_that_is_not_there(name: str) -> None:
     with pytest.raises(SystemExit, match="No such notebook: .* make test-notebook NB=notebooks/"):
         run_tests.stages(None, name)
-
-
-def test_lessons_that_measure_run_alone(tmp_path: Path) -> None:
-    for number in range(4):
-        write_lesson(tmp_path / f"{number}.ipynb", measures=number == 2)
-    together, alone = run_tests.lesson_stages(sorted(tmp_path.glob("*.ipynb")))
-    assert [Path(word).name for word in together.command if word.endswith(".ipynb")] == [
-        "0.ipynb",
-        "1.ipynb",
-        "3.ipynb",
-    ]
-    assert "loadscope" in together.command
-    assert [Path(word).name for word in alone.command if word.endswith(".ipynb")] == ["2.ipynb"]
-    assert "-n" not in alone.command
-    assert all(
-        "--nbval" in stage.command and "--nbval-lax" not in stage.command for stage in (together, alone)
-    )
 
 
 def test_only_a_part_can_be_run() -> None:

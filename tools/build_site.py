@@ -16,18 +16,19 @@ import sys
 import tempfile
 from pathlib import Path
 
-from lesson_anatomy import OBJECTIVES, numbered
-from lesson_outputs import anchor
 from lessons import (
     LESSONS,
+    OBJECTIVES,
     ROOT,
     Lesson,
+    anchor,
     code_cells,
     display_path,
     dumps,
     headings,
     is_solution,
     lesson_paths,
+    numbered,
     print_utf8,
     read,
     tags,

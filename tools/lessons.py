@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LESSONS = ROOT / "notebooks"
 KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
+OBJECTIVES = "You will be able to"
 FENCE = re.compile(r"^ {0,3}(```+|~~~+)")
 
 
@@ -138,6 +139,27 @@ def headings(cell: NotebookNode) -> list[tuple[int, str]]:
     return [(len(match[1]), match[2]) for match in found if match]
 
 
+def numbered(text: str) -> list[str]:
+    """The items of a numbered markdown list, each on a line."""
+    return re.findall(r"^\d+\.\s+(.+)$", text, re.MULTILINE)
+
+
+def opening_table(text: str) -> dict[str, str]:
+    """The rows of a two-column markdown table."""
+    return dict(re.findall(r"^\|\s*([^|]+?)\s*\|\s*([^|]+?)\s*\|\s*$", text, re.MULTILINE))
+
+
+def anchor(heading: str) -> str:
+    """The anchor of a heading as JupyterLab makes it; the site does the same."""
+    return re.sub(r"[`*]", "", heading).strip().replace(" ", "-")
+
+
+def anchors(nb: NotebookNode) -> set[str]:
+    """All places in a notebook that a link can point to."""
+    found = {anchor(text).lower() for cell in nb.cells for _, text in headings(cell)}
+    return found | {name.lower() for cell in nb.cells for name in re.findall(r'\bid="([^"]+)"', cell.source)}
+
+
 @dataclass(frozen=True)
 class Lesson:
     """A lesson as the rules see it: the notebook, and where its links start from."""
@@ -172,4 +194,4 @@ class Lesson:
 
 
 Problem = tuple[str, str]
-"""The id of a cell ("" for the notebook as a whole), and what is wrong with it and how to mend it."""
+"""The id of a cell ("" for the notebook as a whole), and what is wrong with it and how to fix it."""

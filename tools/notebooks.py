@@ -1,7 +1,6 @@
 """Execute lessons, each in a fresh kernel in its own folder, and store their outputs.
 
-    python tools/notebooks.py [notebooks/03_schema_versions.ipynb …]    execute and store
-    python tools/notebooks.py --check                                   only name those whose code is newer than their outputs
+    python tools/notebooks.py [notebooks/03_schema_versions.ipynb …]
 
 A re-run that changes nothing that counts stores nothing and leaves the file as it is, byte for byte. What counts is what nbval
 compares: not the pixels of a figure, nor the outputs of cells tagged `nbval-ignore-output`. When something does count, all outputs
@@ -14,11 +13,9 @@ from __future__ import annotations
 import argparse
 import copy
 import os
-import re
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Sequence
 from pathlib import Path
 
 from lessons import (
@@ -39,12 +36,10 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
 from nbval.plugin import coalesce_streams
-from nbval_frame import CELL_TIMEOUT, sanitize_rules
 
-SANITIZE = ROOT / "tests" / "nbval_sanitize.cfg"
+CELL_TIMEOUT = 120  # seconds
 NOT_COMPARED = {"metadata", "traceback", "output_type", "name", "execution_count"}
 NOT_COMPARED_DATA = {"image/png", "image/jpeg", "application/vnd.jupyter.widget-view+json"}
-Rules = Sequence[tuple[str, str]]
 
 
 class CellFailedError(RuntimeError):
@@ -63,7 +58,7 @@ def execute(nb: NotebookNode, folder: Path, allow_errors: bool = False) -> Noteb
     running = []
     client = NotebookClient(
         fresh,
-        timeout=int(CELL_TIMEOUT),
+        timeout=CELL_TIMEOUT,
         kernel_name=KERNELSPEC["name"],
         resources={"metadata": {"path": str(folder)}},
         record_timing=False,
@@ -130,8 +125,8 @@ def join_streams(outputs: list[NotebookNode]) -> list[NotebookNode]:
     return joined
 
 
-def compared(cell: NotebookNode, rules: Rules) -> dict[str, list[str]]:
-    """What nbval compares of a cell: for each kind of output its texts in order, after the sanitize rules."""
+def compared(cell: NotebookNode) -> dict[str, list[str]]:
+    """What nbval compares of a cell: for each kind of output its texts in order."""
     seen: dict[str, list[str]] = defaultdict(list)
     for output in coalesce_streams(copy.deepcopy(cell.outputs)):
         fields = {key: value for key, value in output.items() if key not in NOT_COMPARED | {"data"}}
@@ -139,33 +134,26 @@ def compared(cell: NotebookNode, rules: Rules) -> dict[str, list[str]]:
             kind: text for kind, text in output.get("data", {}).items() if kind not in NOT_COMPARED_DATA
         }
         for key, value in fields.items():
-            for regex, replacement in rules if isinstance(value, str) else ():
-                value = re.sub(regex, replacement, value)
             seen[output.name if output.output_type == "stream" else key].append(value)
     return seen
 
 
-def changed_cells(old: NotebookNode, new: NotebookNode, rules: Rules = ()) -> list[str]:
+def changed_cells(old: NotebookNode, new: NotebookNode) -> list[str]:
     """The ids of the code cells whose outputs differ in something that counts."""
     return [
         after.id
         for before, after in zip(code_cells(old), code_cells(new), strict=True)
         if before.execution_count != after.execution_count
-        or ("nbval-ignore-output" not in tags(after) and compared(before, rules) != compared(after, rules))
+        or ("nbval-ignore-output" not in tags(after) and compared(before) != compared(after))
     ]
-
-
-def is_current(nb: NotebookNode) -> bool:
-    """Whether the stored outputs were made by the code that stands above them."""
-    return nb.metadata.get("lesson", {}).get("code_sha256") == code_hash(nb)
 
 
 def refresh(path: Path, force: bool = False) -> str:
     """Execute one notebook, store what changed, and say in a few words what that was."""
     old = read(path)
     new = execute(old, path.parent)
-    reasons = [] if is_current(old) else ["code"]
-    if changed := changed_cells(old, new, sanitize_rules(SANITIZE.read_text(encoding="utf-8"))):
+    reasons = [] if old.metadata.get("lesson", {}).get("code_sha256") == code_hash(old) else ["code"]
+    if changed := changed_cells(old, new):
         reasons.append(f"outputs of {', '.join(changed)}")
     if dumps(tidy(old)) != path.read_text(encoding="utf-8"):
         reasons.append("format")
@@ -178,34 +166,19 @@ def refresh(path: Path, force: bool = False) -> str:
     return f"stored (changed: {'; '.join(reasons) or 'nothing, but --force was given'})"
 
 
-def check(paths: list[Path]) -> int:
-    """Name the notebooks whose code changed after their outputs were stored. Returns the exit status."""
-    stale = [path for path in paths if not is_current(read(path))]
-    for path in stale:
-        print(f"{display_path(path)}: its code changed after its outputs were stored. Run: make notebooks")
-    print(f"{len(paths) - len(stale)} of {len(paths)} notebook(s) have outputs that match their code")
-    return 1 if stale else 0
-
-
 def main() -> int:
-    """Refresh or check the notebooks named on the command line."""
+    """Refresh the notebooks named on the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("notebooks", nargs="*", help="paths of notebooks; default: all lessons")
     parser.add_argument(
-        "--check", action="store_true", help="execute nothing; fail when a notebook's outputs are stale"
-    )
-    parser.add_argument(
         "--force", action="store_true", help="store the outputs even when nothing that counts changed"
     )
     options = parser.parse_args()
     print_utf8()
-    paths = named_paths(options.notebooks)
-    if options.check:
-        return check(paths)
     failed = 0
-    for path in paths:
+    for path in named_paths(options.notebooks):
         print(f"{display_path(path)} … ", end="", flush=True)
         started = time.monotonic()
         try:

@@ -5,7 +5,9 @@
     python tools/run_tests.py --notebook PATH    one notebook, as strictly as the lessons
 
 The stages: plain tests; lessons side by side; lessons that measure, one at a time; and at last a check that the run has left nothing
-behind. A stage that fails does not stop the next ones. Home, temporary folder and Jupyter's folders are the run's own and are removed.
+behind. A stage that fails does not stop the next ones. Lessons run as a teacher's pytest runs them, by nbval alone, in a copy of the
+project that has no `.git` and a space and an accent in its path. Home, temporary folder and Jupyter's folders are the run's own and are
+removed.
 """
 
 import argparse
@@ -19,28 +21,23 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 from environment import ROOT, STATE, activated
-from traces import MARK, processes_of_run, repository_state
+from traces import MARK, files_of, processes_of_run, repository_state
 
 PR_SET_CHILD_SUBREAPER = 36
 PATIENCE = 10.0  # seconds that processes get to end by themselves
+COPY = "leçon à part"
 PYTEST = [sys.executable, "-m", "pytest"]
 #: Stages of their own: the look back, and what needs an engine (`make test-integration`).
 APART = ["--ignore=tests/after", "--ignore=tests/integration"]
 SIDE_BY_SIDE = ["-n", "2", "--dist", "loadscope"]
-STRICT = [
-    "-p",
-    "nbval_frame",
-    "--nbval",
-    "--nbval-sanitize-with",
-    str(ROOT / "tests" / "nbval_sanitize.cfg"),
-    "--nbval-cell-timeout",
-    "120",
-]
+STRICT = ["--nbval", "--nbval-cell-timeout", "300"]  # nbval waits that long for a kernel that died
+OWN_LIB = "import lib, pathlib; print(lib.__file__); assert pathlib.Path.cwd() in pathlib.Path(lib.__file__).parents"
 # What a shell may have set that would change what the tests see, or (each kernel would compile `lib` anew) make them slow.
 UNWANTED = """
     PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE PYTEST_ADDOPTS JUPYTER_PATH JUPYTER_CONFIG_PATH MPLBACKEND
@@ -50,10 +47,11 @@ UNWANTED = """
 
 @dataclass(frozen=True)
 class Stage:
-    """One call of pytest."""
+    """One command of the run, mostly a call of pytest. `apart`: in the copy of the project, whose `lib` it imports."""
 
     name: str
     command: list[str]
+    apart: bool = False
 
 
 def measures(notebook: Path) -> bool:
@@ -62,17 +60,23 @@ def measures(notebook: Path) -> bool:
     return bool(metadata.get("lesson", {}).get("measures"))
 
 
-def lesson_stages(notebooks: Sequence[Path]) -> list[Stage]:
-    """The stages that execute notebooks and compare their outputs with the stored ones."""
-    alone = [str(path) for path in notebooks if measures(path)]
-    together = [str(path) for path in notebooks if not measures(path)]
-    stages = []
-    if together:
-        beside = SIDE_BY_SIDE if len(together) > 1 else []
-        stages.append(Stage("lessons side by side", [*PYTEST, *STRICT, *beside, *together]))
-    if alone:
-        stages.append(Stage("lessons that measure, one at a time", [*PYTEST, *STRICT, *alone]))
-    return stages
+def lesson_stages() -> list[Stage]:
+    """The stages that execute all lessons and compare their outputs with the stored ones.
+
+    Raises:
+        SystemExit: there are no lessons.
+    """
+    lessons = sorted((ROOT / "notebooks").glob("*.ipynb"))
+    if not lessons:
+        sys.exit("There are no lessons in notebooks/: is this checkout complete?")
+    alone = [f"notebooks/{path.name}" for path in lessons if measures(path)]
+    together = [f"notebooks/{path.name}" for path in lessons if not measures(path)]
+    kinds = [
+        ("lessons side by side", [*SIDE_BY_SIDE, *together], together),
+        ("lessons that measure, one at a time", alone, alone),
+    ]
+    strict = [Stage(name, [*PYTEST, *STRICT, *rest], True) for name, rest, paths in kinds if paths]
+    return [Stage("the copy uses its own lib", [sys.executable, "-c", OWN_LIB], True), *strict]
 
 
 def stages(only: str | None, notebook: str | None) -> list[Stage]:
@@ -88,12 +92,11 @@ def stages(only: str | None, notebook: str | None) -> list[Stage]:
             sys.exit(
                 f"No such notebook: {notebook!r}. Name one: make test-notebook NB=notebooks/03_schema_versions.ipynb"
             )
-        return [*lesson_stages([path]), last]
+        compared = [sys.executable, "tools/lesson_rules.py", "--only", "compared", str(path)]
+        run = Stage("outputs as stored", [*PYTEST, *STRICT, str(path)])
+        return [Stage("every cell can be compared", compared), run, last]
     plain = [Stage("plain tests", [*PYTEST, "tests", *APART, *SIDE_BY_SIDE])] if only != "lessons" else []
-    lessons = lesson_stages(sorted((ROOT / "notebooks").glob("*.ipynb"))) if only != "plain" else []
-    if not lessons and only != "plain":
-        sys.exit("There are no lessons in notebooks/: is this checkout complete?")
-    return [*plain, *lessons, last]
+    return [*plain, *(lesson_stages() if only != "plain" else []), last]
 
 
 def run_environment(folder: Path) -> dict[str, str]:
@@ -108,21 +111,16 @@ def run_environment(folder: Path) -> dict[str, str]:
         for name, value in os.environ.items()
         if name not in UNWANTED and not name.startswith("XDG_")
     }
-    jupyter = {
-        name: str(own["jupyter"])
-        for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
-    }
     # JupyterLab asks for npm's prefix, and either may be a shim that writes settings: not in the home folder.
-    asked_by_jupyter = {name: str(own["jupyter"] / name) for name in ("npm_config_cache", "RUSTUP_HOME")}
-    no_proxy = ",".join(
-        filter(None, [environ.get("NO_PROXY") or environ.get("no_proxy"), "127.0.0.1", "localhost"])
-    )
-    return activated(environ) | jupyter | asked_by_jupyter | {
+    config, data, runtime = "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR"
+    asked = (config, data, runtime, "IPYTHONDIR", "npm_config_cache", "RUSTUP_HOME")
+    proxies = [environ.get("NO_PROXY") or environ.get("no_proxy"), "127.0.0.1", "localhost"]
+    no_proxy = ",".join(filter(None, proxies))
+    return activated(environ) | {name: str(own["jupyter"] / name) for name in asked} | {
         MARK: str(folder),
         "HOME": str(own["home"]),
         "TMPDIR": str(own["t"]),
         "MPLCONFIGDIR": str(STATE / "matplotlib"),  # its font list takes seconds to make: once is enough
-        "PYTHONPATH": str(ROOT / "tools"),
         "NO_PROXY": no_proxy,
         "no_proxy": no_proxy,
     }  # fmt: skip
@@ -134,9 +132,22 @@ def adopt_orphans() -> None:
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
+def copy_project(into: Path) -> None:
+    """Copy the project's own files into a folder, unless that is done."""
+    for path in files_of(ROOT) if not into.exists() else ():
+        target = into / path.relative_to(ROOT)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(path, target)
+
+
 def run(stage: Stage, environ: dict[str, str], **settings: object) -> bool:
     """Run a stage, with settings of `Popen`, and return whether it passed. Orphans that end in the meantime are reaped."""
-    process = subprocess.Popen(stage.command, cwd=ROOT, env=environ, **settings)
+    place = ROOT
+    if stage.apart:
+        place = Path(environ[MARK]) / COPY
+        copy_project(place)
+        environ = environ | {"PYTHONPATH": str(place)}
+    process = subprocess.Popen(stage.command, cwd=place, env=environ, **settings)
     while True:
         pid, status = os.wait()
         if pid == process.pid:
@@ -144,27 +155,16 @@ def run(stage: Stage, environ: dict[str, str], **settings: object) -> bool:
             return process.returncode == 0
 
 
-def reap() -> None:
-    """Let go of children that have ended."""
-    with contextlib.suppress(ChildProcessError):
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
-
-
 def end_all(mark: str) -> None:
     """End what is still alive of a run: politely, then by SIGKILL."""
-    deadline, asked = time.monotonic() + PATIENCE, set()
+    deadline = time.monotonic() + PATIENCE
     while left := processes_of_run(os.getpid(), mark, os.getpid()):
-        patient = time.monotonic() < deadline
-        for process in left:
-            if patient and process.pid in asked:
-                continue
-            asked.add(process.pid)
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(process.pid, signal.SIGTERM if patient else signal.SIGKILL)
-        time.sleep(0.1)
-        reap()
-    reap()
+        patient, asked = time.monotonic() < deadline, list[psutil.Process]()
+        for one in left:
+            with contextlib.suppress(psutil.Error):
+                asked.append(process := psutil.Process(one.pid))
+                process.terminate() if patient else process.kill()
+        psutil.wait_procs(asked, timeout=PATIENCE if patient else 1.0)
 
 
 @contextlib.contextmanager
@@ -181,6 +181,7 @@ def run_folder() -> Iterator[Path]:
 
 
 def main() -> None:
+    """Run the stages that were asked for, and say how each ended."""
     parser = argparse.ArgumentParser(description="Run the tests (make test).")
     parser.add_argument(
         "--only", choices=["plain", "lessons"], help="only the tests of the code, or only the notebooks"

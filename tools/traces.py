@@ -3,57 +3,50 @@
 `tools/run_tests.py` records the state before a run, `tests/after/` compares it with the state after.
 """
 
+import contextlib
 import hashlib
 import os
 import subprocess
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 MARK = "LESSON_RUN"
 """The environment variable that all processes of a run inherit: the run's folder."""
+UNTRACKED = {".git", ".venv", ".state", "work", "course", "build", "dist", "__pycache__", ".pytest_cache"}
+"""Folders that belong to no version of the project."""
 
 
 @dataclass(frozen=True)
 class Process:
-    """A process as `/proc` shows it. `command` is cut to a readable length."""
+    """A living process. `command` is cut to a readable length."""
 
     pid: int
-    parent: int
     command: str
-    environment: bytes
 
     def __str__(self) -> str:
         return f"process {self.pid}: {self.command}"
 
 
-def read_process(entry: Path) -> Process | None:
-    """The process behind `/proc/PID`, or None when it has ended, zombies included."""
-    try:
-        state, parent = (entry / "stat").read_text(errors="replace").rpartition(")")[2].split()[:2]
-        if state in "ZX":
-            return None
-        words = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    try:
-        environment = (entry / "environ").read_bytes()
-    except (PermissionError, FileNotFoundError, ProcessLookupError):  # another user's
-        environment = b""
-    return Process(int(entry.name), int(parent), words[:200], environment)
+def described(process: psutil.Process) -> Process | None:
+    """A process in words, or None when it has ended, zombies included."""
+    with contextlib.suppress(psutil.Error):
+        if process.status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
+            return Process(process.pid, " ".join(process.cmdline())[:200])
+    return None
 
 
 def processes() -> dict[int, Process]:
     """All living processes of this machine by number."""
-    entries = (entry for entry in Path("/proc").iterdir() if entry.name.isdigit())
-    return {found.pid: found for entry in entries if (found := read_process(entry))}
+    return {found.pid: found for process in psutil.process_iter() if (found := described(process))}
 
 
-def line_of(pid: int, alive: dict[int, Process]) -> Iterator[int]:
-    """The number of a process, its parent's, and so on up to the first."""
-    while pid in alive:
-        yield pid
-        pid = alive[pid].parent
+def has_mark(process: psutil.Process, mark: str) -> bool:
+    """Whether the environment of a process says that it belongs to the run; False for another user's process."""
+    with contextlib.suppress(psutil.Error):
+        return process.environ().get(MARK) == mark
+    return False
 
 
 def processes_of_run(root: int, mark: str, watcher: int) -> list[Process]:
@@ -62,37 +55,38 @@ def processes_of_run(root: int, mark: str, watcher: int) -> list[Process]:
     Two signs tell them, since each misses some: they descend from `root`, the run's first process, which adopts orphans; or their
     environment carries the mark (which some servers overwrite, PostgreSQL for one).
     """
-    alive = processes()
-    spared = set(line_of(watcher, alive))
-    sign = f"{MARK}={mark}".encode()
-    return [
-        process
-        for pid, process in alive.items()
-        if pid not in spared and (root in line_of(pid, alive) or sign in process.environment.split(b"\0"))
+    spared = {watcher, *(process.pid for process in psutil.Process(watcher).parents())}
+    family = {root}
+    with contextlib.suppress(psutil.NoSuchProcess):
+        family |= {process.pid for process in psutil.Process(root).children(recursive=True)}
+    found = [
+        described(process)
+        for process in psutil.process_iter()
+        if process.pid not in spared and (process.pid in family or has_mark(process, mark))
     ]
+    return [process for process in found if process is not None]
 
 
-def repository_state(root: Path) -> str | None:
-    """A text that changes when a file of the repository does, ignored ones aside; None where there is no git checkout."""
+def files_of(root: Path) -> list[Path]:
+    """The project's own files in the folder `root`, as git lists them; where there is no checkout, all but what is made by tools."""
     # What the user has configured, or a hook has set, must not count: the home folder differs before and after.
     environ = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     environ |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_OPTIONAL_LOCKS": "0"}
-    settings = ("safe.directory=*", "core.quotepath=off", f"core.excludesFile={os.devnull}")
-    git = ["git", "-C", str(root), *(word for setting in settings for word in ("-c", setting))]
+    git = ["git", "-C", str(root), "-c", "safe.directory=*", "-c", f"core.excludesFile={os.devnull}"]
+    ask = [*git, "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    done = subprocess.run(ask, capture_output=True, env=environ) if (root / ".git").exists() else None
+    if done is not None and done.returncode == 0:
+        found = [root / os.fsdecode(name) for name in done.stdout.split(b"\0") if name]
+    else:
+        found = [path for path in root.rglob("*") if not UNTRACKED & {*path.relative_to(root).parts}]
+    return [path for path in found if path.is_file()]
 
-    def ask(*arguments: str) -> bytes:
-        return subprocess.run([*git, *arguments], capture_output=True, check=True, env=environ).stdout
 
-    try:
-        digest = hashlib.sha256(ask("diff", "HEAD", "--binary"))
-        others = ask("ls-files", "--others", "--exclude-standard", "-z").split(b"\0")
-        status = ask("status", "--porcelain").decode(errors="replace")
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    for name in filter(None, others):
-        path = root / os.fsdecode(name)
-        digest.update(name + (path.read_bytes() if path.is_file() else b""))
-    return f"{status}contents {digest.hexdigest()}"
+def repository_state(root: Path) -> dict[str, str]:
+    """A hash of each of the project's own files: it changes when a file is written, made or removed."""
+    return {
+        str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files_of(root)
+    }
 
 
 def files_in(folder: Path, besides: tuple[str, ...] = ()) -> list[str]:

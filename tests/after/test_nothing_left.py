@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from run_tests import COPY
 from traces import MARK, files_in, processes_of_run, repository_state
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,9 +41,13 @@ def test_no_process_is_left(run: Path, before: dict[str, Any]) -> None:
 
 
 def test_the_repository_is_as_before(before: dict[str, Any]) -> None:
-    if before["repository"] is None:
-        pytest.skip("no git checkout: there is nothing to compare with")
     assert repository_state(ROOT) == before["repository"]
+
+
+def test_the_copy_that_lessons_ran_in_holds_nothing_else(run: Path) -> None:
+    if not (run / COPY).exists():
+        pytest.skip("no lesson has run")
+    assert repository_state(run / COPY) == repository_state(ROOT)
 
 
 def test_nothing_was_written_in_the_home_folder(run: Path) -> None:

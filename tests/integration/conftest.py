@@ -10,13 +10,6 @@ import pytest
 from containers import ROOT, Engine, Stack
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what is `long`, unless the variable LONG is set."""
-    for item in items:
-        if item.get_closest_marker("long") and not os.environ.get("LONG"):
-            item.add_marker(pytest.mark.skip(reason="takes long: `make release-check ONLY=long`"))
-
-
 @pytest.fixture(scope="session")
 def engine() -> Engine:
     """The Docker Engine; without one the test is skipped."""

@@ -12,8 +12,7 @@ from urllib.parse import unquote, urlsplit
 import browser
 import build_site
 import pytest
-from lesson_anatomy import OBJECTIVES, numbered
-from lessons import ROOT, Lesson, code_cells, is_solution, lesson_paths, read
+from lessons import OBJECTIVES, ROOT, Lesson, code_cells, is_solution, lesson_paths, numbered, read
 
 LOADED = {"script": "src", "link": "href", "img": "src", "iframe": "src", "source": "src", "object": "data"}
 
