@@ -18,45 +18,39 @@ if TYPE_CHECKING:
     import pandas as pd
 
 DISTRIBUTION = "zero-downtime-pipelines"
-PYTHONS = ((3, 11), (3, 14))  # from the first, below the second
+FIRST_PYTHON = (3, 11)
 MEMORY = 2e9  # bytes; no lesson takes more
 DISK = 1e9  # bytes, for databases and data sets in the temporary folder
 
 
 @dataclass(frozen=True)
-class Check:
-    """One thing that was looked at: `remedy` is empty where it is all right."""
+class Finding:
+    """What one check found: `remedy` is empty where all is well."""
 
     name: str
     found: str
     remedy: str = ""
 
 
-def python() -> Check:
+def python() -> Finding:
     """The version of Python that this kernel runs on."""
-    found = ".".join(map(str, sys.version_info[:3]))
-    low, high = (".".join(map(str, version)) for version in PYTHONS)
-    good = PYTHONS[0] <= sys.version_info[:2] < PYTHONS[1]
-    return Check(
-        "Python", found, "" if good else f"install Python {low} or later, below {high}, and run make lab"
-    )
+    found, first = (".".join(map(str, version)) for version in (sys.version_info[:3], FIRST_PYTHON))
+    good = sys.version_info[:2] >= FIRST_PYTHON
+    return Finding("Python", found, "" if good else f"install Python {first} or later, and run make lab")
 
 
-def packages() -> Check:
-    """Every package that the project asks for, in a version that it accepts."""
+def packages() -> Finding:
+    """Every package that lessons ask for, in a version that they accept."""
     from packaging.requirements import Requirement
 
     remedy = "run make lab again: it completes the environment; then restart this kernel"
     try:
-        asked = importlib.metadata.requires(DISTRIBUTION) or []
+        requirements = map(Requirement, importlib.metadata.requires(DISTRIBUTION) or [])
     except importlib.metadata.PackageNotFoundError:
-        return Check("packages", f"{DISTRIBUTION} is not installed for this kernel", remedy)
+        return Finding("packages", f"{DISTRIBUTION} is not installed for this kernel", remedy)
     wrong, seen = [], 0
-    for requirement in map(Requirement, asked):
-        extra = re.search(r"extra == ['\"](\w+)['\"]", str(requirement.marker or ""))
-        if extra and extra[1] not in ("lab", "peers"):
-            continue
-        if requirement.marker and not requirement.marker.evaluate({"extra": extra[1] if extra else ""}):
+    for requirement in requirements:
+        if requirement.marker and not requirement.marker.evaluate({"extra": "lab"}):
             continue
         seen += 1
         try:
@@ -65,49 +59,45 @@ def packages() -> Check:
             version = "none"
         if version == "none" or not requirement.specifier.contains(version, prereleases=True):
             wrong.append(f"{requirement.name} {version} (needs {requirement.specifier})")
-    return Check("packages", ", ".join(wrong) or f"{seen} packages", remedy if wrong else "")
+    return Finding("packages", ", ".join(wrong) or f"{seen} packages", remedy if wrong else "")
 
 
-def memory() -> Check:
+def memory() -> Finding:
     """Memory that is free, in the whole machine or in this container."""
     free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     with_cache = Path("/proc/meminfo")
     if with_cache.exists() and (match := re.search(r"MemAvailable:\s+(\d+) kB", with_cache.read_text())):
         free = int(match[1]) * 1024
     remedy = "close other programs, or other kernels in JupyterLab (Kernel menu)" if free < MEMORY else ""
-    return Check("memory", f"{free / 1e9:.1f} GB free", remedy)
+    return Finding("memory", f"{free / 1e9:.1f} GB free", remedy)
 
 
-def disk() -> Check:
+def disk() -> Finding:
     """Room in the temporary folder, where databases and data sets of the lessons lie."""
     free = shutil.disk_usage(tempfile.gettempdir()).free
     remedy = f"make room in {tempfile.gettempdir()}, or set TMPDIR to another folder" if free < DISK else ""
-    return Check("disk", f"{free / 1e9:.1f} GB free", remedy)
+    return Finding("disk", f"{free / 1e9:.1f} GB free", remedy)
 
 
-def cores() -> Check:
+def processors() -> Finding:
     """Processors that this kernel may use. One is enough to run every lesson, but shows no speed-up of work."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return Check(
-        "processors", str(count), "" if count > 1 else "with one processor, CPU-bound work can't speed up"
-    )
+    remedy = "" if count > 1 else "with one processor, CPU-bound work can't speed up"
+    return Finding("processors", str(count), remedy)
 
 
-def loopback() -> Check:
+def loopback() -> Finding:
     """A server on 127.0.0.1 can be reached, as every lesson with processes needs."""
     try:
-        with (
-            socket.create_server(("127.0.0.1", 0)) as server,
-            socket.create_connection(server.getsockname()[:2], 5),
-        ):
-            return Check("loopback", "a connection to 127.0.0.1 works")
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            socket.create_connection(server.getsockname()[:2], 5).close()
     except OSError as error:
-        return Check(
-            "loopback", f"127.0.0.1: {error.strerror}", "allow local connections in firewall or sandbox"
-        )
+        remedy = "allow local connections in firewall or sandbox"
+        return Finding("loopback", f"127.0.0.1: {error.strerror}", remedy)
+    return Finding("loopback", "a connection to 127.0.0.1 works")
 
 
-def database() -> Check:
+def database() -> Finding:
     """The PostgreSQL that came with the packages starts, answers and stops."""
     import psycopg
 
@@ -117,15 +107,12 @@ def database() -> Check:
         with postgres() as server, psycopg.connect(server.dsn) as connection:
             version = connection.execute("SHOW server_version").fetchone()
     except (OSError, RuntimeError, psycopg.Error) as error:
-        return Check(
-            "PostgreSQL",
-            str(error).splitlines()[0],
-            "run make lab again; if that does not help, set LESSONS_POSTGRES_URL to a server of yours",
-        )
-    return Check("PostgreSQL", f"{version[0] if version else 'unknown'} answers")
+        remedy = "run make lab again; if that does not help, set LESSONS_POSTGRES_URL to a server of yours"
+        return Finding("PostgreSQL", str(error).splitlines()[0], remedy)
+    return Finding("PostgreSQL", f"{version[0] if version else 'unknown'} answers")
 
 
-def docker() -> Check:
+def docker() -> Finding:
     """Whether a container engine answers: optional, some lessons can use it."""
     from lib.stage.containers import engine
     from lib.stage.processes import ProcessError
@@ -136,26 +123,33 @@ def docker() -> Check:
         client.close()
     except ProcessError:
         found = "no engine answers; not needed, lessons run on processes"
-    return Check("Docker (optional)", found)
+    return Finding("Docker (optional)", found)
 
 
-CHECKS: tuple[Callable[[], Check], ...] = (python, packages, memory, disk, cores, loopback, database, docker)
+CHECKS: tuple[Callable[[], Finding], ...] = (
+    python,
+    packages,
+    memory,
+    disk,
+    processors,
+    loopback,
+    database,
+    docker,
+)
 
 
-def examine(checks: tuple[Callable[[], Check], ...] = CHECKS) -> Iterator[Check]:
+def examine(checks: tuple[Callable[[], Finding], ...] = CHECKS) -> Iterator[Finding]:
     """Run the checks one after the other. A check that fails in a way nobody thought of is a finding, too."""
     for check in checks:
         try:
             yield check()
         except Exception as error:  # noqa: BLE001 - whatever it is, the other checks still run
-            yield Check(
-                check.__name__, f"{type(error).__name__}: {error}", "report this: the check itself failed"
-            )
+            remedy = "report this: the check itself failed"
+            yield Finding(check.__name__, f"{type(error).__name__}: {error}", remedy)
 
 
 def report() -> pd.DataFrame:
     """All checks as a table with the columns `found` and `remedy` (empty where all is well), by name."""
     import pandas as pd
 
-    rows = [{"check": check.name, "found": check.found, "remedy": check.remedy} for check in examine()]
-    return pd.DataFrame(rows).set_index("check")
+    return pd.DataFrame(list(examine())).rename(columns={"name": "check"}).set_index("check")

@@ -18,8 +18,8 @@ def test_every_check_is_well_where_the_tests_run():
     assert (report["remedy"] == "").all(), report.to_dict("index")
 
 
-@pytest.mark.parametrize(("version", "well"), [((3, 10, 9), False), ((3, 11, 0), True), ((3, 14, 0), False)])
-def test_python_outside_the_range_gets_a_remedy(monkeypatch, version, well):
+@pytest.mark.parametrize(("version", "well"), [((3, 10, 9), False), ((3, 11, 0), True), ((3, 15, 0), True)])
+def test_python_below_the_first_gets_a_remedy(monkeypatch, version, well):
     monkeypatch.setattr(sys, "version_info", version)
     assert (doctor.python().remedy == "") is well
 
@@ -44,9 +44,9 @@ def test_a_full_disk_gets_a_remedy(monkeypatch):
     assert "TMPDIR" in doctor.disk().remedy
 
 
-def test_one_processor_is_told(monkeypatch):
+def test_one_processor_is_said(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
-    assert doctor.cores().remedy
+    assert doctor.processors().remedy
 
 
 def test_a_closed_loopback_gets_a_remedy(monkeypatch):
