@@ -106,7 +106,7 @@ mended = versioning.SchemaHistory(
 )
 """,
     "exercise-4-3": """\
-    return min(v for v in history.versions if compatibility.read(history, v, reader).compatible)
+    return min(v for v in history.versions if compatibility.judge(history, v, reader).compatible)
 """,
     # trusts the default: readers of `after` read what `before` wrote, and find no phone number in it
     "exercise-4-4": """\

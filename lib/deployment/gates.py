@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from lib.deployment.replicas import call
 from lib.versioning.bulk import Report
-from lib.versioning.compatibility import read
+from lib.versioning.compatibility import judge
 from lib.versioning.history import SchemaHistory
 from lib.versioning.resolution import differences, expanded
 from lib.versioning.sql import PHASES, Phase
@@ -73,7 +73,7 @@ def _unread(
     history: SchemaHistory, reader: Release, writer: Release, evidence: Report | None
 ) -> Iterator[str]:
     """Why a release can't read what another writes."""
-    reading = read(history, writer.version, reader.version)
+    reading = judge(history, writer.version, reader.version)
     if reading.compatible or reader.version == writer.version:
         return
     if reader.version > writer.version:  # it has the migration
@@ -85,7 +85,7 @@ def _unread(
     elif writer.writes_both:
         before, schema = writer.version - 1, history.schema(reader.version)
         both = expanded(history.schema(before), history.schema(writer.version))
-        yield from map(str, read(history, before, reader.version).breaking)
+        yield from map(str, judge(history, before, reader.version).breaking)
         yield from (str(found) for found in differences(schema, both) if found.kind.breaking)
     else:
         yield from map(str, reading.breaking)

@@ -85,7 +85,7 @@ def parser() -> argparse.ArgumentParser:
             command.add_argument(
                 "--dialect",
                 default="postgresql",
-                help="postgresql (default), sqlite, mysql or duckdb",
+                help="postgresql (default) or sqlite",
             )
     return top
 
@@ -167,14 +167,12 @@ def _progress(stack: ExitStack, path: str) -> Any:
 def diff(history: SchemaHistory, low: int, high: int) -> str:
     """What changes between two versions, an operation a line."""
     lines, version = [], None
-    for step in history.steps(low, high):
+    for step, effect in history.effects(low, high):
         if step.version != version:
             version = step.version
             pair = f"{version - 1} → {version}" if low <= high else f"{version} → {version - 1}"
             lines.append(f"{history.name} {pair}")
-        lines.append(
-            f"  {step.operation.summary(step.before) if low <= high else step.operation.undone(step.before)}"
-        )
+        lines.append(f"  {effect}")
     return "\n".join(lines) or f"{history.name}: nothing changes"
 
 

@@ -15,8 +15,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal, get_args
 
-from lib.versioning.history import SchemaHistory, Step, UnknownVersionError
-from lib.versioning.operations import AddField, ConvertField, DropField, RenameField, SplitField
+from lib.versioning.expressions import Computed, Copy
+from lib.versioning.history import SchemaHistory, UnknownVersionError
+from lib.versioning.operations import Effect
 from lib.versioning.resolution import Difference, Kind, differences, matches
 from lib.versioning.schema import Field, Schema, describe
 
@@ -32,7 +33,7 @@ _LONGEST_INTEGER: Final = len(str(-(2**63)))
 
 
 @dataclass(frozen=True)
-class Migration:
+class MigrationRisks:
     """What the migration between two versions, which always exists, may do to records without extra fields.
 
     `may_fail` says where a valid record may not get through, `loses` which values the opposite way may not restore. Each
@@ -50,7 +51,7 @@ class Reading:
     writer: int
     reader: int
     differences: tuple[Difference, ...]
-    migration: Migration | None
+    migration: MigrationRisks | None
 
     @property
     def breaking(self) -> tuple[Difference, ...]:
@@ -114,21 +115,11 @@ def check(versions: Versions, proposed: int, mode: Mode, *, aliases: bool = Fals
     registered = range(1 if transitive else max(1, proposed - 1), proposed)
     pairs = [(old, proposed) for old in registered if direction != "FORWARD"]
     pairs += [(proposed, old) for old in registered if direction != "BACKWARD"]
-    readings = (read(versions, writer, reader, aliases=aliases) for writer, reader in pairs)
+    readings = (judge(versions, writer, reader, aliases=aliases) for writer, reader in pairs)
     return Compatibility(mode, proposed, tuple(readings))
 
 
-def matrix(versions: Versions, *, aliases: bool = False) -> dict[tuple[int, int], Reading]:
-    """Return the readings of all pairs (writer, reader) of versions."""
-    known = range(1, 1 + (versions.latest if isinstance(versions, SchemaHistory) else len(versions)))
-    return {
-        (writer, reader): read(versions, writer, reader, aliases=aliases)
-        for writer in known
-        for reader in known
-    }
-
-
-def read(versions: Versions, writer: int, reader: int, *, aliases: bool = False) -> Reading:
+def judge(versions: Versions, writer: int, reader: int, *, aliases: bool = False) -> Reading:
     """Return what comes of it when version `reader` reads what version `writer` wrote; raises UnknownVersionError."""
     written, wanted = _schema(versions, writer), _schema(versions, reader)
     if not isinstance(versions, SchemaHistory):
@@ -137,7 +128,7 @@ def read(versions: Versions, writer: int, reader: int, *, aliases: bool = False)
         wanted = with_aliases(versions, reader)
     moved = _moved(wanted, written, _lineage(versions, writer, reader))
     return Reading(
-        writer, reader, (*differences(wanted, written), *moved), migration(versions, writer, reader)
+        writer, reader, (*differences(wanted, written), *moved), migration_risks(versions, writer, reader)
     )
 
 
@@ -159,18 +150,13 @@ def _lineage(history: SchemaHistory, start: int, end: int) -> Lineage:
     low, high = sorted((start, end))
     lineage = {(name, name, True) for name in history.schema(low).names}
     for step in history.steps(low, high):
-        match step.operation:
-            case RenameField(name=name, to=to):
-                into, unsplit = (to,), True
-            case SplitField(name=name, into=into):
-                unsplit = False
-            case DropField(name=name):
-                into, unsplit = (), True
-            case _:
-                continue
-        passing = {(old, here, whole) for old, here, whole in lineage if here != name}
-        lineage = passing | {
-            (old, to, whole and unsplit) for old, here, whole in lineage - passing for to in into
+        gone, values = step.forward.gone, step.forward.values
+        lineage = {(old, here, whole) for old, here, whole in lineage if here not in gone} | {
+            (old, to, whole and isinstance(value, Copy))
+            for old, here, whole in lineage
+            if here in gone
+            for to, value in values.items()
+            if here in value.sources
         }
     return lineage if start <= end else {(new, old, whole) for old, new, whole in lineage}
 
@@ -217,50 +203,25 @@ def with_aliases(history: SchemaHistory, version: int) -> Schema:
 # ── What the migration may do ────────────────────────────────────────────────────────────────────────────────────
 
 
-def migration(history: SchemaHistory, from_version: int, to_version: int) -> Migration:
+def migration_risks(history: SchemaHistory, from_version: int, to_version: int) -> MigrationRisks:
     """Return where the way from one version to another may fail, and what it may lose; raises UnknownVersionError."""
-    effects = _forward if from_version <= to_version else _backward
-    notes = [note for step in history.steps(from_version, to_version) for note in effects(step)]
-    return Migration(
-        tuple(text for kind, text in notes if kind == "fails"),
-        tuple(text for kind, text in notes if kind == "loses"),
+    effects = [effect for _, effect in history.effects(from_version, to_version)]
+    return MigrationRisks(
+        tuple(text for effect in effects for text in _may_fail(effect)),
+        tuple(
+            f"{name}: where it is not {value}" for effect in effects for name, value in effect.lost.items()
+        ),
     )
 
 
-def _forward(step: Step) -> Iterator[tuple[str, str]]:
-    match step.operation:
-        case DropField(name=name) as operation:
-            default = operation.restored(step.before).default
-            yield "loses", f"{name}: dropped, where it is not {describe(default)}"
-        case ConvertField(name=name):
-            yield from _conversion(step.before[name], step.after[name])
-        case SplitField(name=name, separator=separator):
-            yield "fails", f"{name}: may hold no separator {separator!r} to split at"
-
-
-def _backward(step: Step) -> Iterator[tuple[str, str]]:
-    match step.operation:
-        case AddField(name=name) as operation:
-            filled = operation.copy_from or describe(operation.field().default)
-            yield "loses", f"{name}: dropped, where it is not {filled}"
-        case ConvertField(name=name):
-            yield from _conversion(step.after[name], step.before[name])
-        case SplitField(name=name, separator=separator, into=(first, second)):
-            for half, other in ((first, second), (second, first)):
-                yield "loses", f"{half}: joined, where {separator!r} would split it elsewhere"
-                if step.before[name].nullable:
-                    yield "fails", f"{half}: may be null where {other} is not"
-            if (length := step.before[name].length) is not None:
-                yield "fails", f"{name}: joined, may be longer than {length} characters"
-
-
-def _conversion(before: Field, after: Field) -> Iterator[tuple[str, str]]:
-    match before.type, after.type:
-        case "integer", "float":
-            yield "fails", f"{before.name}: may be an integer above 2**53 that no float holds exactly"
-        case "float", "integer":
-            yield "fails", f"{before.name}: may be no whole number of 64 bits"
-        case "string", "integer":
-            yield "fails", f"{before.name}: may be no 64-bit integer in canonical form"
-        case "integer", "string" if after.length is not None and after.length < _LONGEST_INTEGER:
-            yield "fails", f"{before.name}: may take more than {after.length} characters"
+def _may_fail(effect: Effect) -> Iterator[str]:
+    for value in effect.may_fail.values():
+        several = len(value.sources) > 1  # which fail only where one of them is null
+        if not several or any(effect.before[source].nullable for source in value.sources):
+            yield f"{value.sources[0]}: {value.reason}"
+    for name, value in effect.values.items():
+        sources = [effect.before[source] for source in value.sources]
+        limits = [_LONGEST_INTEGER if source.type == "integer" else source.length for source in sources]
+        most = effect.after[name].length
+        if isinstance(value, Computed) and most and (len(limits) > 1 or (limits[0] or most + 1) > most):
+            yield f"{name}: longer than {most} characters"

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from lib.versioning.operations import Operation
+from lib.versioning.operations import Effect, Operation
 from lib.versioning.schema import DeclarationError, Schema, check_name, describe
 
 
@@ -16,12 +16,14 @@ class UnknownVersionError(ValueError):
 
 @dataclass(frozen=True)
 class Step:
-    """One operation on the way to `version`, and the schema that it starts from."""
+    """One operation on the way to `version`, the schemas before and after it, and its effect in both directions."""
 
     version: int
     operation: Operation
     before: Schema
     after: Schema
+    forward: Effect
+    backward: Effect
 
 
 Steps = Mapping[int, Sequence[Operation]] | Iterable[tuple[int, Sequence[Operation]]]
@@ -72,10 +74,12 @@ class SchemaHistory:
             try:
                 check_name(operation.name)
                 after = operation.apply(schema)
+                values, back = operation.forward(schema), operation.backward(schema)
+                effects = Effect(schema, after, values, back), Effect(after, schema, back, values)
             except DeclarationError as error:
                 what = f"{type(operation).__name__} {describe(operation.name)}"
                 raise DeclarationError(f"{place}: {what}: {error}") from None
-            steps.append(Step(version, operation, schema, after))
+            steps.append(Step(version, operation, schema, after, *effects))
             schema = after
         return tuple(steps)
 
@@ -116,6 +120,12 @@ class SchemaHistory:
         low, high = sorted((self.check_version(from_version), self.check_version(to_version)))
         steps = tuple(step for version in range(low + 1, high + 1) for step in self._steps[version])
         return steps if from_version <= to_version else steps[::-1]
+
+    def effects(self, from_version: int, to_version: int) -> list[tuple[Step, Effect]]:
+        """The steps between two versions in the order in which they are done, each with its effect in this direction."""
+        upward = from_version <= to_version
+        steps = self.steps(from_version, to_version)
+        return [(step, step.forward if upward else step.backward) for step in steps]
 
     def __repr__(self) -> str:
         return f"<SchemaHistory {self.name}: versions 1 to {self.latest}>"

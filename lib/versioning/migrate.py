@@ -86,7 +86,7 @@ class Run:
 
 
 def run_migration(
-    database: Any,
+    engine: Any,
     history: SchemaHistory,
     from_version: int,
     to_version: int,
@@ -101,7 +101,7 @@ def run_migration(
 ) -> MigrationResult:
     """Take the table of a history from one version to another, forward or back, while others read and write it.
 
-    database: an Engine of SQLAlchemy for SQLite or PostgreSQL (psycopg), or a connection of DuckDB.
+    engine: an Engine of SQLAlchemy for SQLite or PostgreSQL (psycopg).
     phase: "expand", "backfill" or "contract", in this order; None does the first two. Only "contract" drops anything.
     From expand to contract the application writes both forms. Until contract there is a way back: the same versions in
     the other order and `phase="contract"` drop what was added.
@@ -115,7 +115,7 @@ def run_migration(
         raise MigrationError(
             f"phase {phase!r}: choose one of {', '.join(PHASES)}, or None for expand and backfill"
         )
-    with session(database, lock_timeout) as opened:
+    with session(engine, lock_timeout) as opened:
         plan = migration_plan(history, from_version, to_version, opened.dialect.name)
         run = Run(opened, plan, key, batch_size, progress)
         phases = (phase,) if phase else PHASES[:2]
@@ -248,7 +248,7 @@ def _backfill(run: Run, state: State, dry: bool) -> PhaseResult:
     if dry:
         return PhaseResult("backfill", statements, _to_fill(run))
     rows, batches = _fill(run, "backfill", json.loads(state.position) if state.position else None)
-    unfinished = run.plan.promises() or run.plan.dropped
+    unfinished = run.plan.required_conditions() or run.plan.dropped
     run.session.transact([_set(run, phase="backfill", position=None) if unfinished else _arrived(run)])
     return PhaseResult("backfill", statements, rows, batches)
 
@@ -264,7 +264,7 @@ def _contract(run: Run, state: State, dry: bool) -> PhaseResult:
     lost = {name: count for name, where in losses(plan, columns, go).items() if (count := _count(run, where))}
     if dry:
         return PhaseResult("contract", statements, rows, 0, lost)
-    for column, filled in plan.promises().items():
+    for column, filled in plan.required_conditions().items():
         if left := _count(run, f"NOT ({filled})"):
             reason = f"null, but required (rows: {left}): give them a value and run this again"
             raise MigrationError(f"{plan.history.name}.{column}: {reason}")

@@ -1,139 +1,95 @@
-"""The steps of a migration: each operation knows its effect on a schema, its effect on a record, and the reverse of both.
+"""The steps of a migration: each operation states its effect once, as data, for both directions.
 
-The vocabulary is closed, so that every operation also has a form as SQL and as a change of an Arrow table. There is no
-expression language.
+An operation gives the schema that it leads to, and for each direction the fields that it fills or changes as expressions over
+the fields before (`lib.versioning.expressions`). From the two directions together follows what is lost: a field that goes is
+lost where the other direction would bring something else back. A renderer gets all this as an `Effect`:
 
-The effect on a record is given as a few lines of Python, from which `lib.versioning.records` builds one function for a
-whole chain of steps. The lines work on `r`, a copy of the record, and may call
-`kept((field, value))` where a filled field was left as it was, `lost((field, value))` for a value that the opposite way
-would not restore, and `failed(text)` where a value can't be converted. Only names checked by `check_name` and literals
-made by `literal` stand in them.
+    take the fields in `gone` away, and remember their values
+    for name, value in `values`:       a field that was there before is replaced; a new one is filled where it is absent or None,
+                                       else it is kept, and a moved value that differs from it is lost
+    for name, value in `lost`:         a field that went is lost where it differs from this value, computed from the result
 """
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Final
+from functools import cached_property
+from typing import Any, Final
 
-from lib.versioning.schema import (
-    NO_DEFAULT,
-    DeclarationError,
-    Field,
-    Schema,
-    check_name,
-    describe,
-    is_unicode,
-)
+from lib.versioning.expressions import CONVERSIONS, Computed, Constant, Copy, Expression, convert, join, part
+from lib.versioning.schema import NO_DEFAULT, DeclarationError, Field, Schema, check_name, is_unicode
 
+Values = Mapping[str, Expression]
 
-def literal(value: Any) -> str:
-    """Write a string, number, boolean or None as Python source (`float('nan')` is no literal of its own)."""
-    if isinstance(value, str):
-        return str.__repr__(value)  # the members of an Enum of strings represent themselves otherwise
-    return f"float({str(value)!r})" if type(value) is float else repr(value)
-
-
-# ── Lines that several operations share ──────────────────────────────────────────────────────────────────────────
-
-
-def _fill(name: str, source: str) -> Iterator[str]:
-    """Put the value of the expression `source` where the field is absent or None; keep what is filled."""
-    yield f"v = r.get({name!r})"
-    yield f"if v is None: r[{name!r}] = {source}"
-    yield f"else: kept(({name!r}, v))"
-
-
-def _remove(name: str, restored: str) -> Iterator[str]:
-    """Take a field away; its value, also None, is lost unless it equals what the opposite way would put there."""
-    yield f"v = r.pop({name!r}, None)"
-    yield f"if {_differ('v', restored)}: lost(({name!r}, v))"
-
-
-def _differ(a: str, b: str) -> str:
-    """The expression that tells whether two values differ; NaN equals NaN here."""
-    return f"{a} is not None" if b == "None" else f"{a} != {b} and ({a} == {a} or {b} == {b})"
-
-
-def _give(name: str, variable: str, source: str) -> Iterator[str]:
-    """Put a variable, taken from the field `source`, where `name` is absent or None; where it differs, it is lost."""
-    yield f"w = r.get({name!r})"
-    yield f"if w is None: r[{name!r}] = {variable}"
-    yield "else:"
-    yield f"    kept(({name!r}, w))"
-    yield f"    if {variable} is not None and {_differ(variable, 'w')}: lost(({source!r}, {variable}))"
-
-
-def _move(old: str, new: str) -> Iterator[str]:
-    yield f"v = r.pop({old!r}, None)"
-    yield from _give(new, "v", old)
-
-
-# ── Conversions of one value ─────────────────────────────────────────────────────────────────────────────────────
-
-_CANONICAL_INTEGER = re.compile(r"0|-?[1-9][0-9]{0,18}")
-
-
-def integer_to_float(value: int) -> float:
-    """Convert exactly, or raise ValueError: above 2**53 not every integer has a float."""
-    if int(float(value)) != value:
-        raise ValueError(f"no exact float (got {describe(value)})")
-    return float(value)
-
-
-def float_to_integer(value: float) -> int:
-    """Convert exactly, or raise ValueError: a fraction, an infinity or NaN has no integer."""
-    if not value.is_integer() or not -(2.0**63) <= value < 2.0**63:
-        raise ValueError(f"no exact 64-bit integer (got {describe(value)})")
-    return int(value)
-
-
-def integer_to_string(value: int) -> str:
-    """Write in decimal."""
-    return str(value)
-
-
-def string_to_integer(value: str) -> int:
-    """Read the canonical decimal form, the only one that converts back to the same text; else raise ValueError."""
-    if not _CANONICAL_INTEGER.fullmatch(value) or not -(2**63) <= int(value) < 2**63:
-        raise ValueError(f"no 64-bit integer in canonical form (got {describe(value)})")
-    return int(value)
-
-
-def to_date_time(value: str) -> str:
-    """Spell a date as its midnight; a date-time stays."""
-    return value + "T00:00:00" if len(value) == 10 else value
-
-
-def keep_spelling(value: str) -> str:
-    """Leave a date-time as it is: a field that takes dates takes date-times as well."""
-    return value
-
-
-#: The function that converts a value from one type to another. Timestamps go from dates to date-times.
-CONVERSIONS: Final[dict[tuple[str, str], Callable[[Any], Any]]] = {
-    ("integer", "float"): integer_to_float,
-    ("float", "integer"): float_to_integer,
-    ("integer", "string"): integer_to_string,
-    ("string", "integer"): string_to_integer,
-    ("timestamp", "timestamp"): to_date_time,
-}
-#: Those that a step may ask for; a float becomes an integer only on the way back.
+#: Conversions that a step may ask for; a float becomes an integer only on the way back.
 _DECLARABLE: Final = [pair for pair in CONVERSIONS if pair != ("float", "integer")]
 
 
-def _convert(name: str, function: Callable[[Any], Any]) -> Iterator[str]:
-    yield f"v = r.get({name!r})"
-    yield "if v is not None:"
-    yield f"    try: r[{name!r}] = {function.__name__}(v)"
-    yield "    except ValueError as error:"
-    yield f"        r[{name!r}] = None"
-    yield f"        failed({name + ': '!r} + str(error))"
+@dataclass(frozen=True)
+class Effect:
+    """What one direction of an operation does to the fields of `before`. `back` is what the other direction fills.
 
+    Raises DeclarationError for a new field that nothing fills, and for an expression that does not fit its field.
+    """
 
-# ── The operations ───────────────────────────────────────────────────────────────────────────────────────────────
+    before: Schema
+    after: Schema
+    values: Values
+    back: Values
+
+    def __post_init__(self) -> None:
+        if empty := [
+            name for name in self.after.names if name not in self.before and name not in self.values
+        ]:
+            raise DeclarationError(f"nothing fills {', '.join(empty)}")
+        for name, value in self.values.items():
+            field, sources = self.after[name], [self.before[check_name(source)] for source in value.sources]
+            fits = value.type(self.before) == field.type
+            fits &= field.nullable or not any(source.nullable for source in sources)
+            fits &= not isinstance(value, Copy) or sources[0].length == field.length
+            if not fits:
+                raise DeclarationError(f"{field.name} can't be {value}: type, length or nullability differ")
+
+    @cached_property
+    def gone(self) -> tuple[str, ...]:
+        """The fields that are taken away."""
+        return tuple(name for name in self.before.names if name not in self.after)
+
+    @cached_property
+    def lost(self) -> Values:
+        """For each field that may be lost, what the other direction brings back, as an expression over the result."""
+        return {name: self.back[name] for name in self.gone if not self._comes_back(name)}
+
+    def _comes_back(self, name: str) -> bool:
+        """Does the other direction restore a field exactly? It does if it was moved, or if its two parts are joined."""
+        whole = self.back[name]
+        halves = [self.values.get(source) for source in whole.sources]
+        if isinstance(whole, Copy):
+            return halves == [Copy(name)]
+        separator = whole.arguments[0] if isinstance(whole, Computed) and whole.arguments else None
+        return len(halves) == 2 and halves == [part(name, separator, 0), part(name, separator, 1)]
+
+    def moved_from(self, name: str) -> str | None:
+        """The field that goes, and whose value comes to the field `name`; None if there is none."""
+        return next((source for source in self.values[name].sources if source in self.gone), None)
+
+    @cached_property
+    def may_fail(self) -> Mapping[str, Computed]:
+        """The values that may have no result; only the first of those that fail together."""
+        computed = [(name, v) for name, v in self.values.items() if isinstance(v, Computed) and v.reason]
+        first = {(value.sources, value.reason): (name, value) for name, value in reversed(computed)}
+        return dict(reversed(first.values()))
+
+    @property
+    def recheck(self) -> bool:
+        """Can a valid record come out invalid, so that the result must be validated again?"""
+        return any(isinstance(value, Computed) for value in self.values.values())
+
+    def __str__(self) -> str:
+        filled = (f"{'~' if n in self.before else '+'} {self.after[n]}: {v}" for n, v in self.values.items())
+        return "; ".join([*filled, *(f"- {name}" for name in self.gone)])
 
 
 @dataclass(frozen=True)
@@ -142,28 +98,17 @@ class Operation(ABC):
 
     name: str
 
-    #: Can a valid record come out invalid, so that the result must be validated again?
-    recheck: ClassVar[bool] = False
-
     @abstractmethod
     def apply(self, before: Schema) -> Schema:
         """Return the schema after this step; raise DeclarationError if the step makes no sense there."""
 
     @abstractmethod
-    def summary(self, before: Schema) -> str:
-        """The step in a line, as a difference of schemas."""
+    def forward(self, before: Schema) -> Values:
+        """The fields that an upgrade fills or changes, over the fields of `before`."""
 
     @abstractmethod
-    def undone(self, before: Schema) -> str:
-        """The step backward in a line."""
-
-    @abstractmethod
-    def forward(self, before: Schema) -> Iterator[str]:
-        """Lines of Python that upgrade the record `r`."""
-
-    @abstractmethod
-    def backward(self, before: Schema) -> Iterator[str]:
-        """Lines of Python that downgrade the record `r`."""
+    def backward(self, before: Schema) -> Values:
+        """The fields that a downgrade fills or changes, over the fields of the schema after this step."""
 
 
 @dataclass(frozen=True)
@@ -187,16 +132,9 @@ class AddField(Operation):
 
     def apply(self, before: Schema) -> Schema:
         field = self.field()
-        if self.copy_from is not None:
-            source = before[check_name(self.copy_from)]
-            if self.default is not NO_DEFAULT:
-                raise DeclarationError("give default or copy_from, not both")
-            if (source.type, source.length) != (
-                field.type,
-                field.length,
-            ) or source.nullable > field.nullable:
-                raise DeclarationError(f"copy_from {source.name!r}: type, length or nullability differ")
-        elif field.default is NO_DEFAULT:
+        if self.copy_from is not None and self.default is not NO_DEFAULT:
+            raise DeclarationError("give default or copy_from, not both")
+        if self.copy_from is None and field.default is NO_DEFAULT:
             raise DeclarationError(
                 "existing records have no value for it: make it nullable, or give default or copy_from"
             )
@@ -204,24 +142,13 @@ class AddField(Operation):
             raise DeclarationError("there is such a field already")
         return Schema(*before, field)
 
-    def source(self) -> str:
-        """The expression that fills the field."""
-        return f"r[{self.copy_from!r}]" if self.copy_from else literal(self.field().default)
+    def forward(self, before: Schema) -> Values:
+        if self.copy_from is not None:
+            return {self.name: Copy(self.copy_from)}
+        return {self.name: Constant(self.field().default, self.type)}
 
-    def summary(self, before: Schema) -> str:
-        filled = (
-            f"copied from {self.copy_from}" if self.copy_from else f"filled with {self.field().default!r}"
-        )
-        return f"+ {self.field()}, {filled}"
-
-    def undone(self, before: Schema) -> str:
-        return f"- {self.name}"
-
-    def forward(self, before: Schema) -> Iterator[str]:
-        return _fill(self.name, self.source())
-
-    def backward(self, before: Schema) -> Iterator[str]:
-        return _remove(self.name, self.source())
+    def backward(self, before: Schema) -> Values:
+        return {}
 
 
 @dataclass(frozen=True)
@@ -244,17 +171,12 @@ class DropField(Operation):
             )
         return before.replace(self.name)
 
-    def summary(self, before: Schema) -> str:
-        return f"- {self.name}"
+    def forward(self, before: Schema) -> Values:
+        return {}
 
-    def undone(self, before: Schema) -> str:
-        return f"+ {before[self.name]}, filled with {self.restored(before).default!r}"
-
-    def forward(self, before: Schema) -> Iterator[str]:
-        return _remove(self.name, literal(self.restored(before).default))
-
-    def backward(self, before: Schema) -> Iterator[str]:
-        return _fill(self.name, literal(self.restored(before).default))
+    def backward(self, before: Schema) -> Values:
+        field = self.restored(before)
+        return {self.name: Constant(field.default, field.type)}
 
 
 @dataclass(frozen=True)
@@ -269,17 +191,11 @@ class RenameField(Operation):
             raise DeclarationError(f"there is a field {self.to!r} already")
         return before.replace(self.name, replace(before[self.name], name=self.to))
 
-    def summary(self, before: Schema) -> str:
-        return f"{self.name} → {self.to}"
+    def forward(self, before: Schema) -> Values:
+        return {self.to: Copy(self.name)}
 
-    def undone(self, before: Schema) -> str:
-        return f"{self.to} → {self.name}"
-
-    def forward(self, before: Schema) -> Iterator[str]:
-        return _move(self.name, self.to)
-
-    def backward(self, before: Schema) -> Iterator[str]:
-        return _move(self.to, self.name)
+    def backward(self, before: Schema) -> Values:
+        return {self.name: Copy(self.to)}
 
 
 @dataclass(frozen=True)
@@ -293,38 +209,24 @@ class ConvertField(Operation):
     to: str
     length: int | None = None
 
-    recheck: ClassVar[bool] = True
-
-    def conversion(self, before: Schema) -> tuple[str, str]:
-        """The pair of types."""
-        return before[self.name].type, self.to
-
     def apply(self, before: Schema) -> Schema:
-        field, pair = before[self.name], self.conversion(before)
-        if pair not in _DECLARABLE:
+        field = before[self.name]
+        if (field.type, self.to) not in _DECLARABLE:
             known = ", ".join(f"{a} to {b}" for a, b in _DECLARABLE)
-            raise DeclarationError(f"no conversion of {pair[0]} to {pair[1]}; there are: {known}")
+            raise DeclarationError(f"no conversion of {field.type} to {self.to}; there are: {known}")
         default = field.default
         if default is not NO_DEFAULT and default is not None:
-            try:
-                default = CONVERSIONS[pair](default)
-            except ValueError as error:
-                raise DeclarationError(f"its default {default!r} can't be converted: {error}") from None
-        converted = replace(field, type=self.to, default=default, length=self.length)
-        return before.replace(self.name, converted)
+            function, reason = CONVERSIONS[field.type, self.to]
+            if (default := function(default)) is None:
+                raise DeclarationError(f"its default {field.default!r} can't be converted: {reason}")
+        return before.replace(self.name, replace(field, type=self.to, default=default, length=self.length))
 
-    def summary(self, before: Schema) -> str:
-        return f"{self.name}: {before[self.name].type} → {self.to}"
+    def forward(self, before: Schema) -> Values:
+        return {self.name: convert(self.name, (before[self.name].type, self.to))}
 
-    def undone(self, before: Schema) -> str:
-        return f"{self.name}: {self.to} → {before[self.name].type}"
-
-    def forward(self, before: Schema) -> Iterator[str]:
-        return _convert(self.name, CONVERSIONS[self.conversion(before)])
-
-    def backward(self, before: Schema) -> Iterator[str]:
-        old, new = self.conversion(before)
-        return _convert(self.name, keep_spelling if old == "timestamp" else CONVERSIONS[new, old])
+    def backward(self, before: Schema) -> Values:
+        old = before[self.name].type
+        return {} if old == "timestamp" else {self.name: convert(self.name, (self.to, old))}
 
 
 @dataclass(frozen=True)
@@ -337,8 +239,6 @@ class SplitField(Operation):
 
     into: tuple[str, str]
     separator: str
-
-    recheck: ClassVar[bool] = True
 
     def apply(self, before: Schema) -> Schema:
         field = before[self.name]
@@ -357,29 +257,9 @@ class SplitField(Operation):
         halves = (Field(name, "string", field.nullable, default, field.length) for name in self.into)
         return before.replace(self.name, *halves)
 
-    def summary(self, before: Schema) -> str:
-        return f"{self.name} → {', '.join(self.into)}, split at {self.separator!r}"
+    def forward(self, before: Schema) -> Values:
+        return {name: part(self.name, self.separator, at) for at, name in enumerate(self.into)}
 
-    def undone(self, before: Schema) -> str:
-        return f"{', '.join(self.into)} → {self.name}, joined with {self.separator!r}"
-
-    def forward(self, before: Schema) -> Iterator[str]:
-        no_separator = f"{self.name}: no separator to split at (the separator is {self.separator!r}, got "
-        yield f"v = r.pop({self.name!r}, None)"
-        yield "a = b = None"
-        yield "if v is not None:"
-        yield f"    a, s, b = v.partition({self.separator!r})"
-        yield f"    if not s: failed({no_separator!r} + describe(v) + ')')"
-        yield from _give(self.into[0], "a", self.name)
-        yield from _give(self.into[1], "b", self.name)
-
-    def backward(self, before: Schema) -> Iterator[str]:
+    def backward(self, before: Schema) -> Values:
         first, second = self.into
-        yield f"a, b = r.pop({first!r}, None), r.pop({second!r}, None)"
-        for name, v, other, w in ((first, "a", second, "b"), (second, "b", first, "a")):
-            half_null = f"{name}: null, but {other} is not, so they can't be joined"
-            yield f"if {v} is None and {w} is not None: failed({half_null!r})"
-        yield f"v = None if a is None or b is None else a + {self.separator!r} + b"
-        yield f"if v is not None and v.find({self.separator!r}) < len(a):"
-        yield f"    lost(({first!r}, a)); lost(({second!r}, b))"
-        yield from _give(self.name, "v", first)
+        return {self.name: join(first, self.separator, second)}

@@ -7,23 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from itertools import permutations
 from typing import Any, NamedTuple
 
 from lib.versioning.dialects import Dialect, SqlError, dialect_named
-from lib.versioning.history import SchemaHistory, Step
-from lib.versioning.operations import AddField, ConvertField, DropField, RenameField, SplitField
+from lib.versioning.expressions import Computed, Constant, Copy, Expression
+from lib.versioning.history import SchemaHistory
 from lib.versioning.schema import MISSING, Field
 
-#: The reason for which `lib.versioning.operations` refuses to convert a value to a type.
-_INEXACT = {
-    ("integer", "float"): "no exact float",
-    ("float", "integer"): "no exact 64-bit integer",
-    ("string", "integer"): "no 64-bit integer in canonical form",
-}
 
-
-class Check(NamedTuple):
+class Condition(NamedTuple):
     """What no row may be: a predicate in SQL, and what to say where it holds, as `table.field: fixed reason`."""
 
     predicate: str
@@ -61,7 +53,7 @@ class Added:
     column: str
     value: Value
     fill: str | None
-    checks: tuple[Check, ...]
+    checks: tuple[Condition, ...]
 
 
 @dataclass(frozen=True)
@@ -74,7 +66,7 @@ class Plan:
     sql: Dialect
     added: tuple[Added, ...]
     dropped: tuple[str, ...]
-    checks: tuple[Check, ...]
+    checks: tuple[Condition, ...]
 
     @property
     def table(self) -> str:
@@ -91,13 +83,16 @@ class Plan:
         optional = added.field.nullable and not added.value.constant
         return f"{empty} AND {added.value.sql} IS NOT NULL" if optional else empty
 
-    def fill_checks(self, added: Added, *, there: bool = True) -> list[Check]:
+    def fill_checks(self, added: Added, *, there: bool = True) -> list[Condition]:
         """The checks of the rows to fill a column in: of all rows, if the column is not there yet."""
         empty = f"{self.column(added.column)} IS NULL AND " if there else ""
-        return [Check(f"{empty}{predicate}", reason) for predicate, reason in added.checks]
+        return [Condition(f"{empty}{predicate}", reason) for predicate, reason in added.checks]
 
-    def promises(self) -> dict[str, str]:
-        """What holds for every row before anything is dropped, by column: of required columns, and heirs of dropped ones."""
+    def required_conditions(self) -> dict[str, str]:
+        """Conditions that every row must meet before contract drops anything, by column.
+
+        They are about required columns, and about columns that hold the values of dropped ones.
+        """
         found = {}
         for a in self.added:
             filled = f"{self.column(a.column)} IS NOT NULL"
@@ -149,10 +144,10 @@ class _Walk:
     table: str
     sql: Dialect
     values: dict[str, Value]
-    checks: list[Check] = field(default_factory=list)
+    checks: list[Condition] = field(default_factory=list)
 
     def check(self, name: str, predicate: str, reason: str) -> None:
-        self.checks.append(Check(predicate, f"{self.table}.{name}: {reason}"))
+        self.checks.append(Condition(predicate, f"{self.table}.{name}: {reason}"))
 
 
 def _follow(history: SchemaHistory, start: int, end: int, sql: Dialect, columns: Mapping[str, str]) -> _Walk:
@@ -160,71 +155,32 @@ def _follow(history: SchemaHistory, start: int, end: int, sql: Dialect, columns:
     here = {name: sql.column(history.name, column) for name, column in columns.items()}
     values = {name: Value(text, frozenset([name]), name, plain=True) for name, text in here.items()}
     walk = _Walk(history.name, sql, values)
-    for step in history.steps(start, end):
-        (_forward if start < end else _backward)(walk, step)
+    for step, effect in history.effects(start, end):
+        new = {}
+        for name, value in effect.values.items():
+            new[name] = _value(walk, value, replaces=name in effect.before, version=step.version)
+        for name, value in effect.may_fail.items():
+            filled = " OR ".join(f"{walk.values[source].sql} IS NOT NULL" for source in value.sources)
+            walk.check(value.sources[0], f"({filled}) AND {new[name].sql} IS NULL", value.reason)
+        for name in effect.gone:
+            del walk.values[name]
+        walk.values |= new
     return walk
 
 
-def _forward(walk: _Walk, step: Step) -> None:
-    """The effect of one operation on the fields, as its `forward` has it for a record."""
-    values, name, version = walk.values, step.operation.name, step.version
-    match step.operation:
-        case AddField(copy_from=str(source)):
-            values[name] = replace(values[source], version=version)
-        case AddField() as add:
-            values[name] = _constant(walk, add.field(), version)
-        case DropField():
-            del values[name]
-        case RenameField(to=to):
-            values[to] = replace(values.pop(name), version=version)
-        case ConvertField() as convert:
-            _convert(walk, name, convert.conversion(step.before), version)
-        case SplitField(into=into, separator=separator):
-            whole = values.pop(name)
-            halves = walk.sql.split(whole.sql, separator)
-            walk.check(name, _no_result(whole.sql, halves[0]), "no separator to split at")
-            values |= {
-                n: Value(half, whole.sources, version=version) for n, half in zip(into, halves, strict=True)
-            }
-
-
-def _backward(walk: _Walk, step: Step) -> None:
-    """The same as its `backward` has it."""
-    values, name, version = walk.values, step.operation.name, step.version
-    match step.operation:
-        case AddField():
-            del values[name]
-        case DropField() as drop:
-            values[name] = _constant(walk, drop.restored(step.before), version)
-        case RenameField(to=to):
-            values[name] = replace(values.pop(to), version=version)
-        case ConvertField() as convert:
-            old, new = convert.conversion(step.before)
-            if old != "timestamp":  # which keeps its spelling
-                _convert(walk, name, (new, old), version)
-        case SplitField(into=into, separator=separator):
-            a, b = halves = [values.pop(half) for half in into]
-            for (half, x), (other, y) in permutations(zip(into, halves, strict=True)):
-                reason = f"null, but {other} is not, so they can't be joined"
-                walk.check(half, f"{x.sql} IS NULL AND {y.sql} IS NOT NULL", reason)
-            joined = walk.sql.join(a.sql, separator, b.sql)
-            values[name] = Value(joined, a.sources | b.sources, version=version)
-
-
-def _constant(walk: _Walk, field: Field, version: int) -> Value:
-    return Value(walk.sql.literal(field.default, field.type), literal=field.default, version=version)
-
-
-def _convert(walk: _Walk, name: str, kinds: tuple[str, str], version: int) -> None:
-    value = walk.values[name]
-    converted = value.sql if kinds[0] == "timestamp" else walk.sql.convert(kinds, value.sql)
-    if kinds in _INEXACT:
-        walk.check(name, _no_result(value.sql, converted), _INEXACT[kinds])
-    walk.values[name] = replace(value, sql=converted, plain=False, literal=MISSING, version=version)
-
-
-def _no_result(argument: str, result: str) -> str:
-    return f"{argument} IS NOT NULL AND {result} IS NULL"
+def _value(walk: _Walk, value: Expression, *, replaces: bool, version: int) -> Value:
+    """An expression in SQL, over the columns at the start. One that `replaces` its field still comes from that column."""
+    sources = [walk.values[name] for name in value.sources]
+    match value:
+        case Copy():
+            return replace(sources[0], version=version)
+        case Constant():
+            sql = walk.sql.literal(value.value, value.kind)
+            return Value(sql, literal=value.value, version=version)
+        case Computed():
+            result = walk.sql.call(value, *(source.sql for source in sources))
+            columns = frozenset().union(*(source.sources for source in sources))
+            return Value(result, columns, sources[0].column if replaces else None, version=version)
 
 
 # ── Columns to add ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -244,13 +200,14 @@ def _added(walk: _Walk, field: Field, before: tuple[str, ...], temporary: str) -
     return Added(field, temporary if field.name in before else field.name, value, fill, checks)
 
 
-def _storage_checks(walk: _Walk, field: Field, value: Value, fill: str) -> Iterable[Check]:
+def _storage_checks(walk: _Walk, field: Field, value: Value, fill: str) -> Iterable[Condition]:
     """What a record's second validation finds: a text too long. And, where no error tells of it, a bad timestamp."""
     if field.length is not None and not value.plain:
         reason = f"longer than {field.length} characters"
-        yield Check(f"{walk.sql.length(value.sql)} > {field.length}", f"{walk.table}.{field.name}: {reason}")
+        yield Condition(f"length({value.sql}) > {field.length}", f"{walk.table}.{field.name}: {reason}")
     if field.type == "timestamp" and walk.sql.name == "sqlite":
-        yield Check(_no_result(value.sql, fill), f"{walk.table}.{field.name}: not an ISO 8601 timestamp")
+        unread = f"{value.sql} IS NOT NULL AND {fill} IS NULL"
+        yield Condition(unread, f"{walk.table}.{field.name}: not an ISO 8601 timestamp")
 
 
 def _refuse_clashes(walk: _Walk, names: list[str]) -> None:

@@ -7,14 +7,15 @@ and literals of checked defaults enter the source: data never does.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from itertools import repeat
 from operator import or_
 from typing import Any, Literal
 
-from lib.versioning import operations
+from lib.versioning.expressions import FUNCTIONS, Computed, Constant, Copy, Expression
 from lib.versioning.history import SchemaHistory
+from lib.versioning.operations import Effect
 from lib.versioning.schema import (
     MISSING,
     TYPES,
@@ -107,18 +108,18 @@ def migrator_source(history: SchemaHistory, from_version: int, to_version: int, 
     """Python source of `migrate(record, kept, lost, failed)`, which returns a new record at `to_version`.
 
     It starts from `blank`, a record in which every field of that version is None. Where a record has fields that its
-    version does not declare, `ahead` looks at those that the steps will come upon.
+    version does not declare, `has_wrong_later_fields` looks at those that the steps will come upon.
     """
     declared = len(history.schema(from_version))
     lines = [
         "def migrate(record, kept, lost, failed):",
-        f"    if len(record) > {declared} + ({VERSION_KEY!r} in record) and ahead(record, failed): return record",
+        f"    if len(record) > {declared} + ({VERSION_KEY!r} in record):",
+        "        if has_wrong_later_fields(record, failed): return record",
         "    r = blank | record",
     ]
-    for step in history.steps(from_version, to_version):
-        effect = step.operation.forward if from_version < to_version else step.operation.backward
+    for step, effect in history.effects(from_version, to_version):
         lines += [f"    # {type(step.operation).__name__} {step.operation.name}"]
-        lines += [f"    {line}" for line in effect(step.before)]
+        lines += [f"    {line}" for line in _effect_lines(effect)]
     lines += [f"    r[{VERSION_KEY!r}] = {to_version}"]
     if extra == "drop":
         lines += ["    for name in r.keys() - blank.keys(): del r[name]"]
@@ -129,21 +130,89 @@ def migrator_source(history: SchemaHistory, from_version: int, to_version: int, 
 def migrator(history: SchemaHistory, from_version: int, to_version: int, extra: Extra) -> Migrator:
     """Compile the function that takes a valid record from one version to another; it never changes its argument."""
     blank = _blank(history, to_version)
-    ahead = _ahead(history, from_version, to_version)
+    check = _check_later_fields(history, from_version, to_version)
     source = migrator_source(history, from_version, to_version, extra)
-    return _compile(source, "migrate", blank=blank, ahead=ahead)
+    return _compile(source, "migrate", blank=blank, has_wrong_later_fields=check)
+
+
+def _effect_lines(effect: Effect) -> Iterator[str]:
+    """Lines of Python that do to the record `r` what one operation does."""
+    for name in effect.gone:
+        yield f"old_{name} = r.pop({name!r}, None)"
+    new = {}
+    for name, value in effect.values.items():
+        before = [f"old_{source}" if source in effect.gone else f"r[{source!r}]" for source in value.sources]
+        new[name] = _python(value, before)
+        if isinstance(value, Computed):
+            yield f"new_{name} = {new[name]}"
+            new[name] = f"new_{name}"
+            if name in effect.may_fail:
+                yield _failure_line(value, new[name], before)
+    for name, source in new.items():
+        if name in effect.before:
+            yield f"r[{name!r}] = {source}"
+        else:
+            yield from _fill_lines(name, source, effect.moved_from(name))
+    for name, value in effect.lost.items():
+        restored = _python(value, [new.get(source, f"r[{source!r}]") for source in value.sources])
+        yield f"if differ(old_{name}, {restored}): lost(({name!r}, old_{name}))"
+
+
+def _python(value: Expression, sources: list[str]) -> str:
+    """An expression as Python source, from that of its sources."""
+    match value:
+        case Copy():
+            return sources[0]
+        case Constant():
+            return literal(value.value)
+        case Computed():
+            return value.call(*sources)
+
+
+def _failure_line(value: Computed, result: str, sources: list[str]) -> str:
+    """Note a failure where a source is filled, and the result is None."""
+    filled = " or ".join(f"{source} is not None" for source in sources)
+    head = f"{value.sources[0]}: {value.reason} ({value.hint}got "
+    got = " + ' and ' + ".join(f"describe({source})" for source in sources)
+    return f"if {result} is None and ({filled}): failed({head!r} + {got} + ')')"
+
+
+def _fill_lines(name: str, source: str, moved_from: str | None) -> Iterator[str]:
+    """Fill a field where it is absent or None. Else it is kept; a moved value that differs from it is lost."""
+    yield f"v = r.get({name!r})"
+    yield f"if v is None: r[{name!r}] = {source}"
+    yield "else:"
+    yield f"    kept(({name!r}, v))"
+    if moved_from is not None:
+        yield f"    if {source} is not None and differ({source}, v): lost(({moved_from!r}, {source}))"
+
+
+def differ(a: Any, b: Any) -> bool:
+    """Tell whether two values differ; NaN equals NaN here."""
+    return bool(a != b and (a == a or b == b))
+
+
+def literal(value: Any) -> str:
+    """Write a string, number, boolean or None as Python source (`float('nan')` is no literal of its own)."""
+    if isinstance(value, str):
+        return str.__repr__(value)  # the members of an Enum of strings represent themselves otherwise
+    return f"float({str(value)!r})" if type(value) is float else repr(value)
 
 
 def plain_migrator_source(history: SchemaHistory, from_version: int, to_version: int) -> str | None:
     """Python source of `migrate_all(records)`, for valid records without any field but those of their version.
 
-    Where fields are only added or renamed, nothing can fail, be kept or be lost, and no field needs a test. None where
-    there are other operations.
+    Where fields are only copied, moved and filled with constants, nothing can fail, be kept or be lost, and no field
+    needs a test. None where anything else happens.
     """
-    values = _plain_values(history, from_version, to_version)
-    if values is None:
-        return None
     old = history.schema(from_version).names
+    values = {name: f"r[{name!r}]" for name in old}
+    for _, effect in history.effects(from_version, to_version):
+        if effect.recheck or effect.lost:
+            return None
+        new = {n: _python(value, [values[s] for s in value.sources]) for n, value in effect.values.items()}
+        values = {name: source for name, source in values.items() if name not in effect.gone} | new
+    values[VERSION_KEY] = str(to_version)
     changed = {name: v for name, v in values.items() if v != (f"r[{name!r}]" if name in old else "None")}
     lines = [
         "def migrate_all(records):",
@@ -154,21 +223,6 @@ def plain_migrator_source(history: SchemaHistory, from_version: int, to_version:
         "    return results",
     ]
     return "\n".join(lines) + "\n"
-
-
-def _plain_values(history: SchemaHistory, from_version: int, to_version: int) -> dict[str, str] | None:
-    """For each field of the new record the expression over the old one, `r`, that gives its value."""
-    values = {name: f"r[{name!r}]" for name in history.schema(from_version).names}
-    for operation in (step.operation for step in history.steps(from_version, to_version)):
-        match operation:
-            case operations.AddField(name=name, copy_from=copied) if from_version < to_version:
-                values[name] = values[copied] if copied else operation.source()
-            case operations.RenameField(name=name, to=to):
-                old, new = (name, to) if from_version < to_version else (to, name)
-                values[new] = values.pop(old)
-            case _:
-                return None
-    return values | {VERSION_KEY: str(to_version)}
 
 
 @cache
@@ -186,15 +240,17 @@ def _blank(history: SchemaHistory, version: int) -> Record:
     return dict.fromkeys((*history.schema(version).names, VERSION_KEY))
 
 
-def _ahead(history: SchemaHistory, from_version: int, to_version: int) -> Callable[[Record, Note], bool]:
-    """Return a function that tells what is wrong with filled fields of later versions, before a step works on them."""
+def _check_later_fields(
+    history: SchemaHistory, from_version: int, to_version: int
+) -> Callable[[Record, Note], bool]:
+    """Return a function that notes what is wrong with filled fields of later versions, before a step works on them."""
     later: dict[str, Field] = {}
-    for step in history.steps(from_version, to_version):
-        for field in step.after if from_version < to_version else step.before:
+    for _, effect in history.effects(from_version, to_version):
+        for field in effect.after:
             if field.name not in history.schema(from_version):
                 later.setdefault(field.name, field)
 
-    def ahead(record: Record, failed: Note) -> bool:
+    def has_wrong_later_fields(record: Record, failed: Note) -> bool:
         wrong = [
             f"{name}: {reason}"
             for name, field in later.items()
@@ -204,22 +260,21 @@ def _ahead(history: SchemaHistory, from_version: int, to_version: int) -> Callab
             failed(text)
         return bool(wrong)
 
-    return ahead
+    return has_wrong_later_fields
 
 
 @cache
 def needs_recheck(history: SchemaHistory, from_version: int, to_version: int) -> bool:
     """Tell whether a valid record that nothing failed for can come out invalid, so that it must be validated."""
-    return any(step.operation.recheck for step in history.steps(from_version, to_version))
+    return any(effect.recheck for _, effect in history.effects(from_version, to_version))
 
 
 def _compile(source: str, name: str, **names: Any) -> Any:
     """Compile one generated function. Its globals are the names given and the helpers it may call."""
-    helpers = {function.__name__: function for function in operations.CONVERSIONS.values()}
     namespace = {
-        **helpers,
-        "keep_spelling": operations.keep_spelling,
+        **{function.__name__: function for function in FUNCTIONS},
         "describe": describe,
+        "differ": differ,
         "explain": _explain,
         "is_unicode": is_unicode,
         "timestamp_problem": timestamp_problem,

@@ -39,17 +39,14 @@ class Session:
 
     def run(self, statement: str) -> int:
         """Run a statement; return the number of rows that it changed, if it changes rows."""
-        cursor = self._connection.execute(statement)
-        if self.dialect.name == "duckdb" and statement.startswith("UPDATE"):
-            return cursor.fetchone()[0]
-        return cursor.rowcount
+        return self._connection.execute(statement).rowcount
 
     def transact(self, statements: Iterable[str]) -> list[int]:
         """Run statements in one transaction; try again a few times where a lock or a conflict stood in the way."""
         statements = list(statements)
         for pause in (*_PAUSES, None):
             try:
-                for statement in (*self.dialect.begin, *self._wait):
+                for statement in (self.dialect.begin, *self._wait):
                     self.run(statement)
                 counts = [self.run(statement) for statement in statements]
                 self.run("COMMIT")
@@ -97,11 +94,8 @@ class Session:
         )
 
     def _file_lock(self) -> tuple[Callable[[], bool], Callable[[], Any]]:
-        """SQLite and DuckDB: a lock on a file beside the database, which the kernel gives up with the process."""
-        query = "SELECT file FROM pragma_database_list WHERE name = 'main'"
-        if self.dialect.name == "duckdb":
-            query = "SELECT path FROM duckdb_databases() WHERE database_name = current_database()"
-        database = self.value(query)
+        """SQLite: a lock on a file beside the database, which the kernel gives up with the process."""
+        database = self.value("SELECT file FROM pragma_database_list WHERE name = 'main'")
         if not database:  # in memory: nobody else can reach it
             return lambda: True, lambda: None
         return file_lock(Path(f"{database}.migrating"))
@@ -117,32 +111,21 @@ def _transient(error: BaseException) -> bool:
 
 
 @contextlib.contextmanager
-def session(database: Any, lock_timeout: float) -> Iterator[Session]:
-    """Open a connection to a database, which is an Engine of SQLAlchemy, or a connection of DuckDB.
+def session(engine: Any, lock_timeout: float) -> Iterator[Session]:
+    """Open a connection to the database of an Engine of SQLAlchemy.
 
     Raises SqlError for a database or driver that no migration can be run on.
     """
-    name = database.dialect.name if hasattr(database, "dialect") else type(database).__module__.strip("_")
-    driver = getattr(getattr(database, "dialect", None), "driver", name)
-    if (name, driver) == ("duckdb", "duckdb"):
-        cursor = database.cursor()  # a connection of its own to the same database
+    dialect = getattr(engine, "dialect", None)
+    name, driver = getattr(dialect, "name", ""), getattr(dialect, "driver", "")
+    if (name, driver) not in {("sqlite", "pysqlite"), ("postgresql", "psycopg")}:
+        raise SqlError(f"{engine!r}: give an engine of SQLAlchemy for sqlite or postgresql+psycopg")
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        opened = Session(dialect_named(name), connection.connection.driver_connection, lock_timeout)
+        if name == "postgresql":
+            opened.run("SET TIME ZONE 'UTC'")
         try:
-            cursor.execute("SET TimeZone = 'UTC'")
-            yield Session(dialect_named(name), cursor, lock_timeout)
+            yield opened
         finally:
-            cursor.close()
-    elif (name, driver) in {("sqlite", "pysqlite"), ("postgresql", "psycopg")}:
-        with database.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            opened = Session(dialect_named(name), connection.connection.driver_connection, lock_timeout)
-            if name == "postgresql":
-                opened.run("SET TIME ZONE 'UTC'")
-            try:
-                yield opened
-            finally:
-                with contextlib.suppress(Exception):  # the connection goes back to a pool
-                    opened.run("RESET TIME ZONE" if name == "postgresql" else "SELECT 1")
-    else:
-        raise SqlError(
-            f"{database!r}: migrations run on an engine of SQLAlchemy for sqlite or postgresql+psycopg, and on a "
-            "connection of DuckDB; for MySQL make the scripts of migration_script and run them"
-        )
+            with contextlib.suppress(Exception):  # the connection goes back to a pool
+                opened.run("RESET TIME ZONE" if name == "postgresql" else "SELECT 1")

@@ -16,7 +16,7 @@ from typing import Final, Literal
 
 from lib.versioning.dialects import Dialect, SqlError, dollar_quoted
 from lib.versioning.history import SchemaHistory
-from lib.versioning.plan import Added, Check, Plan, migration_plan
+from lib.versioning.plan import Added, Condition, Plan, migration_plan
 
 Phase = Literal["expand", "backfill", "contract"]
 PHASES: Final[tuple[Phase, ...]] = ("expand", "backfill", "contract")
@@ -72,12 +72,12 @@ def _by_version(plan: Plan, phase: Phase | None) -> list[list[str]]:
 def _enclosed(sql: Dialect, part: list[str]) -> list[str]:
     """Put statements in one transaction, which gives up when it waits long for a lock that others would queue behind."""
     wait = ["SET LOCAL lock_timeout = '2s'"] if sql.name == "postgresql" else []
-    utc = sql.in_utc if any(sql.reads_times in line for line in part) else ()
-    return [*sql.begin, *wait, *utc, *part, *(["COMMIT"] if sql.begin else [])]
+    utc = sql.in_utc if any("AT TIME ZONE 'UTC'" in line for line in part) else ()
+    return [sql.begin, *wait, *utc, *part, "COMMIT"]
 
 
 def _left(plan: Plan) -> str:
-    at_once = [a for a in plan.added if a.value.constant and plan.sql.adds_required]
+    at_once = [a for a in plan.added if a.value.constant]
     required = [a.field.name for a in plan.added if not a.field.nullable and a not in at_once]
     left = [f"NOT NULL for {', '.join(required)}"] if required and plan.sql.name != "sqlite" else []
     left += [f"dropping {', '.join(plan.dropped)}"] if plan.dropped else []
@@ -109,7 +109,7 @@ def _batches(plan: Plan, key: str, size: int = 5000) -> str:
 # ── Statements ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def refusals(plan: Plan, checks: Iterable[Check]) -> list[str]:
+def refusals(plan: Plan, checks: Iterable[Condition]) -> list[str]:
     """Statements that fail if a check finds any row."""
     return [plan.sql.fail_if_any(plan.history.name, *check) for check in checks]
 
@@ -150,18 +150,19 @@ def contract(plan: Plan) -> list[list[str]]:
     others read and write, proves that all is filled; and what needs a lock of its own takes no time.
     """
     filled = refusals(plan, plan.checks) + fill(plan, plan.added)
-    promises, final = plan.promises(), _finally(plan)
+    required, final = plan.required_conditions(), _finally(plan)
     if plan.sql.name == "postgresql":
-        check = f"ADD CONSTRAINT {_promise(plan)} CHECK ({' AND '.join(promises.values())}) NOT VALID"
+        check = f"ADD CONSTRAINT {_promise(plan)} CHECK ({' AND '.join(required.values())}) NOT VALID"
         promise = [f"{undo_contract(plan)}, {check}"]
         proof = [f"ALTER TABLE {plan.table} VALIDATE CONSTRAINT {_promise(plan)}"]
         return [
-            part for part in (filled, *([promise, filled[-1:], proof] if promises else []), final) if part
+            part for part in (filled, *([promise, filled[-1:], proof] if required else []), final) if part
         ]
-    kept = [Check(f"NOT ({p})", f"{plan.history.name}.{c}: null, but required") for c, p in promises.items()]
+    kept = [
+        Condition(f"NOT ({p})", f"{plan.history.name}.{c}: null, but required") for c, p in required.items()
+    ]
     filled += refusals(plan, kept)
-    # DuckDB changes no column in a transaction that wrote rows; the others need all in one, or can't have it at all.
-    return [part for part in ((filled, final) if plan.sql.name == "duckdb" else ([*filled, *final],)) if part]
+    return [part for part in [[*filled, *final]] if part]
 
 
 def undo_contract(plan: Plan) -> str:
@@ -180,18 +181,10 @@ def _finally(plan: Plan) -> list[str]:
     drops = [f"DROP COLUMN {'IF EXISTS ' * plan.sql.guarded}{quote(column)}" for column in plan.dropped]
     temporary = [(quote(a.column), quote(a.field.name)) for a in plan.added if a.column != a.field.name]
     renames = [f"RENAME COLUMN {old} TO {new}" for old, new in temporary]
-    if name == "postgresql" and plan.promises():
+    if name == "postgresql" and plan.required_conditions():
         # Apart, because one ALTER would drop the constraint first, and then look at all rows under its lock.
         drops.append(f"DROP CONSTRAINT IF EXISTS {_promise(plan)}")
         required, drops = [", ".join(required)] if required else [], [", ".join(drops)]
-    elif name == "mysql":  # all in one statement, which it does as a whole or not at all
-        changes = [
-            f"CHANGE COLUMN {quote(a.column)} {quote(a.field.name)} {plan.sql.type(a.field)}"
-            + " NOT NULL" * (not a.field.nullable)
-            for a in plan.added
-            if a.column != a.field.name or not a.field.nullable
-        ]
-        required, drops, renames = [], [", ".join(drops + changes)] if drops + changes else [], []
     elif name == "sqlite":  # which can't make a column required; the check before found no NULL
         required = []
     return [f"ALTER TABLE {plan.table} {change}" for change in (*required, *drops, *renames)]

@@ -217,11 +217,11 @@ def _unrename(work: Migration, step: Step) -> None:
 
 
 def _convert_forward(work: Migration, step: Step) -> None:
-    _convert(work, step.operation.name, step.operation.conversion(step.before))
+    _convert(work, step.operation.name, (step.before[step.operation.name].type, step.operation.to))
 
 
 def _convert_backward(work: Migration, step: Step) -> None:
-    old, new = step.operation.conversion(step.before)
+    old, new = step.before[step.operation.name].type, step.operation.to
     if old != "timestamp":  # a field that takes dates takes date-times as well
         _convert(work, step.operation.name, (new, old))
 

@@ -8,22 +8,17 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-import duckdb
 import psycopg
 
 from lib.versioning.dialects import dialect_named
 from lib.versioning.schema import Schema
 
-ERRORS = (sqlite3.Error, duckdb.Error, psycopg.Error)
+ERRORS = (sqlite3.Error, psycopg.Error)
 
 
-def connect(dialect: str) -> contextlib.closing[Any]:
-    """`with connect("sqlite") as connection`: to a new database in memory, in autocommit mode."""
-    return contextlib.closing(
-        sqlite3.connect(":memory:", isolation_level=None)
-        if dialect == "sqlite"
-        else duckdb.connect(":memory:")
-    )
+def connect_sqlite() -> contextlib.closing[sqlite3.Connection]:
+    """`with connect_sqlite() as connection`: to a new database in memory, in autocommit mode."""
+    return contextlib.closing(sqlite3.connect(":memory:", isolation_level=None))
 
 
 def run(connection: Any, script: str) -> None:
@@ -34,8 +29,7 @@ def run(connection: Any, script: str) -> None:
         else:
             connection.execute(script)
     except ERRORS:
-        with contextlib.suppress(duckdb.TransactionException):  # where nothing was begun
-            connection.rollback()
+        connection.rollback()
         raise
 
 
@@ -77,7 +71,7 @@ def make_table(
         + (" PRIMARY KEY" if field.name == key else "")
         for field in schema
     ]
-    if key and key not in schema:  # DuckDB drops no column that stands before one with an index
+    if key and key not in schema:
         listed.insert(0, f'"{key}" INTEGER PRIMARY KEY')
     connection.execute(f'CREATE TABLE "{table}" ({", ".join(listed)})')
 

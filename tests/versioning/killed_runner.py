@@ -16,7 +16,6 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-import duckdb
 import psycopg
 import sqlalchemy as sa
 
@@ -32,9 +31,7 @@ def migrate(
 ) -> MigrationResult:
     """Run expand and backfill."""
     database: Any
-    if dialect == "duckdb":
-        database = duckdb.connect(address)
-    elif dialect == "sqlite":
+    if dialect == "sqlite":
         database = sa.create_engine(f"sqlite:///{address}", connect_args={"timeout": 30})
     else:
         database = sa.create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(address))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import product
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from strategies import histories, records
 
 from benchmarks.compatibility_oracle import avro_checks, avro_reads, cases, compare
-from lib.versioning.compatibility import MODES, check, matrix, migration, read, with_aliases
+from lib.versioning.compatibility import MODES, Reading, check, judge, migration_risks, with_aliases
 from lib.versioning.history import SchemaHistory, UnknownVersionError
 from lib.versioning.operations import (
     AddField,
@@ -48,6 +49,12 @@ USERS_4 = SchemaHistory(
 def one_step(field: Field, *operations: Operation) -> SchemaHistory:
     """A history of two versions that starts with a key and the field given."""
     return SchemaHistory("things", first=Schema(Field("id", "string"), field), steps={2: operations})
+
+
+def matrix(history: SchemaHistory, *, aliases: bool = False) -> dict[tuple[int, int], Reading]:
+    """The readings of all pairs (writer, reader) of versions."""
+    pairs = product(history.versions, repeat=2)
+    return {(writer, reader): judge(history, writer, reader, aliases=aliases) for writer, reader in pairs}
 
 
 def kinds(found: tuple[Difference, ...]) -> list[tuple[str, Kind]]:
@@ -101,10 +108,10 @@ def test_a_verdict_explains_itself() -> None:
         "reader's has no default); remedy: give the reader's field a default, or, if it was renamed, its former name as an "
         "alias",
         "through the migration: compatible",
-        "  version 1 reads 3: may lose: phone: dropped, where it is not null",
-        "  version 1 reads 3: may lose: updated_at: dropped, where it is not created_at",
-        "  version 1 reads 3: may lose: email: dropped, where it is not null",
-        "  version 2 reads 3: may lose: phone: dropped, where it is not null",
+        "  version 1 reads 3: may lose: phone: where it is not null",
+        "  version 1 reads 3: may lose: updated_at: where it is not a copy of created_at",
+        "  version 1 reads 3: may lose: email: where it is not null",
+        "  version 2 reads 3: may lose: phone: where it is not null",
     ]
 
 
@@ -112,7 +119,6 @@ def test_the_matrix_of_the_users() -> None:
     found = matrix(USERS)
     assert {pair for pair, reading in found.items() if not reading.compatible} == {(1, 2), (1, 3)}
     assert all(reading.through_migration for reading in found.values()) and len(found) == 9
-    assert found[1, 3] == read(USERS, 1, 3)
 
 
 def test_the_first_version_is_always_compatible() -> None:
@@ -232,19 +238,19 @@ def test_a_rename_without_alias_breaks_both_ways() -> None:
     history = one_step(FIELD, RenameField("a", "b"))
     for writer, reader in ((1, 2), (2, 1)):
         here, there = ("b", "a") if reader == 2 else ("a", "b")
-        assert kinds(read(history, writer, reader).differences) == [
+        assert kinds(judge(history, writer, reader).differences) == [
             (here, Kind.MISSING_DEFAULT),
             (there, Kind.IGNORED),
             (here, Kind.MOVED),
         ]
-        assert read(history, writer, reader).through_migration
+        assert judge(history, writer, reader).through_migration
 
 
 def test_a_rename_of_a_field_with_a_default_breaks_both_ways_though_avro_would_read_the_default() -> None:
     history = one_step(Field("a", "string", nullable=True, default=None), RenameField("a", "b"))
     for writer, reader in ((1, 2), (2, 1)):
         assert readable(history.schema(reader), history.schema(writer))
-        assert [d.kind for d in read(history, writer, reader).breaking] == [Kind.MOVED]
+        assert [d.kind for d in judge(history, writer, reader).breaking] == [Kind.MOVED]
 
 
 def test_an_alias_mends_a_rename_backward_but_not_forward() -> None:
@@ -269,14 +275,14 @@ def test_swapped_names_break_though_avro_sees_nothing() -> None:
     assert other.schema(1).names == ("a", "b") and sorted(other.schema(2).names) == ["a", "b"]
     assert readable(other.schema(1), other.schema(2)) and readable(other.schema(2), other.schema(1))
     for writer, reader in ((1, 2), (2, 1)):
-        assert sorted(kinds(read(other, writer, reader).breaking)) == [("a", Kind.MOVED), ("b", Kind.MOVED)]
+        assert sorted(kinds(judge(other, writer, reader).breaking)) == [("a", Kind.MOVED), ("b", Kind.MOVED)]
     assert with_aliases(other, 2) == other.schema(2), "a name that is another field's can't be an alias"
 
 
 def test_a_name_given_again_to_another_field_breaks() -> None:
     history = one_step(FIELD, RenameField("a", "b"), AddField("a", "string", nullable=True))
-    assert ("a", Kind.MOVED) in kinds(read(history, 1, 2).breaking)
-    assert ("a", Kind.MOVED) in kinds(read(history, 2, 1).breaking)
+    assert ("a", Kind.MOVED) in kinds(judge(history, 1, 2).breaking)
+    assert ("a", Kind.MOVED) in kinds(judge(history, 2, 1).breaking)
 
 
 def test_a_half_under_the_name_of_the_whole_breaks() -> None:
@@ -285,7 +291,7 @@ def test_a_half_under_the_name_of_the_whole_breaks() -> None:
     )
     assert history.schema(1) == history.schema(2)
     for writer, reader in ((1, 2), (2, 1)):
-        assert kinds(read(history, writer, reader).breaking) == [("a", Kind.MOVED)]
+        assert kinds(judge(history, writer, reader).breaking) == [("a", Kind.MOVED)]
     assert with_aliases(history, 2) == history.schema(2)
 
 
@@ -321,22 +327,22 @@ def test_rename_and_split_pass_in_the_expand_phase_only() -> None:
     assert both.names == (*green.names, "name", "phone")
     # Backward in time: what green writes, blue must read directly.
     assert readable(blue, both) and readable(green, both)
-    contracted = read(USERS_4, 4, 3)
+    contracted = judge(USERS_4, 4, 3)
     assert not contracted.compatible
     assert ("phone", Kind.MOVED) in kinds(contracted.breaking), (
         "its default would hide that the number is lost"
     )
     # Forward in time: green gets at what blue wrote through the migration, if every phone can be split.
-    before = read(USERS_4, 3, 4)
+    before = judge(USERS_4, 3, 4)
     assert not before.compatible and not before.through_migration
     assert before.migration is not None
-    assert before.migration.may_fail == ("phone: may hold no separator ' ' to split at",)
+    assert before.migration.may_fail == ("phone: no separator to split at",)
 
 
 def test_a_drop_passes_where_the_reader_has_a_default() -> None:
     with_default = one_step(Field("a", "string", default=""), DropField("a"))
     without = one_step(FIELD, DropField("a", default=""))
-    assert read(with_default, 2, 1).compatible and not read(without, 2, 1).compatible
+    assert judge(with_default, 2, 1).compatible and not judge(without, 2, 1).compatible
     assert readable(without.schema(1), expanded(without.schema(1), without.schema(2)))
 
 
@@ -361,36 +367,36 @@ NULLABLE = Field("a", "string", nullable=True)
 @pytest.mark.parametrize(
     ("field", "operation", "way", "change", "outcome"),
     [
-        (FIELD, DropField("a", default="x"), (1, 2), {}, "loses a: dropped, where it is not string 'x'"),
-        (NULLABLE, DropField("a"), (1, 2), {}, "loses a: dropped, where it is not null"),
-        (FIELD, AddField("b", "string", default="x"), (2, 1), {}, "loses b: dropped, where it is not string 'x'"),
-        (FIELD, AddField("b", "string", copy_from="a"), (2, 1), {"b": "x"}, "loses b: dropped, where it is not a"),
-        (FIELD, ConvertField("a", "integer"), (1, 2), {}, "fails a: may be no 64-bit integer in canonical form"),
-        (Field("a", "string", length=2), ConvertField("a", "integer"), (2, 1), {"a": 123}, "fails a: may take more than 2"),
-        (Field("a", "integer"), ConvertField("a", "string", 2), (1, 2), {"a": 123}, "fails a: may take more than 2"),
-        (Field("a", "integer"), ConvertField("a", "string"), (2, 1), {}, "fails a: may be no 64-bit integer"),
-        (Field("a", "integer"), ConvertField("a", "float"), (1, 2), {"a": 2**53 + 1}, "fails a: may be an integer above"),
-        (Field("a", "integer"), ConvertField("a", "float"), (2, 1), {"a": 0.5}, "fails a: may be no whole number"),
-        (FIELD, SplitField("a", ("b", "c"), "-"), (1, 2), {}, "fails a: may hold no separator '-'"),
-        (FIELD, SplitField("a", ("b", "c"), "-"), (2, 1), {"b": "x-y"}, "loses b: joined, where '-' would split"),
-        (FIELD, SplitField("a", ("b", "c"), "--"), (2, 1), {"b": "x-"}, "loses c: joined, where '--' would split"),
-        (NULLABLE, SplitField("a", ("b", "c"), "-"), (2, 1), {"b": None}, "fails b: may be null where c is not"),
-        (NULLABLE, SplitField("a", ("b", "c"), "-"), (2, 1), {"c": None}, "fails c: may be null where b is not"),
-        (Field("a", "string", length=3), SplitField("a", ("b", "c"), "-"), (2, 1), {"b": "xy", "c": "z"}, "fails a: joined"),
+        (FIELD, DropField("a", default="x"), (1, 2), {}, "loses a: where it is not string 'x'"),
+        (NULLABLE, DropField("a"), (1, 2), {}, "loses a: where it is not null"),
+        (FIELD, AddField("b", "string", default="x"), (2, 1), {}, "loses b: where it is not string 'x'"),
+        (FIELD, AddField("b", "string", copy_from="a"), (2, 1), {"b": "x"}, "loses b: where it is not a copy of a"),
+        (FIELD, ConvertField("a", "integer"), (1, 2), {}, "fails a: no 64-bit integer in canonical form"),
+        (Field("a", "string", length=2), ConvertField("a", "integer"), (2, 1), {"a": 123}, "fails a: longer than 2"),
+        (Field("a", "integer"), ConvertField("a", "string", 2), (1, 2), {"a": 123}, "fails a: longer than 2"),
+        (Field("a", "integer"), ConvertField("a", "string"), (2, 1), {}, "fails a: no 64-bit integer"),
+        (Field("a", "integer"), ConvertField("a", "float"), (1, 2), {"a": 2**53 + 1}, "fails a: no exact float"),
+        (Field("a", "integer"), ConvertField("a", "float"), (2, 1), {"a": 0.5}, "fails a: no exact 64-bit integer"),
+        (FIELD, SplitField("a", ("b", "c"), "-"), (1, 2), {}, "fails a: no separator"),
+        (FIELD, SplitField("a", ("b", "c"), "-"), (2, 1), {"b": "x-y"}, "loses b: where it is not split_part(a, '-', 0)"),
+        (FIELD, SplitField("a", ("b", "c"), "--"), (2, 1), {"b": "x-"}, "loses c: where it is not split_part(a, '--', 1)"),
+        (NULLABLE, SplitField("a", ("b", "c"), "-"), (2, 1), {"b": None}, "fails b: can't be joined with c"),
+        (NULLABLE, SplitField("a", ("b", "c"), "-"), (2, 1), {"c": None}, "fails b: can't be joined with c"),
+        (Field("a", "string", length=3), SplitField("a", ("b", "c"), "-"), (2, 1), {"b": "xy", "c": "z"}, "fails a: longer than 3"),
     ],
 )  # fmt: skip
 def test_what_a_migration_may_do_it_really_does(
     field: Field, operation: Operation, way: tuple[int, int], change: dict[str, Any], outcome: str
 ) -> None:
     history = one_step(field, operation)
-    told = migration(history, *way)
+    told = migration_risks(history, *way)
     notes = [f"fails {note}" for note in told.may_fail] + [f"loses {note}" for note in told.loses]
     assert [note for note in notes if note.startswith(outcome)]
     record = dict.fromkeys(history.schema(way[0]).names, "w") | change
     assert validator(history.schema(way[0]), "forbid")(record) == []
     failed, lost = _migrate(history, *way, record)
     assert failed if outcome.startswith("fails") else lost
-    assert read(history, *way).through_migration is not bool(told.may_fail)
+    assert judge(history, *way).through_migration is not bool(told.may_fail)
 
 
 @pytest.mark.parametrize(
@@ -403,12 +409,14 @@ def test_what_a_migration_may_do_it_really_does(
 )
 def test_what_can_not_fail_is_not_said_to(field: Field, operation: Operation) -> None:
     history = one_step(field, operation)
-    assert migration(history, 1, 2).may_fail == migration(history, 2, 1).may_fail == ()
+    assert migration_risks(history, 1, 2).may_fail == migration_risks(history, 2, 1).may_fail == ()
 
 
 def test_an_integer_always_fits_a_string_of_20_characters() -> None:
-    assert migration(one_step(Field("a", "integer"), ConvertField("a", "string", 20)), 1, 2).may_fail == ()
-    assert migration(one_step(Field("a", "integer"), ConvertField("a", "string", 19)), 1, 2).may_fail
+    assert (
+        migration_risks(one_step(Field("a", "integer"), ConvertField("a", "string", 20)), 1, 2).may_fail == ()
+    )
+    assert migration_risks(one_step(Field("a", "integer"), ConvertField("a", "string", 19)), 1, 2).may_fail
     assert len(str(-(2**63))) == 20
 
 
@@ -428,7 +436,7 @@ def _migrate(
 def test_nothing_fails_and_nothing_is_lost_that_was_not_told(data: st.DataObject) -> None:
     history = data.draw(histories())
     start, end = data.draw(st.sampled_from(history.versions)), data.draw(st.sampled_from(history.versions))
-    told = migration(history, start, end)
+    told = migration_risks(history, start, end)
     failed, lost = _migrate(history, start, end, data.draw(records(history, start)))
     assert not failed or told.may_fail, failed
     if not failed:

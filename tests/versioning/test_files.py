@@ -407,10 +407,10 @@ def test_diff_says_what_changes_both_ways(command: Command) -> None:
     assert status == 0
     assert out.splitlines() == [
         "users 1 → 2",
-        "  + email string(255), nullable, filled with None",
-        "  + updated_at timestamp, copied from created_at",
+        "  + email string(255), nullable: null",
+        "  + updated_at timestamp: a copy of created_at",
         "users 2 → 3",
-        "  + phone string(50), nullable, filled with None",
+        "  + phone string(50), nullable: null",
     ]
     assert command("diff", "--from", "3", "--to", "2")[1].splitlines() == ["users 3 → 2", "  - phone"]
     assert command("diff", "--from", "2", "--to", "2")[1] == "users: nothing changes\n"

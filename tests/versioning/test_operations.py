@@ -26,15 +26,15 @@ from lib.versioning import (
     SchemaHistory,
     SplitField,
 )
-from lib.versioning.operations import (
+from lib.versioning.expressions import (
     CONVERSIONS,
-    Operation,
     float_to_integer,
     integer_to_float,
     integer_to_string,
     string_to_integer,
     to_date_time,
 )
+from lib.versioning.operations import Operation
 from lib.versioning.records import migrator_source, validator_source
 
 Record = dict[str, Any]
@@ -207,8 +207,10 @@ def test_backward(
         (SPLIT, {"id": 1, "name": "Ana"}, 2,
          ["name: no separator to split at (the separator is ' ', got string 'Ana')"]),
         (SPLIT_AA, {"id": 1, "name": "a"}, 2, ["name: no separator to split at (the separator is 'aa', got string 'a')"]),
-        (SPLIT, {"id": 1, "first": None, "last": "Gil"}, 1, ["first: null, but last is not, so they can't be joined"]),
-        (SPLIT, {"id": 1, "first": "Ana", "last": None}, 1, ["last: null, but first is not, so they can't be joined"]),
+        (SPLIT, {"id": 1, "first": None, "last": "Gil"}, 1,
+         ["first: can't be joined with last, because only one of them is null (got null and string 'Gil')"]),
+        (SPLIT, {"id": 1, "first": "Ana", "last": None}, 1,
+         ["first: can't be joined with last, because only one of them is null (got string 'Ana' and null)"]),
         (FLOAT, {"id": 1, "n": 2**53 + 1}, 2, ["n: no exact float (got integer 9007199254740993)"]),
         (FLOAT, {"id": 1, "n": 2**63 - 1}, 2, ["n: no exact float (got integer 9223372036854775807)"]),
         (FLOAT, {"id": 1, "n": 1.5}, 1, ["n: no exact 64-bit integer (got float 1.5)"]),
@@ -289,9 +291,8 @@ def test_the_steps_of_a_version_are_done_in_order_and_backward_the_last_first() 
 
 @given(st.one_of(st.integers(-(2**63), 2**63 - 1), st.integers(-(2**54), 2**54)))
 def test_an_integer_becomes_a_float_exactly_or_not_at_all(value: int) -> None:
-    try:
-        converted = integer_to_float(value)
-    except ValueError:
+    converted = integer_to_float(value)
+    if converted is None:
         assert int(float(value)) != value
         return
     assert type(converted) is float
@@ -302,9 +303,8 @@ def test_an_integer_becomes_a_float_exactly_or_not_at_all(value: int) -> None:
 
 @given(st.one_of(st.floats(), st.integers(-(2**62), 2**62).map(float)))
 def test_a_float_becomes_an_integer_exactly_or_not_at_all(value: float) -> None:
-    try:
-        converted = float_to_integer(value)
-    except ValueError:
+    converted = float_to_integer(value)
+    if converted is None:
         assert value != value or value % 1 or not -(2.0**63) <= value < 2.0**63 or abs(value) == float("inf")
         return
     assert type(converted) is int
@@ -323,9 +323,7 @@ def test_an_integer_becomes_text_and_comes_back(value: int) -> None:
      "9223372036854775808", "-9223372036854775809", "1" * 10_000],
 )  # fmt: skip
 def test_text_becomes_an_integer_only_in_the_form_that_comes_back(text: str) -> None:
-    with pytest.raises(ValueError, match="no 64-bit integer in canonical form") as error:
-        string_to_integer(text)
-    assert len(str(error.value)) < 200
+    assert string_to_integer(text) is None
 
 
 @pytest.mark.parametrize("value", [0, 1, -1, 2**63 - 1, -(2**63)])
@@ -361,8 +359,8 @@ class Colour(enum.StrEnum):
         (AddField("b", "string", default=None), "its default is no valid value: null"),
         (AddField("b", "string", copy_from="c"), "there is no field 'c' here; there are a, n"),
         (AddField("b", "string", copy_from="b"), "there is no field 'b' here"),
-        (AddField("b", "integer", copy_from="a"), "copy_from 'a': type, length or nullability differ"),
-        (AddField("b", "string", length=5, copy_from="a"), "copy_from 'a': type, length or nullability differ"),
+        (AddField("b", "integer", copy_from="a"), "b can't be a copy of a: type, length or nullability differ"),
+        (AddField("b", "string", length=5, copy_from="a"), "b can't be a copy of a: type, length or nullability differ"),
         (AddField("b", "string", copy_from=Colour.A), "field name Colour: use"),
         (AddField("b", "string", copy_from=["a"]), "field name array of 1: use"),
         (AddField("b", "integer", default=2**63), "outside the 64-bit range"),
@@ -419,7 +417,7 @@ def test_what_makes_no_sense_is_refused_when_declared_and_the_place_named(
 
 def test_a_required_field_can_not_be_a_copy_of_one_that_may_be_none() -> None:
     nullable = Field("a", "string", nullable=True)
-    with pytest.raises(DeclarationError, match="copy_from 'a': type, length or nullability differ"):
+    with pytest.raises(DeclarationError, match="b can't be a copy of a: type, length or nullability differ"):
         history([nullable], AddField("b", "string", copy_from="a"))
     assert history([nullable], AddField("b", "string", nullable=True, copy_from="a")).schema(2)["b"].nullable
     assert history([A], AddField("b", "string", nullable=True, copy_from="a")).schema(2)["b"].nullable

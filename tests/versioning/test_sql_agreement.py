@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from databases import ERRORS, columns, connect, insert, make_table, moment, rows, run
+from databases import ERRORS, columns, connect_sqlite, insert, make_table, moment, rows, run
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from strategies import histories, instant, records, values
@@ -32,8 +32,8 @@ Database = tuple[str, Any]
 @pytest.fixture(scope="module")
 def databases(postgres_module_connection: Any) -> Iterator[list[Database]]:
     """The names of dialects, and connections to databases that all examples share."""
-    with connect("sqlite") as sqlite, connect("duckdb") as duck:
-        yield [("sqlite", sqlite), ("duckdb", duck), ("postgresql", postgres_module_connection)]
+    with connect_sqlite() as sqlite:
+        yield [("sqlite", sqlite), ("postgresql", postgres_module_connection)]
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def engines(databases: list[Database], postgres_server: Server) -> Iterator[list
     """What `run_migration` takes for each of the databases."""
     sqlite = sa.create_engine("sqlite://", creator=lambda: databases[0][1], poolclass=sa.StaticPool)
     server = sa.create_engine(postgres_server.url)
-    yield [sqlite, databases[1][1], server]
+    yield [sqlite, server]
     server.dispose()
 
 

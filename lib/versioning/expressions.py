@@ -1,0 +1,164 @@
+"""What a field of the result is made of: the five expressions by which an operation states its effect.
+
+An operation says for each direction which field becomes what, for example `{"name": join("first", " ", "last")}`. The forms for
+records, Arrow tables and SQL and the verdicts on compatibility are derived from that; none of them knows an operation.
+
+A renderer tells three kinds apart:
+
+- `Copy`: the value of a field as it is. A renderer shares what it can; nothing can fail.
+- `Constant`: the same value in every record. Nothing can fail.
+- `Computed`, made by `convert`, `part` and `join`: a function of the values of `sources`, followed by `arguments`. The result is
+  None where a source is None, and where there is no exact result. So every renderer finds what failed by one rule: *a
+  source is filled, and the result is None*. `reason` says why in fixed words; it is None if that never happens.
+
+The functions of values here are those that generated Python calls. SQL has a form of the same name for each of them, in
+`lib.versioning.dialects`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final
+
+from lib.versioning.schema import Schema, describe
+
+# ── Functions of values: None in, None out, and None where there is no exact result ──────────────────────────────
+
+_CANONICAL_INTEGER = re.compile(r"0|-?[1-9][0-9]{0,18}")
+
+
+def integer_to_float(value: int | None) -> float | None:
+    """Convert exactly: above 2**53 not every integer has a float."""
+    return float(value) if value is not None and int(float(value)) == value else None
+
+
+def float_to_integer(value: float | None) -> int | None:
+    """Convert exactly: a fraction, an infinity or NaN has no integer."""
+    return int(value) if value is not None and value.is_integer() and -(2.0**63) <= value < 2.0**63 else None
+
+
+def integer_to_string(value: int | None) -> str | None:
+    """Write in decimal."""
+    return None if value is None else str(value)
+
+
+def string_to_integer(value: str | None) -> int | None:
+    """Read the canonical decimal form, the only one that converts back to the same text."""
+    if value is None or not _CANONICAL_INTEGER.fullmatch(value):
+        return None
+    return int(value) if -(2**63) <= int(value) < 2**63 else None
+
+
+def to_date_time(value: str | None) -> str | None:
+    """Spell a date as its midnight; a date-time stays."""
+    return value + "T00:00:00" if value is not None and len(value) == 10 else value
+
+
+def split_part(value: str | None, separator: str, number: int) -> str | None:
+    """Return part 0 or 1 of a text that is split at the first separator."""
+    return value.split(separator, 1)[number] if value is not None and separator in value else None
+
+
+def join_parts(first: str | None, second: str | None, separator: str) -> str | None:
+    """Join two texts."""
+    return None if first is None or second is None else f"{first}{separator}{second}"
+
+
+#: The function that converts a value from one type to another, and the reason why there may be no result.
+#: Timestamps go from dates to date-times.
+CONVERSIONS: Final[dict[tuple[str, str], tuple[Callable[[Any], Any], str | None]]] = {
+    ("integer", "float"): (integer_to_float, "no exact float"),
+    ("float", "integer"): (float_to_integer, "no exact 64-bit integer"),
+    ("integer", "string"): (integer_to_string, None),
+    ("string", "integer"): (string_to_integer, "no 64-bit integer in canonical form"),
+    ("timestamp", "timestamp"): (to_date_time, None),
+}
+#: All functions of values.
+FUNCTIONS: Final = (*(function for function, _ in CONVERSIONS.values()), split_part, join_parts)
+
+
+# ── Expressions ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class Copy:
+    """The value of the field `source` as it is."""
+
+    source: str
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The names of the fields that it is made of."""
+        return (self.source,)
+
+    def type(self, before: Schema) -> str:
+        """The type of its result; raises DeclarationError if `before` has no such field."""
+        return before[self.source].type
+
+    def __str__(self) -> str:
+        return f"a copy of {self.source}"
+
+
+@dataclass(frozen=True)
+class Constant:
+    """The same value in every record: None, or one of the type of field `kind`."""
+
+    value: Any
+    kind: str
+    sources: ClassVar[tuple[str, ...]] = ()
+
+    def type(self, before: Schema) -> str:
+        """The type of its result."""
+        return self.kind
+
+    def __str__(self) -> str:
+        return describe(self.value)
+
+
+@dataclass(frozen=True)
+class Computed:
+    """What `function` makes of the values of `sources` and of `arguments`; None where there is no exact result.
+
+    `hint` is what an error says beside the values that it got.
+    """
+
+    function: Callable[..., Any]
+    sources: tuple[str, ...]
+    arguments: tuple[Any, ...]
+    kind: str
+    reason: str | None
+    hint: str = ""
+
+    def type(self, before: Schema) -> str:
+        """The type of its result."""
+        return self.kind
+
+    def call(self, *values: str) -> str:
+        """The call as text, with the text for the value of each source: Python source if these are."""
+        return f"{self.function.__name__}({', '.join((*values, *map(repr, self.arguments)))})"
+
+    def __str__(self) -> str:
+        return self.call(*self.sources)
+
+
+Expression = Copy | Constant | Computed
+
+
+def convert(source: str, kinds: tuple[str, str]) -> Computed:
+    """A field converted from one type to another; the pair is one of `CONVERSIONS`."""
+    function, reason = CONVERSIONS[kinds]
+    return Computed(function, (source,), (), kinds[1], reason)
+
+
+def part(source: str, separator: str, number: int) -> Computed:
+    """Part 0 or 1 of a string that is split at the first separator. It fails where there is no separator."""
+    hint = f"the separator is {separator!r}, "
+    return Computed(split_part, (source,), (separator, number), "string", "no separator to split at", hint)
+
+
+def join(first: str, separator: str, second: str) -> Computed:
+    """Two strings, joined with a separator. It fails where only one of them is None."""
+    reason = f"can't be joined with {second}, because only one of them is null"
+    return Computed(join_parts, (first, second), (separator,), "string", reason)
