@@ -11,56 +11,68 @@ help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' Makefile
 	@echo '  with PYTHON=python3.12 another Python is used, with PORT=9000 lab another port'
 
-# The first command that runs at all starts tools/setup.py, which then looks for a Python that fits.
-setup:  ## make .venv from requirements.lock (every target does this first; nothing happens when it is complete)
-	@if [ -n "$(PYTHON)" ]; then \
-		command -v "$(PYTHON)" >/dev/null || { echo 'PYTHON=$(PYTHON): there is no such command.'; exit 1; }; \
-		exec "$(PYTHON)" tools/setup.py --exactly; \
-	fi; \
-	for python in .venv/bin/python python3 python3.13 python3.12 python3.11 python; do \
-		if "$$python" -c pass >/dev/null 2>&1; then exec "$$python" tools/setup.py; fi; \
+# Two stamps say what is installed: .venv/.lab what lessons need, .venv/.dev also what tests, pages and benchmarks need.
+# They are out of date, too, when the folder was moved, when the Python is gone, or when PYTHON names one of another version.
+PYTHONS := $(if $(PYTHON),"$(PYTHON)",$(if $(wildcard .venv/pyvenv.cfg),.venv/bin/python) python3 python3.14 python3.13 python3.12 python3.11)
+CURRENT := $(shell [ -x .venv/bin/python ] && grep -sqF " $$(pwd -P)/.venv" .venv/pyvenv.cfg && { [ -z "$(PYTHON)" ] || \
+	grep -qF "version = $$("$(PYTHON)" -c 'import sys; print("%d.%d." % sys.version_info[:2])')" .venv/pyvenv.cfg; } && echo yes)
+
+.venv/.lab: requirements.lock pyproject.toml $(if $(CURRENT),,anew)
+.venv/.dev: requirements-dev.lock pyproject.toml $(if $(CURRENT),,anew)
+.PHONY: anew
+
+# Each Python is asked whether it fits. Status 3: it does not. Status 4: it is newer than the tested ones, and is tried if no other fits.
+.venv/.lab .venv/.dev:
+	@newer=; for python in $(PYTHONS); do \
+		"$$python" -c pass 2>/dev/null || continue; \
+		"$$python" tools/setup.py $(@:.venv/.%=%); status=$$?; \
+		case $$status in 3) ;; 4) newer=$$python ;; *) exit $$status ;; esac; \
 	done; \
-	echo 'There is no Python here. Install 3.11, 3.12 or 3.13 (Debian, Ubuntu: sudo apt install python3 python3-venv),'; \
+	[ -z "$$newer" ] || exec "$$newer" tools/setup.py $(@:.venv/.%=%) --newer; \
+	echo '$(if $(PYTHON),PYTHON=$(PYTHON) does not fit,No Python here fits): this project needs 3.11, 3.12, 3.13 or 3.14, with its module venv.'; \
+	echo 'Install one (Debian, Ubuntu: sudo apt install python3 python3-venv; Fedora, RHEL: sudo dnf install python3.12),'; \
 	echo 'or name one that is not on PATH: make PYTHON=/path/to/python3.12 lab'; exit 1
 
-lab: setup  ## open the lessons in JupyterLab; your own copy of them is in work/
+setup: .venv/.lab  ## make .venv, with what lessons need (each target does first what it needs; nothing happens when it is up to date)
+
+lab: .venv/.lab  ## open the lessons in JupyterLab; your own copy of them is in work/
 	@exec $(RUN) tools/lab.py $(if $(PORT),--port $(PORT))
 
-test: setup  ## run all tests: the code's, every lesson, and that nothing is left behind
+test: .venv/.dev  ## run all tests: the code's, every lesson, and that nothing is left behind
 	@exec $(RUN) tools/run_tests.py
 
-test-integration: setup  ## run the tests that need containers; prepares an engine where it can; RECORD=1 writes what lesson 06 reads
+test-integration: .venv/.dev  ## run the tests that need containers; prepares an engine where it can; RECORD=1 writes what lesson 06 reads
 	@exec $(RUN) tools/integration.py $(if $(RECORD),--record)
 
-test-notebook: setup  ## run one notebook, yours too, as strictly as the lessons: make test-notebook NB=path
+test-notebook: .venv/.dev  ## run one notebook, yours too, as strictly as the lessons: make test-notebook NB=path
 	@exec $(RUN) tools/run_tests.py --notebook "$(NB)"
 
-notebooks: setup  ## execute the lessons and store their outputs (where they have changed)
+notebooks: .venv/.dev  ## execute the lessons and store their outputs (where they have changed)
 	@exec $(RUN) tools/notebooks.py $(if $(NB),"$(NB)")
 
-airflow: setup  ## run Airflow on Celery without Docker, on this machine only; WORKERS=5, PORT=8080; Ctrl-C stops it
+airflow: .venv/.lab  ## run Airflow on Celery without Docker, on this machine only; WORKERS=5, PORT=8080; Ctrl-C stops it
 	@PYTHONPATH=compose exec $(RUN) tools/native_airflow.py $(if $(WORKERS),--workers $(WORKERS)) $(if $(PORT),--port $(PORT))
 
-bench: setup  ## measure what the lessons state; writes benchmarks/ and the README's table (a quarter of an hour; keep the machine quiet)
+bench: .venv/.dev  ## measure what the lessons state; writes benchmarks/ and the README's table (a quarter of an hour; keep the machine quiet)
 	@exec $(RUN) benchmarks/run.py
 
-site: setup  ## build the readable edition, lessons and documentation of the code, in build/site
+site: .venv/.dev  ## build the readable edition, lessons and documentation of the code, in build/site
 	@exec $(RUN) tools/build_site.py
 
-release-check: setup  ## what takes too long for every push (hours); goes on after an interruption; ONLY=browser for a piece
+release-check: .venv/.dev  ## what takes too long for every push (hours); goes on after an interruption; ONLY=browser for a piece
 	@exec $(RUN) tools/release_check.py $(if $(ONLY),--only $(ONLY))
 
-assignment: setup  ## make a graded assignment in course/: LESSON=04, or LIST=file; EXERCISES, POINTS, DUE, SEED, FORCE=1 as you like
+assignment: .venv/.lab  ## make a graded assignment in course/: LESSON=04, or LIST=file; EXERCISES, POINTS, DUE, SEED, FORCE=1 as you like
 	@exec $(RUN) tools/assignment.py $(if $(LESSON),--lesson "$(LESSON)") $(if $(LIST),--list "$(LIST)") $(if $(SEED),--seed "$(SEED)") \
 		--exercises "$(EXERCISES)" --points "$(POINTS)" --due "$(DUE)" $(if $(COURSE),--course "$(COURSE)") $(if $(FORCE),--force)
 
-grade: setup  ## grade the notebooks in SUBMISSIONS=folder/STUDENT/: course/grades.csv and feedback
+grade: .venv/.lab  ## grade the notebooks in SUBMISSIONS=folder/STUDENT/: course/grades.csv and feedback
 	@exec $(RUN) tools/grade.py $(if $(SUBMISSIONS),--submissions "$(SUBMISSIONS)") $(if $(COURSE),--course "$(COURSE)")
 
-lock: setup  ## pin all dependencies anew after a change of pyproject.toml; UPGRADE=1 takes the newest releases
+lock: .venv/.dev  ## pin all dependencies anew after a change of pyproject.toml; UPGRADE=1 takes the newest releases
 	@exec $(RUN) tools/lock.py $(if $(UPGRADE),--upgrade)
 
-format: setup  ## format the code, that in notebooks too
+format: .venv/.dev  ## format the code, that in notebooks too
 	@$(RUN) -m ruff format && $(RUN) -m ruff check --fix
 
 clean:  ## remove what set-up and tests have made; never work/

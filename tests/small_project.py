@@ -1,15 +1,13 @@
-"""A copy of the set-up in a project with one small dependency, so that tests can run it for real without a network."""
+"""A project with one small dependency, in which `make` and the set-up run for real and need no network."""
 
 from __future__ import annotations
 
 import base64
-import ensurepip
 import hashlib
 import os
 import shutil
 import subprocess
 import sys
-import sysconfig
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +22,6 @@ backend-path = ["."]
 [project]
 name = "small"
 version = "1.0"
-dependencies = ["tiny>=1"]
 """
 # The least build backend: an editable wheel is a .pth file and its metadata.
 BACKEND = """
@@ -33,82 +30,85 @@ import zipfile
 def build_editable(folder, config_settings=None, metadata_directory=None):
     name = "small-1.0-py3-none-any.whl"
     with zipfile.ZipFile(f"{folder}/{name}", "w") as wheel:
-        wheel.writestr("small-1.0.dist-info/METADATA", "Metadata-Version: 2.1\\nName: small\\nVersion: 1.0\\nRequires-Dist: tiny>=1\\n")
+        wheel.writestr("small-1.0.dist-info/METADATA", "Metadata-Version: 2.1\\nName: small\\nVersion: 1.0\\n")
         wheel.writestr("small-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
         wheel.writestr("small-1.0.dist-info/RECORD", "")
     return name
 """
 
 
-@dataclass(frozen=True)
+@dataclass
 class SmallProject:
-    """A folder in which `make` and `tools/setup.py` run as in the real one."""
+    """A folder with a Makefile, the set-up and two locks, of which the second has one package more."""
 
     folder: Path
     wheels: Path
 
-    def environ(self, **more: str) -> dict[str, str]:
-        """Variables with which pip looks for packages in `wheels` and nowhere else."""
-        clean = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "PYTHON"))}
-        own = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": self.wheels.as_uri(), "PIP_CONFIG_FILE": os.devnull}
-        return {**clean, **own, **more}
-
     def start(self, *arguments: str, **more: str) -> subprocess.Popen[str]:
-        """Start the set-up."""
-        command = [sys.executable, "tools/setup.py", *arguments]
+        """Start `make` with variables that let pip and uv look for packages in `wheels` and nowhere else."""
+        clean = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("PIP_", "UV_", "PYTHON"))
+        }
+        pip = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": self.wheels.as_uri(), "PIP_CONFIG_FILE": os.devnull}
+        uv = {"UV_NO_INDEX": "1", "UV_FIND_LINKS": str(self.wheels), "UV_NO_CONFIG": "1"}
         return subprocess.Popen(
-            command,
+            [str(shutil.which("make")), *arguments],
             cwd=self.folder,
-            env=self.environ(**more),
+            env={**clean, **pip, **uv, **more},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            start_new_session=True,
         )
 
-    def set_up(self, *arguments: str, **more: str) -> tuple[int, str]:
-        """Run the set-up: its exit status and all it printed."""
+    def make(self, *arguments: str, **more: str) -> tuple[int, str]:
+        """Run `make`: its exit status and all it printed."""
         process = self.start(*arguments, **more)
         output, _ = process.communicate(timeout=300)
         return process.returncode, output
 
+    def imports(self, module: str) -> bool:
+        """Whether the environment has a module."""
+        python = self.folder / ".venv" / "bin" / "python"
+        return subprocess.run([python, "-c", f"import {module}"], capture_output=True).returncode == 0
 
-def wheel_of_pip() -> Path:
-    """The wheel of pip that Python itself installs in a new environment."""
-    folder = sysconfig.get_config_var("WHEEL_PKG_DIR") or Path(ensurepip.__file__).with_name("_bundled")
-    return next(Path(folder).glob("pip-*.whl"))
 
-
-def make_tiny_wheel(folder: Path) -> Path:
-    """A wheel of the package `tiny`, one module."""
-    path = folder / "tiny-1.0-py3-none-any.whl"
-    files = {
-        "tiny.py": "SIZE = 1\n",
-        "tiny-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n",
-        "tiny-1.0.dist-info/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+def make_wheel(folder: Path, name: str, files: dict[str, str]) -> str:
+    """Write a wheel of release 1.0, and return the lines of a lock that pin it."""
+    path = folder / f"{name}-1.0-py3-none-any.whl"
+    files |= {
+        f"{name}-1.0.dist-info/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n",
+        f"{name}-1.0.dist-info/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
-    digest = {name: hashlib.sha256(text.encode()).digest() for name, text in files.items()}
-    sums = {name: base64.urlsafe_b64encode(value).decode().rstrip("=") for name, value in digest.items()}
-    record = "".join(f"{name},sha256={sums[name]},{len(text)}\n" for name, text in files.items())
+    digest = {file: hashlib.sha256(text.encode()).digest() for file, text in files.items()}
+    sums = {file: base64.urlsafe_b64encode(value).decode().rstrip("=") for file, value in digest.items()}
+    record = "".join(f"{file},sha256={sums[file]},{len(text)}\n" for file, text in files.items())
     with zipfile.ZipFile(path, "w") as wheel:
-        for name, text in {**files, "tiny-1.0.dist-info/RECORD": record}.items():
-            wheel.writestr(name, text)
-    return path
+        for file, text in {**files, f"{name}-1.0.dist-info/RECORD": record}.items():
+            member = zipfile.ZipInfo(file)
+            member.external_attr = (0o100755 if "/scripts/" in file else 0o100644) << 16
+            wheel.writestr(member, text)
+    return f"{name}==1.0 \\\n    --hash=sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}\n"
 
 
-def make_small_project(parent: Path) -> SmallProject:
-    """A small project in a folder whose name has a space and an accent."""
+def make_small_project(parent: Path, *, with_uv: bool = True) -> SmallProject:
+    """A small project in a folder whose name has a space and an accent. without uv: as where there is no wheel of it."""
     folder, wheels = parent / "año uno" / "small", parent / "wheels"
     wheels.mkdir(parents=True)
-    packages = [Path(shutil.copy(wheel_of_pip(), wheels)), make_tiny_wheel(wheels)]
     (folder / "tools").mkdir(parents=True)
-    for name in ("setup.py", "environment.py", "steps.py"):
-        shutil.copy(ROOT / "tools" / name, folder / "tools" / name)
+    shutil.copy(ROOT / "tools" / "setup.py", folder / "tools")
     shutil.copy(ROOT / "Makefile", folder)
     (folder / "pyproject.toml").write_text(PYPROJECT, encoding="utf-8")
     (folder / "backend.py").write_text(BACKEND, encoding="utf-8")
-    pins = ""
-    for wheel in packages:
-        name, number = wheel.name.split("-")[:2]
-        pins += f"{name}=={number} \\\n    --hash=sha256:{hashlib.sha256(wheel.read_bytes()).hexdigest()}\n"
+    uv = f"#!/bin/sh\nexec '{Path(sys.executable).with_name('uv')}' \"$@\"\n"
+    pin = make_wheel(wheels, "uv", {"uv-1.0.data/scripts/uv": uv})
+    (folder / "tools" / "requirements.lock").write_text(pin, encoding="utf-8")
+    if not with_uv:
+        (wheels / "uv-1.0-py3-none-any.whl").unlink()
+    pins = make_wheel(wheels, "tiny", {"tiny.py": ""})
     (folder / "requirements.lock").write_text(pins, encoding="utf-8")
+    more = make_wheel(wheels, "more", {"more.py": ""})
+    (folder / "requirements-dev.lock").write_text(pins + more, encoding="utf-8")
     return SmallProject(folder, wheels)

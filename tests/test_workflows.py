@@ -71,7 +71,7 @@ def test_workflow_reads_only_and_pins_its_actions(path: Path) -> None:
 
 def test_workflow_covers_the_supported_pythons_and_machines(test_job: dict[str, Any]) -> None:
     matrix = test_job["strategy"]["matrix"]
-    assert matrix["python"] == ["3.11", "3.12", "3.13"]
+    assert matrix["python"] == ["3.11", "3.12", "3.13", "3.14"]
     machines = [*matrix["machine"], *(extra["machine"] for extra in matrix["include"])]
     assert machines == ["ubuntu-24.04", "ubuntu-24.04-arm"]
 

@@ -28,7 +28,6 @@ import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from environment import activated
 from learner import STUB, TEXT_STUB
 from lessons import (
     LESSONS,
@@ -48,6 +47,7 @@ from lessons import (
 )  # fmt: skip
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
+from project import activated
 
 COURSE = ROOT / "course"
 CONFIG = f'''"""Settings of nbgrader for this course. Made by `make assignment`."""

@@ -26,7 +26,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import docker
-from environment import ROOT, STATE
+from project import ROOT, STATE
 from run_tests import PYTEST, Stage, adopt_orphans, run, run_environment, run_folder
 
 from lib.stage.locks import file_lock

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from environment import ROOT, STATE, activated
+from project import ROOT, STATE, activated
 
 FIRST = "work/00_start_here.ipynb"
 

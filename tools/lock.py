@@ -1,32 +1,29 @@
-"""Pin all dependencies: those of pyproject.toml in requirements.lock, and those of each requirements.in in the lock beside it.
-
-Exact releases with hashes, and no address.
+"""Pin all dependencies as exact releases with hashes, and no address (make lock).
 
     python tools/lock.py              keep the releases that are pinned, as far as pyproject.toml allows
     python tools/lock.py --upgrade    take the newest ones
 
-The command is `uv pip compile`, from a throw-away environment: nobody else needs uv. Afterwards `make test` shows whether the lessons'
-stored outputs still hold, and tests/test_environment.py which lines of environment.yml have to follow.
+`pip install --require-hashes -r requirements.lock` installs such a lock. Afterwards `make test` shows whether the lessons' stored
+outputs still hold, and tests/test_environment.py which lines of environment.yml have to follow.
 """
 
 import argparse
 import os
 import subprocess
 import sys
-import tempfile
-import venv
 from pathlib import Path
 
-from environment import ROOT
+from project import ROOT
 
-#: What is pinned where. Each belongs to an environment of its own.
+#: What `uv pip compile` reads for each lock. The first is for learning; the second has all of it, at the same releases.
 LOCKS = {
-    "pyproject.toml": "requirements.lock",
-    "compose/airflow/requirements.in": "compose/airflow/requirements.lock",
-    "compose/service/requirements.in": "compose/service/requirements.lock",
-    "tests/integration/requirements.in": "tests/integration/requirements.lock",
+    "requirements.lock": ["pyproject.toml", "--extra=lab"],
+    "requirements-dev.lock": ["pyproject.toml", "--all-extras", "--constraints=requirements.lock"],
+    "tools/requirements.lock": ["tools/requirements.in"],
+    "compose/airflow/requirements.lock": ["compose/airflow/requirements.in"],
+    "compose/service/requirements.lock": ["compose/service/requirements.in"],
+    "tests/integration/requirements.lock": ["tests/integration/requirements.in"],
 }
-UV = "uv==0.13.9"
 OPTIONS = [
     "--no-config",  # what a developer has configured must not get into the lock
     "--universal",
@@ -35,17 +32,8 @@ OPTIONS = [
     "--generate-hashes",
     "--no-emit-index-url",
     "--no-header",
-    # An optional format check of jsonschema, which builds a parser for seconds in each process that imports it, pytest and JupyterLab
-    # among them; lark is what it is built with.
-    "--no-emit-package=rfc3987-syntax",
-    "--no-emit-package=lark",
+    "--quiet",
 ]
-
-
-def lock_command(uv: Path, source: str, upgrade: bool) -> list[str]:
-    """The command that writes the lock of a file of dependencies."""
-    options = [*OPTIONS, *["--all-extras"] * source.endswith(".toml"), *["--upgrade"] * upgrade]
-    return [str(uv), "pip", "compile", *options, source, "--output-file", LOCKS[source]]
 
 
 def pins(text: str) -> set[str]:
@@ -55,31 +43,27 @@ def pins(text: str) -> set[str]:
     }
 
 
+def write_lock(name: str, upgrade: bool) -> None:
+    """Write one lock anew and print what has changed."""
+    lock = ROOT / name
+    old = pins(lock.read_text(encoding="utf-8")) if lock.exists() else set()
+    uv = Path(sys.executable).with_name("uv")
+    command = [uv, "pip", "compile", *OPTIONS, *["--upgrade"] * upgrade, *LOCKS[name], "--output-file", name]
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("UV_")}
+    done = subprocess.run(command, cwd=ROOT, env=clean, stdout=subprocess.DEVNULL)
+    if done.returncode != 0:
+        sys.exit(f"{name} could not be written; the lines above say why. It is as it was.")
+    new = pins(lock.read_text(encoding="utf-8"))
+    changes = [f"- {pin}" for pin in sorted(old - new)] + [f"+ {pin}" for pin in sorted(new - old)]
+    print("\n".join([*changes, f"{name}: {len(new)} pins, {len(new - old)} of them new"]))
+
+
 def main() -> None:
-    """Write all locks anew and show what has changed."""
     parser = argparse.ArgumentParser(description="Pin all dependencies (make lock).")
     parser.add_argument("--upgrade", action="store_true", help="take the newest releases that are allowed")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        venv.create(folder, with_pip=True)
-        python = Path(folder, "bin", "python")
-        subprocess.run([python, "-I", "-m", "pip", "install", "--quiet", UV], check=True)
-        for source in LOCKS:
-            write_lock(python.with_name("uv"), source, options.upgrade)
-
-
-def write_lock(uv: Path, source: str, upgrade: bool) -> None:
-    lock = ROOT / LOCKS[source]
-    before = lock.read_text(encoding="utf-8") if lock.exists() else ""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("UV_")}
-    done = subprocess.run(lock_command(uv, source, upgrade), cwd=ROOT, env=clean, stdout=subprocess.DEVNULL)
-    if done.returncode != 0:
-        sys.exit(
-            f"The dependencies of {source} could not be pinned; the lines above say why. {LOCKS[source]} is as it was."
-        )
-    old, new = pins(before), pins(lock.read_text(encoding="utf-8"))
-    changes = [f"- {pin}" for pin in sorted(old - new)] + [f"+ {pin}" for pin in sorted(new - old)]
-    print("\n".join([*changes, f"{LOCKS[source]}: {len(new)} pins, {len(new - old)} of them new"]))
+    for name in LOCKS:
+        write_lock(name, options.upgrade)
 
 
 if __name__ == "__main__":

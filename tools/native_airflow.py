@@ -24,7 +24,7 @@ from pathlib import Path
 
 import make_env
 import yaml
-from environment import ROOT, STATE
+from project import ROOT, STATE
 
 from lib.stage.ports import free_port
 from lib.stage.processes import Process, ProcessError

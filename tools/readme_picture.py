@@ -9,7 +9,7 @@ import base64
 import sys
 
 import nbformat
-from environment import ROOT
+from project import ROOT
 
 LESSON, CELL = ROOT / "notebooks" / "05_online_migrations.ipynb", "timeline"
 PICTURE = ROOT / "notebooks" / "images" / "online_migration.png"

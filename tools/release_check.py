@@ -18,8 +18,8 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from environment import ROOT, STATE
 from lessons import lesson_paths, print_utf8, write_atomically
+from project import ROOT, STATE
 from run_tests import (
     APART,
     PYTEST,

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-from environment import ROOT, STATE, activated
+from project import ROOT, STATE, activated
 from traces import MARK, files_of, processes_of_run, repository_state
 
 PR_SET_CHILD_SUBREAPER = 36

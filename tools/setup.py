@@ -1,129 +1,108 @@
-"""Set up the project's environment: `.venv` in this folder, once.
+"""Bring `.venv` up to date. `make` runs this when a stamp in `.venv` is missing, or older than what the environment is made from.
 
-    python3 tools/setup.py                 with this Python, or the best other one that is found when this one does not fit
-    python3.12 tools/setup.py --exactly    with this Python and no other
+    python3 tools/setup.py lab            what lessons need: requirements.lock, stamp `.venv/.lab`
+    python3 tools/setup.py dev            also what tests, pages and benchmarks need: requirements-dev.lock, stamp `.venv/.dev`
+    python3 tools/setup.py lab --newer    even with a Python that is newer than the tested ones
 
-This file only chooses the Python; `tools/environment.py` does the rest. It must be readable by every Python that somebody may still
-call `python3`, down to 2.7, so that an old one gets an answer and no syntax error: no f-strings, ASCII only.
+The stamps are written last. An environment without a stamp was interrupted, so it is made anew. It is also made anew when it was
+moved, because its scripts name their folder. Exit status 3 means that this Python does not fit, 4 that it is too new: `make` tries others.
+An old Python must be able to read this file and answer, so it uses only syntax that Python 3.6 knows.
 """
 
-import argparse
-import json
+import fcntl
+import importlib.util
 import os
+import re
+import shutil
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
-OLDEST, NEWEST = (3, 11), (3, 13)
-NAMES = ["python3", "python3.13", "python3.12", "python3.11", "python"]
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-PROBE = """
-import json, platform, sys, sysconfig
-missing = []
-for name in ("venv", "ensurepip"):
-    try:
-        __import__(name)
-    except ImportError:
-        missing.append(name)
-print(json.dumps({
-    "base": getattr(sys, "_base_executable", None) or sys.executable,
-    "version": list(sys.version_info[:3]),
-    "kind": platform.python_implementation() + (" (free-threaded)" if sysconfig.get_config_var("Py_GIL_DISABLED") else ""),
-    "missing": missing,
-}))
-"""
+OLDEST, NEWEST = (3, 11), (3, 14)  # the versions that the tests run on
+ROOT = Path(__file__).resolve().parents[1]
+VENV = ROOT / ".venv"
+PYTHON = str(VENV / "bin" / "python")
+LOCKS = {"lab": "requirements.lock", "dev": "requirements-dev.lock"}
+STAMPS = {part: VENV / ("." + part) for part in LOCKS}
+ROOM_MB = 2000  # measured: 1,500 MB, and what Python compiles later
+PIP = [PYTHON, "-m", "pip", "install", "--disable-pip-version-check"]
+UV = [str(VENV / "bin" / "uv"), "pip", "install", "--python", PYTHON]
+PINNED = ["--no-deps", "--require-hashes", "--only-binary", ":all:", "--requirement"]
+PROJECT = ["--no-deps", "--no-build-isolation", "--editable", "."]
+OFFLINE = "Retrying|Connection|name resolution|unreachable|timed out|Proxy|SSL|CERTIFICATE"
 
 
-def probe(command):
-    """What the Python called `command` is: a dict as PROBE prints it, or None when it does not run."""
-    try:
-        # -E: without the PYTHON* variables of this shell (a PYTHONHOME of another version, say)
-        output = subprocess.check_output(
-            [command, "-E", "-s", "-c", PROBE], stderr=subprocess.DEVNULL, cwd=ROOT
+def check_python(newer: bool) -> None:
+    """End with status 3 when this Python does not fit; with status 4 when it is too new, unless `newer` allows that."""
+    name = "{}, Python {}.{}.{},".format(sys.executable, *sys.version_info)
+    if sys.version_info[:2] < OLDEST:
+        print(name, "is too old.")
+        sys.exit(3)
+    if importlib.util.find_spec("ensurepip") is None:
+        print(name, "lacks venv. Debian, Ubuntu: sudo apt install python{}.{}-venv".format(*sys.version_info))
+        sys.exit(3)
+    if sys.version_info[:2] > NEWEST and not newer:
+        print(
+            name,
+            "is newer than the tested ones. It is tried if no other fits; a package may be missing for it.",
         )
-        return json.loads(output.decode("utf-8"))
-    except (OSError, subprocess.CalledProcessError, ValueError):
-        return None
+        sys.exit(4)
 
 
-def objection(found):
-    """Why a Python does not fit, with the remedy, or None when it does."""
-    if found is None:
-        return "does not run"
-    version = tuple(found["version"][:2])
-    if version < OLDEST:
-        return "is too old"
-    if version > NEWEST:
-        return "is too new: the pinned packages were not built for it"
-    if found["kind"] != "CPython":
-        return "is not the standard CPython: the pinned packages were not built for it"
-    if found["missing"]:
-        package = "python{}.{}-venv".format(*version)
-        missing = " and ".join(found["missing"])
-        return "lacks the module {} (Debian, Ubuntu: sudo apt install {})".format(missing, package)
-    return None
+def whole() -> bool:
+    """Whether the environment that is there is complete, was made in this folder, and has the version of this Python."""
+    complete = os.access(PYTHON, os.X_OK) and any(stamp.exists() for stamp in STAMPS.values())
+    config = (VENV / "pyvenv.cfg").read_text() if complete else ""
+    return f" {VENV}\n" in config and "version = {}.{}.".format(*sys.version_info) in config
 
 
-def candidates(exactly):
-    """The Pythons to try, best first: the one that `.venv` was made with, this one, then those on PATH."""
-    if exactly:
-        return [sys.executable]
-    made_with = os.path.join(ROOT, ".venv", "bin", "python")
-    return [path for path in [made_with, sys.executable] if os.path.exists(path)] + NAMES
+def make_venv() -> None:
+    """Make an empty environment in place of the one that may be there."""
+    free_mb = shutil.disk_usage(str(ROOT)).free // 10**6
+    if free_mb < ROOM_MB:
+        sys.exit(f"The disk is full: {ROOT} has {free_mb} MB free, and the set-up needs {ROOM_MB} MB.")
+    if VENV.is_symlink():
+        sys.exit(".venv is a link. The set-up removes nothing that it has not made: remove the link.")
+    if subprocess.call([sys.executable, "-m", "venv", "--clear", str(VENV)]) != 0:
+        sys.exit("Python could not make the environment; the lines above say why.")
 
 
-def describe(command, found):
-    """One line about a Python that does not fit."""
-    version = ".".join(str(number) for number in found["version"]) if found else ""
-    return "  {:<12} {:<8} {}".format(command, version, objection(found))
+def install_uv() -> bool:
+    """Let pip install uv as pinned. Returns False where there is no wheel of it for this machine."""
+    done = subprocess.run([*PIP, *PINNED, "tools/requirements.lock"], capture_output=True, text=True)
+    report = done.stdout + done.stderr
+    if done.returncode and re.search(OFFLINE, report):
+        sys.exit(f"{report}\nNo package index answers. Check the network, or the mirror: pip config list")
+    return done.returncode == 0
 
 
-def choose(exactly):
-    """The first Python that fits (None when none does), and a line about each that was tried before it."""
-    seen, tried = set(), []
-    for command in candidates(exactly):
-        found = probe(command)
-        if found is None and command in NAMES:
-            continue  # no such command, or a version manager's shim for a version that is not there
-        if objection(found) is None:
-            return found, tried
-        known = (found["base"], tuple(found["version"])) if found else command
-        if known not in seen:
-            seen.add(known)
-            tried.append(describe(command, found))
-    return None, tried
+def install(part: str) -> None:
+    """Install what the lock names, then the project itself, editable: by uv, or by pip where uv cannot do it."""
+    for command in [UV, PIP] if install_uv() else [PIP]:
+        packages, project = [*command, *PINNED, LOCKS[part]], [*command, *PROJECT]
+        if subprocess.call(packages) == 0 and subprocess.call(project) == 0:
+            return
+        print(f"{' '.join(command)} failed; the lines above say why.", flush=True)
+    sys.exit("The set-up has stopped. Run the command again when the cause is removed; no download is lost.")
 
 
-def refuse(tried, exactly):
-    """Say what is missing and what to do, and end with status 1."""
-    wanted = "Python 3.11, 3.12 or 3.13 with the modules venv and ensurepip"
-    print("This project needs {}. Tried:".format(wanted))
-    print("\n".join(tried))
-    print("What to do, one of these:")
-    if exactly:
-        print("  - leave PYTHON=... away, and a suitable Python on PATH is taken;")
-    print(
-        "  - install one: sudo apt install python3 python3-venv (Debian, Ubuntu), sudo dnf install python3.12 (Fedora, RHEL);"
-    )
-    print("  - name one that is not on PATH: make PYTHON=/path/to/python3.12 lab")
-    sys.exit(1)
-
-
-def main():
-    """Choose a Python, then let it make the environment."""
-    parser = argparse.ArgumentParser(description="Set up the environment of the project in .venv, once.")
-    parser.add_argument(
-        "--exactly", action="store_true", help="use this Python, and no other that may fit better"
-    )
-    options, rest = parser.parse_known_args()
-    found, tried = choose(options.exactly)
-    if found is None:
-        refuse(tried, options.exactly)
-    if tried and not options.exactly:
-        print("\n".join(tried))
-    script = os.path.join(ROOT, "tools", "environment.py")
-    sys.stdout.flush()
-    os.execv(found["base"], [found["base"], "-E", "-s", script] + ["--exactly"] * options.exactly + rest)
+def main(part: str, *options: str) -> None:
+    check_python("--newer" in options)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends this without a traceback
+    os.chdir(str(ROOT))
+    Path(".state").mkdir(exist_ok=True)
+    with open(".state/setup.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # waits while another set-up runs
+        print("Set-up of .venv: half a minute, or a few minutes when packages are downloaded.", flush=True)
+        if not whole():
+            make_venv()
+        for stamp in filter(Path.exists, STAMPS.values()):
+            stamp.unlink()
+        install(part)
+        STAMPS["lab"].touch()
+        STAMPS[part].touch()
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])
