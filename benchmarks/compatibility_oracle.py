@@ -34,6 +34,7 @@ import avro.schema
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
+from lib.versioning.avro import to_avro
 from lib.versioning.resolution import Kind, differences, resolver
 from lib.versioning.schema import NO_DEFAULT, Field, Schema
 
@@ -129,16 +130,16 @@ def cases(draw: st.DrawFn) -> tuple[Schema, Schema, list[Record]]:
 def avro_reads(reader: Schema, writer: Schema, written: list[Record]) -> list[Record] | None:
     """Write records with Avro and read them with another schema; None if Avro can't read one of them."""
     known = {alias: field.name for field in reader for alias in field.aliases}
-    renamed = writer.to_avro("things")
+    renamed = to_avro(writer, "things")
     for field in renamed["fields"]:
         field["name"] = known.get(field["name"], field["name"])
     try:
-        reading = avro.io.DatumReader(_avro(renamed), _avro(reader.to_avro("things")))
+        reading = avro.io.DatumReader(_avro(renamed), _avro(to_avro(reader, "things")))
     except avro.errors.SchemaParseException:
         if len({field["name"] for field in renamed["fields"]}) == len(renamed["fields"]):
             raise
         return None
-    writing = avro.io.DatumWriter(_avro(writer.to_avro("things")))
+    writing = avro.io.DatumWriter(_avro(to_avro(writer, "things")))
     found = []
     for record in written:
         buffer = io.BytesIO()
@@ -154,7 +155,7 @@ def avro_reads(reader: Schema, writer: Schema, written: list[Record]) -> list[Re
 def avro_checks(reader: Schema, writer: Schema) -> bool:
     """Ask the static checker of the Avro package."""
     checker = avro.compatibility.ReaderWriterCompatibilityChecker()
-    verdict = checker.get_compatibility(_avro(reader.to_avro("things")), _avro(writer.to_avro("things")))
+    verdict = checker.get_compatibility(_avro(to_avro(reader, "things")), _avro(to_avro(writer, "things")))
     return verdict.compatibility is avro.compatibility.SchemaCompatibilityType.compatible
 
 

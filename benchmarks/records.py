@@ -29,6 +29,7 @@ from benchmarks.naive import (
 from benchmarks.rows import Row, rows_of
 from lib.benchmark import Comparison, compare
 from lib.versioning import USERS, AddField, DataVersionManager, Field, Schema, SchemaHistory, make_users
+from lib.versioning.avro import to_avro
 from lib.versioning.records import migrator
 
 DATE = operator.itemgetter("created_at")
@@ -172,7 +173,7 @@ def reading(count: int, rounds: int) -> Iterator[Row]:
     """
     nullable = {name: AddField(name, "string", nullable=True) for name in ("email", "phone")}
     history = SchemaHistory("users", first=PLAIN.schema(1), steps={2: [*nullable.values()]})
-    old, new = (fastavro.parse_schema(history.schema(version).to_avro("users")) for version in (1, 2))
+    old, new = (fastavro.parse_schema(to_avro(history.schema(version), "users")) for version in (1, 2))
     records, written, migrate = users(count), io.BytesIO(), migrator(history, 1, 2, "keep")
     for record in records:
         fastavro.schemaless_writer(written, old, record)

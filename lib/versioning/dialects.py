@@ -39,6 +39,8 @@ class Dialect:
     begin: ClassVar[str] = "BEGIN"
     #: What reads text without an offset as UTC, inside a transaction.
     in_utc: ClassVar[tuple[str, ...]] = ("SET LOCAL TIME ZONE 'UTC'",)
+    #: What lets only one transaction at a time make what all tables share.
+    alone: ClassVar[tuple[str, ...]] = ("SELECT pg_advisory_xact_lock(1836410983)",)
     double: ClassVar[str] = "DOUBLE PRECISION"
     least: ClassVar[str] = "LEAST"
     position: ClassVar[str] = "strpos"
@@ -164,11 +166,11 @@ class Dialect:
         """Fail with `table.field: fixed reason (rows: …)` if a predicate holds for any row."""
         body = (
             f"DECLARE bad BIGINT := (SELECT count(*) FROM {self.quote(table)} WHERE {predicate}); "
-            f"BEGIN IF bad > 0 THEN RAISE EXCEPTION USING MESSAGE = {self._told('bad', reason)}; END IF; END"
+            f"BEGIN IF bad > 0 THEN RAISE EXCEPTION USING MESSAGE = {self._message('bad', reason)}; END IF; END"
         )
         return dollar_quoted(body)
 
-    def _told(self, count: str, reason: str) -> str:
+    def _message(self, count: str, reason: str) -> str:
         return f"{self.literal(reason + ' (rows: ')} || {count} || ')'"
 
 
@@ -185,6 +187,7 @@ class SQLite(Dialect):
     guarded = False
     begin = "BEGIN IMMEDIATE"
     in_utc = ()
+    alone = ()  # a transaction that writes is alone anyway
     double = "REAL"
     least = "min"
     position = "instr"
@@ -217,7 +220,7 @@ class SQLite(Dialect):
 
     def fail_if_any(self, table: str, predicate: str, reason: str) -> str:
         # SQLite can raise an error in a trigger only. A JSON path that makes no sense is an error that shows its text.
-        failure = f"CASE WHEN count(*) > 0 THEN json_extract('{{}}', {self._told('count(*)', reason)}) END"
+        failure = f"CASE WHEN count(*) > 0 THEN json_extract('{{}}', {self._message('count(*)', reason)}) END"
         return f"SELECT {failure} FROM {self.quote(table)} WHERE {predicate}"
 
 

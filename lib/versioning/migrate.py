@@ -9,9 +9,7 @@ from __future__ import annotations
 import json
 import os
 import platform
-import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import chain
@@ -22,7 +20,7 @@ from lib.versioning.plan import Plan, losses, migration_plan
 from lib.versioning.sessions import LockedError, Session, session
 from lib.versioning.sql import PHASES, Phase, contract, expand, undo_contract, update
 
-__all__ = ["LockedError", "MigrationError", "MigrationResult", "PhaseResult", "run_migration"]
+__all__ = ["LockedError", "MigrationError", "PhaseResult", "run_migration"]
 
 STATE_TABLE = "schema_versions"
 #: Called with the phase, the rows passed, and the rows that there are.
@@ -35,28 +33,15 @@ class MigrationError(RuntimeError):
 
 @dataclass(frozen=True)
 class PhaseResult:
-    """What a phase did, or with `dry_run` would do.
+    """What a phase did.
 
     `rows` were filled, in `batches`. `lost` counts, by dropped field, the values that going back would not restore.
     """
 
     phase: Phase
-    statements: tuple[str, ...] = ()
     rows: int = 0
     batches: int = 0
     lost: dict[str, int] | None = None
-    seconds: float = 0.0
-
-
-@dataclass(frozen=True)
-class MigrationResult:
-    """What `run_migration` did: one result a phase, none where all was done before."""
-
-    table: str
-    from_version: int
-    to_version: int
-    dry_run: bool
-    phases: tuple[PhaseResult, ...]
 
 
 class State(NamedTuple):
@@ -93,12 +78,11 @@ def run_migration(
     *,
     phase: Phase | None = None,
     batch_size: int = 5000,
-    dry_run: bool = False,
     progress: Progress | None = None,
     key: str = "id",
     wait: float = 10.0,
     lock_timeout: float = 2.0,
-) -> MigrationResult:
+) -> tuple[PhaseResult, ...]:
     """Take the table of a history from one version to another, forward or back, while others read and write it.
 
     engine: an Engine of SQLAlchemy for SQLite or PostgreSQL (psycopg).
@@ -109,7 +93,8 @@ def run_migration(
     another runner. lock_timeout: seconds that PostgreSQL waits for a lock, while others queue behind, before it makes
     way and tries again.
     A phase that runs again fills what came in since.
-    Raises UnknownVersionError, SqlError, LockedError, MigrationError.
+    Returns what each phase did; nothing where all was done before. Raises UnknownVersionError, SqlError, LockedError,
+    MigrationError.
     """
     if phase not in (None, *PHASES):
         raise MigrationError(
@@ -119,20 +104,17 @@ def run_migration(
         plan = migration_plan(history, from_version, to_version, opened.dialect.name)
         run = Run(opened, plan, key, batch_size, progress)
         phases = (phase,) if phase else PHASES[:2]
-        lock = opened.lock(history.name, wait, lambda: _state(run).runner or "it has not told its name yet")
-        with nullcontext() if dry_run else lock:
-            results = _phases(run, phases, dry=dry_run)
-        return MigrationResult(history.name, from_version, to_version, dry_run, tuple(results))
+        with opened.lock(history.name, wait, lambda: _state(run).runner or "it has not told its name yet"):
+            return tuple(_phases(run, phases))
 
 
-def _phases(run: Run, phases: tuple[Phase, ...], *, dry: bool) -> list[PhaseResult]:
+def _phases(run: Run, phases: tuple[Phase, ...]) -> list[PhaseResult]:
     state, results = _state(run), []
     if (state.version, state.target) == (run.plan.to_version, None):
         return []  # all was done before
     _check_table(run, state)
     run = _on_the_way(run, state)
-    if not dry:
-        _sign_in(run)
+    _sign_in(run)
     try:
         for phase in phases:
             following = state.phases_done
@@ -140,16 +122,12 @@ def _phases(run: Run, phases: tuple[Phase, ...], *, dry: bool) -> list[PhaseResu
                 raise MigrationError(
                     f"{run.plan.history.name}: before phase {phase!r} comes {PHASES[following]!r}"
                 )
-            started, step = (
-                time.monotonic(),
-                {"expand": _expand, "backfill": _backfill, "contract": _contract}[phase],
-            )
-            result = PhaseResult(phase) if run.undone and phase != "contract" else step(run, state, dry)
-            results.append(replace(result, seconds=time.monotonic() - started))
-            state = state._replace(phase=phase) if dry else _state(run)
+            step = {"expand": _expand, "backfill": _backfill, "contract": _contract}[phase]
+            idle = run.undone and phase != "contract"
+            results.append(PhaseResult(phase) if idle else step(run, state))
+            state = _state(run)
     finally:
-        if not dry:
-            run.session.transact([_set(run, runner=None)])
+        run.session.transact([_set(run, runner=None)])
     return results
 
 
@@ -183,6 +161,7 @@ def _sign_in(run: Run) -> None:
     row = f"{run.plan.sql.literal(run.plan.history.name)}, {run.plan.from_version}"
     run.session.transact(
         [
+            *run.plan.sql.alone,
             f"CREATE TABLE IF NOT EXISTS {STATE_TABLE} (table_name TEXT PRIMARY KEY, {columns})",
             f"INSERT INTO {STATE_TABLE} (table_name, version) VALUES ({row}) ON CONFLICT DO NOTHING",
             _set(run, runner=runner),
@@ -232,38 +211,29 @@ def _on_the_way(run: Run, state: State) -> Run:
 # ── The phases ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _expand(run: Run, state: State, dry: bool) -> PhaseResult:
+def _expand(run: Run, state: State) -> PhaseResult:
     there = _columns(run)
     statements = expand(run.plan, [a for a in run.plan.added if run.plan.sql.fold(a.column) not in there])
-    if not dry:
-        run.session.transact(
-            [*statements, _set(run, target=run.plan.to_version, phase=state.phase or "expand")]
-        )
-    return PhaseResult("expand", tuple(statements))
+    run.session.transact([*statements, _set(run, target=run.plan.to_version, phase=state.phase or "expand")])
+    return PhaseResult("expand")
 
 
-def _backfill(run: Run, state: State, dry: bool) -> PhaseResult:
+def _backfill(run: Run, state: State) -> PhaseResult:
     _check_values(run)
-    statements = tuple(update(run.plan, run.plan.added))
-    if dry:
-        return PhaseResult("backfill", statements, _to_fill(run))
     rows, batches = _fill(run, "backfill", json.loads(state.position) if state.position else None)
     unfinished = run.plan.required_conditions() or run.plan.dropped
     run.session.transact([_set(run, phase="backfill", position=None) if unfinished else _arrived(run)])
-    return PhaseResult("backfill", statements, rows, batches)
+    return PhaseResult("backfill", rows, batches)
 
 
-def _contract(run: Run, state: State, dry: bool) -> PhaseResult:
+def _contract(run: Run, state: State) -> PhaseResult:
     plan, parts = run.plan, contract(run.plan) or [[]]
-    statements = tuple(statement for part in parts for statement in part)
     _check_values(run)
-    rows, batches = (_to_fill(run), 0) if dry else _fill(run, "contract", None)
+    rows, batches = _fill(run, "contract", None)
     stay = dict.fromkeys(plan.history.schema(plan.to_version).names)
     columns = {name: name for name in stay} | {a.field.name: a.column for a in plan.added}
     go = {a.field.name: a.column for a in run.undone.added} if run.undone else {n: n for n in plan.dropped}
     lost = {name: count for name, where in losses(plan, columns, go).items() if (count := _count(run, where))}
-    if dry:
-        return PhaseResult("contract", statements, rows, 0, lost)
     for column, filled in plan.required_conditions().items():
         if left := _count(run, f"NOT ({filled})"):
             reason = f"null, but required (rows: {left}): give them a value and run this again"
@@ -275,7 +245,7 @@ def _contract(run: Run, state: State, dry: bool) -> PhaseResult:
         if plan.sql.name == "postgresql":
             run.session.transact([undo_contract(plan)])
         raise
-    return PhaseResult("contract", statements, rows, batches, lost)
+    return PhaseResult("contract", rows, batches, lost)
 
 
 def _count(run: Run, where: str) -> int:
@@ -289,19 +259,8 @@ def _check_values(run: Run) -> None:
     checks = [*plan.checks, *chain.from_iterable(own)]
     found = [(count, reason) for where, reason in checks if (count := _count(run, where))]
     if found:
-        told = "; ".join(f"{reason} (rows: {count})" for count, reason in found)
-        raise MigrationError(f"{told}: this phase changed nothing; mend the rows and run it again")
-
-
-def _to_fill(run: Run) -> int:
-    """Count the rows that a backfill would fill now."""
-    there, fold = _columns(run), run.plan.sql.fold
-    wheres = [
-        run.plan.unfilled(a) if fold(a.column) in there else f"{a.value.sql} IS NOT NULL"
-        for a in run.plan.added
-        if a.fill is not None
-    ]
-    return _count(run, " OR ".join(f"({where})" for where in wheres)) if wheres else 0
+        reasons = "; ".join(f"{reason} (rows: {count})" for count, reason in found)
+        raise MigrationError(f"{reasons}: this phase changed nothing; fix the rows and run it again")
 
 
 def _fill(run: Run, phase: Phase, low: Any) -> tuple[int, int]:

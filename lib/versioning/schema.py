@@ -223,19 +223,6 @@ class Schema:
         at = self.names.index(name)
         return Schema(*self.fields[:at], *fields, *self.fields[at + 1 :])
 
-    def to_avro(self, name: str) -> dict[str, Any]:
-        """Return this schema as an Avro record schema called `name`; see `lib.versioning.avro`."""
-        from lib.versioning import avro
-
-        return avro.to_avro(self, name)
-
-    @classmethod
-    def from_avro(cls, source: str | dict[str, Any]) -> Schema:
-        """Read a flat Avro record schema, given as JSON or as an object; see `lib.versioning.avro`."""
-        from lib.versioning import avro
-
-        return avro.from_avro(source)
-
     def __getitem__(self, name: str) -> Field:
         if name not in self._by_name:
             raise DeclarationError(f"there is no field {name!r} here; there are {', '.join(self.names)}")

@@ -19,7 +19,7 @@ from typing import Any
 import psycopg
 import sqlalchemy as sa
 
-from lib.versioning.migrate import MigrationResult, Progress, run_migration
+from lib.versioning.migrate import PhaseResult, Progress, run_migration
 from lib.versioning.plan import migration_plan
 from lib.versioning.users import USERS
 
@@ -28,7 +28,7 @@ SPARE = 2  # batches that a run may do beyond those that are waited for
 
 def migrate(
     dialect: str, address: str, versions: tuple[int, int], batch_size: int, progress: Progress | None = None
-) -> MigrationResult:
+) -> tuple[PhaseResult, ...]:
     """Run expand and backfill."""
     database: Any
     if dialect == "sqlite":
@@ -66,7 +66,7 @@ def main(
         os.kill(child, signal.SIGKILL)
         killed += os.WIFSIGNALED(os.waitpid(child, 0)[1])
         os.close(read_end)
-    last = migrate(dialect, address, (start, end), batch_size).phases[1]
+    last = migrate(dialect, address, (start, end), batch_size)[1]
     print(json.dumps({"killed": killed, "done": done, "rows": last.rows, "batches": last.batches}))
 
 

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +122,7 @@ def users(count: int, **options: Any) -> list[dict[str, Any]]:
 
 
 def phases(result: Any) -> list[tuple[Any, ...]]:
-    return [(p.phase, p.rows, p.batches, p.lost) for p in result.phases]
+    return [(p.phase, p.rows, p.batches, p.lost) for p in result]
 
 
 # ── Phases ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -140,7 +141,7 @@ def test_users_from_1_to_3_and_back(database: Database) -> None:
     assert database.state() == [("users", 3, None, None, None, None)]
     found = {row["id"]: row for row in database.rows("users")}
     assert all(str(found[r["id"]]["updated_at"])[:10] == r["created_at"][:10] for r in records)
-    assert run_migration(database.target, USERS, 1, 3, phase="contract").phases == ()
+    assert run_migration(database.target, USERS, 1, 3, phase="contract") == ()
     database.execute("UPDATE users SET email = 'a@example.org' WHERE id = '7'")
     back = run_migration(database.target, USERS, 3, 1)
     assert phases(back) == [("expand", 0, 0, None), ("backfill", 0, 0, None)]
@@ -157,14 +158,14 @@ def test_every_operation_forward_and_back(database: Database) -> None:
         "first": "Ana", "last": "María", "mobile": "1", "order_v3": "7", "level": 1, "copied": "1",
     }  # fmt: skip
     result = run_migration(database.target, CHANGES, 1, 3, phase="contract")
-    assert result.phases[0].lost == {"note": 2}
+    assert result[0].lost == {"note": 2}
     assert database.rows("people")[1] == {
         "id": "b", "first": "Bo", "last": "Li Su", "mobile": None, "order": str(-(2**63)), "level": 1, "copied": None,
     }  # fmt: skip
     database.execute("UPDATE people SET level = 2 WHERE id = 'a'")
     run_migration(database.target, CHANGES, 3, 1)
     result = run_migration(database.target, CHANGES, 3, 1, phase="contract")
-    assert result.phases[0].lost == {"level": 1}
+    assert result[0].lost == {"level": 1}
     assert database.rows("people") == [record | {"note": None} for record in PEOPLE]
 
 
@@ -186,7 +187,7 @@ def test_an_unfinished_migration_can_be_given_up(database: Database) -> None:
     assert phases(run_migration(database.target, CHANGES, 2, 1))[0] == ("expand", 0, 0, None)
     assert database.state() == [("people", 1, 2, "backfill", None, None)]
     result = run_migration(database.target, CHANGES, 2, 1, phase="contract")
-    assert result.phases[0].lost == {}, "both forms were written"
+    assert result[0].lost == {}, "both forms were written"
     assert database.rows("people") == [PEOPLE[0] | {"phone": "new"}, *PEOPLE[1:]]
     assert database.state() == [("people", 1, None, None, None, None)]
 
@@ -198,23 +199,7 @@ def test_a_step_without_a_contract_ends_with_its_backfill(database: Database) ->
     assert database.state() == [("users", 2, None, None, None, None)]
 
 
-def test_a_dry_run_changes_nothing_and_tells(database: Database) -> None:
-    database.table(CHANGES, 1, PEOPLE)
-    before = database.rows("people")
-    result = run_migration(database.target, CHANGES, 1, 2, dry_run=True)
-    assert [(p.phase, p.rows) for p in result.phases] == [("expand", 0), ("backfill", 3)]
-    assert sum("ADD COLUMN" in statement for statement in result.phases[0].statements) == 5
-    assert database.rows("people") == before
-    with pytest.raises(Exception, match="schema_versions"):
-        database.state()
-    run_migration(database.target, CHANGES, 1, 2)
-    before = database.rows("people")
-    result = run_migration(database.target, CHANGES, 1, 2, phase="contract", dry_run=True)
-    assert result.phases[0].lost == {"note": 2} and "DROP COLUMN" in " ".join(result.phases[0].statements)
-    assert database.rows("people") == before and database.state()[0][1:4] == (1, 2, "backfill")
-
-
-def test_progress_is_told(database: Database) -> None:
+def test_progress_is_reported(database: Database) -> None:
     database.table(USERS, 1, users(25))
     told: list[tuple[str, int, int]] = []
     run_migration(database.target, USERS, 1, 3, batch_size=10, progress=lambda *at: told.append(at))
@@ -312,6 +297,28 @@ def test_a_second_runner_waits_or_is_told_who_is_at_work(database: Database) -> 
         ("backfill", 20, 2 + 1, None),
         ("backfill", 0, 3, None),
     ]
+
+
+def test_tables_that_are_migrated_for_the_first_time_at_once_share_the_table_of_versions(
+    postgres_dsn: str,
+) -> None:
+    first, names = USERS.schema(1), [f"users_{number}" for number in range(6)]
+    steps = {2: [AddField("email", "string", nullable=True)]}
+    histories = [SchemaHistory(name, first=first, steps=steps) for name in names]
+    with engine_for("postgresql", postgres_dsn) as database:
+        for history in histories:
+            database.table(history, 1, [])
+        for _ in range(5):
+            database.execute("DROP TABLE IF EXISTS schema_versions")
+            start = threading.Barrier(len(histories))
+
+            def run(history: SchemaHistory, start: threading.Barrier = start) -> None:
+                start.wait(60)
+                run_migration(database.target, history, 1, 2, phase="expand")
+
+            with ThreadPoolExecutor(len(histories)) as pool:
+                list(pool.map(run, histories))
+            assert sorted(row[0] for row in database.state()) == names
 
 
 # ── Killed, under live writes ────────────────────────────────────────────────────────────────────────────────────
@@ -418,4 +425,4 @@ def test_a_backfill_killed_ten_times_loses_nothing_and_overwrites_nothing(
         )
         assert writer.written and writer.deleted
         check_nothing_is_lost(database, records, writer)
-        assert result.phases[0].lost == {}
+        assert result[0].lost == {}
