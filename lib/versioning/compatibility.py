@@ -11,21 +11,18 @@ take a default, or a namesake, for a value that stands under another name. That 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final, Literal, get_args
 
 from lib.versioning.expressions import Computed, Copy
-from lib.versioning.history import SchemaHistory, UnknownVersionError
+from lib.versioning.history import SchemaHistory
 from lib.versioning.operations import Effect
 from lib.versioning.resolution import Difference, Kind, differences, matches
-from lib.versioning.schema import Field, Schema, describe
+from lib.versioning.schema import Field, Schema
 
 Mode = Literal["BACKWARD", "FORWARD", "FULL", "BACKWARD_TRANSITIVE", "FORWARD_TRANSITIVE", "FULL_TRANSITIVE"]
 MODES: Final[tuple[Mode, ...]] = get_args(Mode)
-#: Schemas by version: a history, or a sequence whose first schema is version 1.
-Versions = SchemaHistory | Sequence[Schema]
-
 _LONGEST_INTEGER: Final = len(str(-(2**63)))
 
 
@@ -46,12 +43,12 @@ class MigrationRisks:
 
 @dataclass(frozen=True)
 class Reading:
-    """What comes of it when version `reader` reads what version `writer` wrote. Without a history, no migration."""
+    """What comes of it when version `reader` reads what version `writer` wrote."""
 
     writer: int
     reader: int
     differences: tuple[Difference, ...]
-    migration: MigrationRisks | None
+    migration: MigrationRisks
 
     @property
     def breaking(self) -> tuple[Difference, ...]:
@@ -66,7 +63,7 @@ class Reading:
     @property
     def through_migration(self) -> bool:
         """Does every valid record get through the migration, run by someone who has the history?"""
-        return self.migration is not None and not self.migration.may_fail
+        return not self.migration.may_fail
 
 
 @dataclass(frozen=True)
@@ -93,51 +90,39 @@ class Compatibility:
         for reading in self.readings:
             place = f"  version {reading.reader} reads {reading.writer}: "
             direct += [f"{place}{difference}" for difference in reading.breaking]
-            if reading.migration:
-                migrated += [f"{place}may fail: {note}" for note in reading.migration.may_fail]
-                migrated += [f"{place}may lose: {note}" for note in reading.migration.loses]
+            migrated += [f"{place}may fail: {note}" for note in reading.migration.may_fail]
+            migrated += [f"{place}may lose: {note}" for note in reading.migration.loses]
         head = f"version {self.proposed}, {self.mode}: {answer[self.compatible]}"
         return "\n".join(
             [head, *direct, f"through the migration: {answer[self.through_migration]}", *migrated]
         )
 
 
-def check(versions: Versions, proposed: int, mode: Mode, *, aliases: bool = False) -> Compatibility:
+def check(history: SchemaHistory, proposed: int, mode: Mode) -> Compatibility:
     """Judge version `proposed` against those before it, which count as registered. The first is always compatible.
 
-    `aliases` lets the readers of a history know their fields' former names (`with_aliases`). Raises ValueError for an
-    unknown mode, UnknownVersionError for an unknown version.
+    Raises ValueError for an unknown mode, UnknownVersionError for an unknown version.
     """
     if mode not in MODES:
         raise ValueError(f"mode {mode!r}: choose one of {', '.join(MODES)}")
-    _schema(versions, proposed)
+    history.check_version(proposed)
     direction, _, transitive = mode.partition("_")
     registered = range(1 if transitive else max(1, proposed - 1), proposed)
     pairs = [(old, proposed) for old in registered if direction != "FORWARD"]
     pairs += [(proposed, old) for old in registered if direction != "BACKWARD"]
-    readings = (judge(versions, writer, reader, aliases=aliases) for writer, reader in pairs)
-    return Compatibility(mode, proposed, tuple(readings))
+    return Compatibility(mode, proposed, tuple(judge(history, *pair) for pair in pairs))
 
 
-def judge(versions: Versions, writer: int, reader: int, *, aliases: bool = False) -> Reading:
-    """Return what comes of it when version `reader` reads what version `writer` wrote; raises UnknownVersionError."""
-    written, wanted = _schema(versions, writer), _schema(versions, reader)
-    if not isinstance(versions, SchemaHistory):
-        return Reading(writer, reader, differences(wanted, written), None)
-    if aliases:
-        wanted = with_aliases(versions, reader)
-    moved = _moved(wanted, written, _lineage(versions, writer, reader))
-    return Reading(
-        writer, reader, (*differences(wanted, written), *moved), migration_risks(versions, writer, reader)
-    )
+def judge(history: SchemaHistory, writer: int, reader: int, *, aliases: bool = False) -> Reading:
+    """Return what comes of it when version `reader` reads what version `writer` wrote; raises UnknownVersionError.
 
-
-def _schema(versions: Versions, version: int) -> Schema:
-    if isinstance(versions, SchemaHistory):
-        return versions.schema(version)
-    if type(version) is not int or not 1 <= version <= len(versions):
-        raise UnknownVersionError(f"version {describe(version)}: there are 1 to {len(versions)}")
-    return versions[version - 1]
+    With `aliases` the reader knows its fields' former names (`with_aliases`).
+    """
+    written = history.schema(writer)
+    wanted = with_aliases(history, reader) if aliases else history.schema(reader)
+    moved = _moved(wanted, written, _lineage(history, writer, reader))
+    found = (*differences(wanted, written), *moved)
+    return Reading(writer, reader, found, migration_risks(history, writer, reader))
 
 
 # ── What the history knows of names ──────────────────────────────────────────────────────────────────────────────

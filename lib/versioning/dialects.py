@@ -17,7 +17,7 @@ from lib.versioning.schema import Field, is_unicode
 
 
 class SqlError(ValueError):
-    """Something can't be told in the SQL of a database; the message names it, and what to do instead."""
+    """Something has no form in the SQL of a database; the message names it, and what to do instead."""
 
 
 class Dialect:

@@ -68,7 +68,7 @@ class DataVersionManager:
     def upgrade_data(self, record: Record, target_version: int, report: Report | None = None) -> Record:
         """Return a new record at `target_version`.
 
-        Fields that are absent or None are filled; filled ones are kept, and told in `report` or as a ChangeWarning.
+        Fields that are absent or None are filled; filled ones are kept, and reported in `report` or as a ChangeWarning.
         Raises UnknownVersionError, ValueError if the record is newer than the target, and InvalidRecordError.
         """
         version, target = self._check(record, target_version)
@@ -79,7 +79,7 @@ class DataVersionManager:
     def downgrade_data(self, record: Record, target_version: int, report: Report | None = None) -> Record:
         """Return a new record at `target_version`, an earlier one.
 
-        Values that upgrading again would not restore are lost, and told in `report` or as a ChangeWarning.
+        Values that upgrading again would not restore are lost, and reported in `report` or as a ChangeWarning.
         Raises UnknownVersionError, ValueError if the record is older than the target, and InvalidRecordError.
         """
         version, target = self._check(record, target_version)
@@ -113,10 +113,10 @@ class DataVersionManager:
         if report is not None:
             report += Report(1, 1, 0, Counter([version]), count(kept), count(lost))
         elif kept or lost:
-            told = [f"kept {name} ({describe(value)})" for name, value in kept]
-            told += [f"lost {name} ({describe(value)})" for name, value in lost]
+            changes = [f"kept {name} ({describe(value)})" for name, value in kept]
+            changes += [f"lost {name} ({describe(value)})" for name, value in lost]
             warnings.warn(
-                f"from version {version} to {target}: {', '.join(told)}",
+                f"from version {version} to {target}: {', '.join(changes)}",
                 ChangeWarning,
                 stacklevel=3,
             )

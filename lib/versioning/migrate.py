@@ -104,7 +104,7 @@ def run_migration(
         plan = migration_plan(history, from_version, to_version, opened.dialect.name)
         run = Run(opened, plan, key, batch_size, progress)
         phases = (phase,) if phase else PHASES[:2]
-        with opened.lock(history.name, wait, lambda: _state(run).runner or "it has not told its name yet"):
+        with opened.lock(history.name, wait, lambda: _state(run).runner or "it has not given its name yet"):
             return tuple(_phases(run, phases))
 
 

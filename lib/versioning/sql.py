@@ -34,7 +34,7 @@ def migration_script(
     """Return SQL that takes the table of a history from one version to another, forward or back.
 
     Without a phase that is expand and backfill: all of it for a history that only adds optional or defaulted fields, and
-    else a script that ends by telling what is left for `phase="contract"`. Running a script twice does no harm: it is
+    else a script that ends with a list of what is left for `phase="contract"`. Running a script twice does no harm: it is
     guarded, or stops at its first statement with nothing changed. Run it through a driver as it is, without parameters;
     the backfill alone, on PostgreSQL, outside a transaction: it goes in batches by the column `key`, and commits each.
     Raises UnknownVersionError, and SqlError for what SQL can't do.
@@ -57,7 +57,7 @@ def migration_script(
 
 
 def _by_version(plan: Plan, phase: Phase | None) -> list[list[str]]:
-    """Expand, backfill or both as one transaction, told version by version."""
+    """Expand, backfill or both as one transaction, version by version."""
     forward = plan.from_version < plan.to_version
     part = [] if phase == "expand" else refusals(plan, plan.checks)
     for version in sorted({a.value.version for a in plan.added}, reverse=not forward):

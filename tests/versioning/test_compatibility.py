@@ -81,9 +81,6 @@ def test_version_3_of_the_users_against_1_and_2(mode: Any, compatible: bool) -> 
     assert verdict.through_migration is True
     breaking = [difference for reading in verdict.readings for difference in reading.breaking]
     assert kinds(tuple(breaking)) == ([] if compatible else [("updated_at", Kind.MISSING_DEFAULT)])
-    # The schemas alone give the same answer, but no migration.
-    alone = check([USERS.schema(version) for version in USERS.versions], 3, mode)
-    assert (alone.compatible, alone.through_migration) == (compatible, False)
 
 
 @pytest.mark.parametrize(
@@ -130,9 +127,6 @@ def test_unknown_modes_and_versions_are_refused() -> None:
         check(USERS, 3, "backward")  # type: ignore[arg-type]
     with pytest.raises(UnknownVersionError, match="known: 1, 2, 3"):
         check(USERS, 4, "FULL")
-    for version in (0, 3, True, "1"):
-        with pytest.raises(UnknownVersionError, match="there are 1 to 2"):
-            check([USERS.schema(1), USERS.schema(2)], version, "FULL")  # type: ignore[arg-type]
 
 
 # ── One reader, one writer ───────────────────────────────────────────────────────────────────────────────────────
@@ -256,8 +250,6 @@ def test_a_rename_of_a_field_with_a_default_breaks_both_ways_though_avro_would_r
 def test_an_alias_mends_a_rename_backward_but_not_forward() -> None:
     history = one_step(FIELD, RenameField("a", "b"))
     assert with_aliases(history, 2)["b"] == Field("b", "string", aliases=("a",))
-    assert check(history, 2, "BACKWARD", aliases=True).compatible
-    assert not check(history, 2, "FORWARD", aliases=True).compatible
     assert {pair: r.compatible for pair, r in matrix(history, aliases=True).items()} == {
         (1, 1): True,
         (1, 2): True,
