@@ -114,7 +114,7 @@ def database() -> Finding:
 
 def docker() -> Finding:
     """Whether a container engine answers: optional, some lessons can use it."""
-    from lib.stage.containers import engine
+    from lib.stage.engine import engine
     from lib.stage.processes import ProcessError
 
     try:

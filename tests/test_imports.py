@@ -19,9 +19,9 @@ HEAVY = {
 NEEDED: dict[str, set[str]] = {
     "lib": set(),
     "lib.benchmark": set(),
-    "lib.stage.containers": set(),
+    "lib.stage.engine": set(),
     "lib.doctor": set(),
-    "lib.stage.scraping": {"prometheus_client"},
+    "lib.stage.scraping": {"numpy", "pandas", "prometheus_client", "pyarrow"},
     "lib.plots": {"IPython", "matplotlib", "numpy"},
     "lib.stage.servers": set(),
     "lib.versioning": set(),

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from lib.deployment.settings import Settings
-from lib.stage.containers import Backend, private
+from lib.stage.containers import Backend, docker_network
 from lib.stage.images import PORT, image
 from lib.stage.ports import ask, run_on_free_port
 from lib.stage.processes import Process
@@ -44,7 +44,7 @@ class Replica:
         self.settings, self.tree = settings, tree
         name = f"Release {settings.release} at schema version {settings.version}"
         with contextlib.ExitStack() as undo:
-            if network := private(backend):
+            if network := docker_network(backend):
                 inside = replace(settings, database=network.inside(settings.database)).to_environment()
                 self.process = container = network.run("users", image(tree), env=inside, port=PORT)
                 undo.push(container)

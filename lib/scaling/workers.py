@@ -27,7 +27,7 @@ import redis
 
 from lib.scaling import tasks
 from lib.scaling.tasks import METRICS_VARIABLE, QUEUE, RESTORING, Delivery, Settings
-from lib.stage.containers import Backend, private
+from lib.stage.containers import Backend, docker_network
 from lib.stage.images import image
 from lib.stage.processes import Process, ProcessError
 from lib.stage.programs import Program
@@ -68,7 +68,6 @@ class WorkerPool:
         broker: Server | None = None,
         metrics: bool = False,
         backend: Backend = "process",
-        folder: Path | None = None,
         tree: Path = ROOT,
         timeout: float = 60.0,
     ) -> None:
@@ -77,7 +76,7 @@ class WorkerPool:
         concurrency: tasks that each of them does at a time. delivery: what happens to a task when its worker dies.
         broker: a server that is shared with other pools, which see nothing of this one; it isn't stopped with the pool.
         metrics: whether each worker, if it is a process, serves its metrics to Prometheus (`lib.scaling.metrics`), at `metrics_urls`.
-        backend: "docker" for workers in containers (see `lib.stage.containers`); they see of the files only `folder`, if it is given.
+        backend: "docker" for workers in containers (see `lib.stage.containers`), which see no files of this machine.
         tree: the folder with the files of the release whose code they run.
         timeout: seconds that a start, or a stop that waits for tasks under way, may take.
         Raises ProcessError, with the end of the log, when a worker is not ready in time.
@@ -91,7 +90,7 @@ class WorkerPool:
         self.concurrency, self.kind, self.metrics, self.timeout = concurrency, kind, metrics, timeout
         self._numbers, self._workers, self._events = count(1), list[Worker](), list[dict[str, Any]]()
         with contextlib.ExitStack() as undo:
-            self._network, self._folder, self.tree = private(backend), folder, tree
+            self._network, self.tree = docker_network(backend), tree
             self._image = image(tree) if self._network else ""
             server = broker or undo.enter_context(valkey(backend=backend))
             self.settings = Settings(server.url, f"lessons-{os.urandom(8).hex()}", delivery)
@@ -159,7 +158,6 @@ class WorkerPool:
                 self._image,
                 ["python", *command],
                 env=inside.to_environment(),
-                folder=self._folder,
                 healthcheck={"test": ["NONE"]},  # that of the image is the service's
             )
             self._workers.append(Worker(name, container))

@@ -13,12 +13,11 @@ import time
 import urllib.error
 import urllib.request
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from lib.stage.ports import ask
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 COLUMNS = ["task", "try", "worker", "queued", "start", "end", "state"]
 OVER = {"success", "failed"}
@@ -49,8 +48,8 @@ class Airflow:
             with ask(request, timeout=30) as answer:
                 return json.load(answer)
         except urllib.error.HTTPError as error:
-            told = error.read().decode(errors="replace")[:500]
-            raise AirflowError(f"{path}: {error.code} {told}", error.code) from None
+            reason = error.read().decode(errors="replace")[:500]
+            raise AirflowError(f"{path}: {error.code} {reason}", error.code) from None
 
     def trigger(self, dag: str, parameters: dict[str, Any], *, patience: float = 60.0) -> str:
         """Start a run of a DAG and return its id. Airflow just started has not read its DAGs yet: it is asked for so many seconds."""
@@ -77,19 +76,12 @@ class Airflow:
             time.sleep(0.5)
         return state
 
-    def result(self, dag: str, run: str, task: str) -> Any:
-        """What a task (one that is not mapped) has returned."""
-        path = f"/api/v2/dags/{dag}/dagRuns/{run}/taskInstances/{task}/xcomEntries/return_value"
-        return self._ask(path)["value"]
-
     def tries(self, dag: str, run: str) -> pd.DataFrame:
         """Every try of every task of a run, in the order of their starts.
 
         One row each: `task` (`upgrade[7]` for the seventh mapped one, from 0), `try` (from 1), `worker` (its host), `queued`, `start`
         and `end` (seconds since the first task of the run was queued; NaN where it was not), `state`.
         """
-        import pandas as pd
-
         path = f"/api/v2/dags/{dag}/dagRuns/{run}/taskInstances"
         tasks, rows = list[dict[str, Any]](), []
         while True:

@@ -4,9 +4,9 @@
     with WorkerPool(4, broker=broker, backend="docker") as pool:
         ...
 
-A container belongs to the engine and outlives its owner. So the first one that an owner starts brings a keeper along: a process that
-does end with its owner (`lib.stage.processes`), and then removes all that carries the owner's label. The label names the keeper, so
-that the next owner finds containers whose keeper was killed, and removes them (`keeper.py`).
+A container belongs to the engine and outlives its owner. So the first one that an owner starts brings a keeper along (`keeper.py`): a
+process that does end with its owner, and then removes all that carries the owner's label. The label is the key of the keeper, so that
+the next owner finds containers whose keeper was killed, and removes them.
 
 A Compose project (`lib.deployment.platforms.compose`) is meant to stay, and has no keeper. Both run the images of `lib.stage.images`.
 """
@@ -18,14 +18,15 @@ import re
 import sys
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
 from functools import cache
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from lib.stage.keeper import LABEL, identity
+from lib.stage.engine import engine, explained
+from lib.stage.keeper import LABEL
 from lib.stage.processes import Process
 from lib.stage.programs import TAIL_LINES, ProcessError, Program
 
@@ -47,26 +48,8 @@ CONFINED: dict[str, Any] = {
 }
 
 
-def engine(timeout: int = 120) -> docker.DockerClient:
-    """The container engine, of DOCKER_HOST or of this machine. Raises ProcessError, with a remedy, when none answers.
-
-    timeout: seconds for each answer.
-    """
-    import docker
-
-    try:
-        client = docker.from_env(timeout=timeout)
-        client.ping()
-    except (docker.errors.DockerException, OSError) as error:
-        raise ProcessError(
-            f"No container engine answers ({str(error).splitlines()[0]}). Start Docker, or give the address of its socket in "
-            "DOCKER_HOST; on Linux you must belong to the group docker"
-        ) from error
-    return client
-
-
 @cache
-def private(backend: Backend) -> Network | None:
+def docker_network(backend: Backend) -> Network | None:
     """The network of this process, for "docker"; None for "process", and, after a warning, when no engine answers.
 
     It is asked once, so that all parts of a lesson run on the same side.
@@ -82,20 +65,6 @@ def private(backend: Backend) -> Network | None:
         return None
 
 
-@contextmanager
-def explained(what: str) -> Iterator[None]:
-    """Have what the engine refuses raised as ProcessError."""
-    import docker
-
-    try:
-        yield
-    except docker.errors.BuildError as error:
-        log = "".join(line.get("stream", "") for line in error.build_log).splitlines()
-        raise ProcessError("\n    ".join([f"{what}: {error.msg}", *log[-TAIL_LINES:]])) from error
-    except (docker.errors.DockerException, OSError) as error:  # the latter: the engine itself has gone
-        raise ProcessError(f"{what}: {error}") from error
-
-
 class Container(Program):
     """One container. Its processes have ids of their own, of which 1 is the main one."""
 
@@ -108,6 +77,17 @@ class Container(Program):
         made.reload()
         published = made.ports.get(f"{port}/tcp")
         self.port = int(published[0]["HostPort"]) if published else 0
+
+    def _ask(self, method: str, *arguments: Any, **options: Any) -> Any:
+        """Call a method of the engine's container. None when it has been removed, or does not run any more."""
+        import docker
+
+        try:
+            return getattr(self._made, method)(*arguments, **options)
+        except docker.errors.APIError as error:
+            if error.status_code not in (404, 409):
+                raise
+            return None
 
     @property
     def alive(self) -> bool:
@@ -123,39 +103,26 @@ class Container(Program):
         return False
 
     def owns(self, pid: int) -> bool:
-        return self._send(0, pid)
+        return self._kill_inside(0, pid)
 
     def memory(self) -> int:
         if not self.alive:
             return 0
-        told = self._made.stats(stream=False, one_shot=True)["memory_stats"]
-        cache = told["stats"].get("inactive_file") or told["stats"].get("total_inactive_file", 0)
-        return told["usage"] - cache
+        used = self._made.stats(stream=False, one_shot=True)["memory_stats"]
+        cached = used["stats"].get("inactive_file") or used["stats"].get("total_inactive_file", 0)
+        return used["usage"] - cached
 
     def signal(self, number: int, *, group: bool = False, pid: int | None = None) -> None:
         if pid is not None or group:  # inside, -1 stands for all but the main process
-            self._send(number, pid or -1)
+            self._kill_inside(number, pid or -1)
         if pid is None:
-            self._told("kill", signal=int(number))
+            self._ask("kill", signal=int(number))
 
-    def _send(self, number: int, pid: int) -> bool:
-        """Send a signal inside the container, by its shell, which starts at once; return whether that succeeded."""
-        import docker
-
+    def _kill_inside(self, number: int, pid: int) -> bool:
+        """Send a signal by the shell of the container, which starts at once; return whether that succeeded."""
         command = ["sh", "-c", 'kill -s "$1" -- "$2"', "sh", str(int(number)), str(pid)]
-        with suppress(docker.errors.APIError):  # it does not run any more
-            return self._made.exec_run(command).exit_code == 0
-        return False
-
-    def _told(self, method: str, **options: Any) -> None:
-        import docker
-
-        with suppress(docker.errors.NotFound):
-            try:
-                getattr(self._made, method)(**options)
-            except docker.errors.APIError as error:
-                if error.status_code != 409:  # it does not run any more, or is being removed
-                    raise
+        done = self._ask("exec_run", command)
+        return done is not None and done.exit_code == 0
 
     def wait(self, timeout: float | None = None) -> int | None:
         deadline = time.monotonic() + (float("inf") if timeout is None else timeout)
@@ -164,21 +131,17 @@ class Container(Program):
         return self.returncode
 
     def kill(self) -> None:
-        self._told("kill")
+        self._ask("kill")
         self.wait()
 
     def stop(self, grace: float = 10.0) -> None:
         if grace:
-            self._told("stop", timeout=round(grace))
+            self._ask("stop", timeout=round(grace))
         self.alive  # noqa: B018 - for the exit status, which goes with it
-        self._told("remove", force=True, v=True)
+        self._ask("remove", force=True, v=True)
 
     def output(self) -> str:
-        import docker
-
-        with suppress(docker.errors.NotFound):
-            return self._made.logs(tail=10 * TAIL_LINES).decode(errors="replace")
-        return ""
+        return (self._ask("logs", tail=10 * TAIL_LINES) or b"").decode(errors="replace")
 
 
 class Network:
@@ -189,9 +152,10 @@ class Network:
         with ExitStack() as undo:
             self._keeper = undo.enter_context(Process())
             self._keeper.run([sys.executable, "-m", "lib.stage.keeper"], cwd=ROOT, orphan_grace=60.0)
-            self._keeper.wait_until(lambda: "kept" in self._keeper.output(), name="The keeper of containers")
-            assert self._keeper.pid
-            self.owner = identity(self._keeper.pid)
+            self._keeper.wait_until(
+                lambda: self._keeper.output().endswith("\n"), name="The keeper of containers"
+            )
+            self.owner = self._keeper.output().split()[-1]
             self.name = f"lessons-{os.urandom(4).hex()}"
             with explained("A private network"):
                 client.networks.create(self.name, labels={LABEL: self.owner})
@@ -205,35 +169,24 @@ class Network:
         *,
         env: Mapping[str, str] | None = None,
         port: int | None = None,
-        folder: Path | None = None,
         **options: Any,
     ) -> Container:
         """Start a container and return it.
 
-        port: where it listens; it is published on a free port of 127.0.0.1. folder: is there under the same path, and all runs as its
-        owner. options: of the engine, instead of those that confine it. It gets no other cores than this process may use, as a child
-        would. Raises ProcessError.
+        port: where it listens; it is published on a free port of 127.0.0.1. options: of the engine, instead of those that confine it.
+        It gets no other cores than this process may use, as a child would. Raises ProcessError.
         """
         if hasattr(os, "sched_getaffinity"):
             options = {"cpuset_cpus": ",".join(map(str, sorted(os.sched_getaffinity(0))))} | options
-        if folder:
-            options |= {"user": _user_of(folder), "volumes": [f"{folder.absolute()}:{folder.absolute()}"]}
-        full = f"{self.name}-{name}-{next(self._numbers)}"
-        with explained(f"The container {full}"):
-            made = self.client.containers.run(
-                image,
-                command,
-                detach=True,
-                name=full,
-                network=self.name,
-                labels={LABEL: self.owner},
-                environment=dict(env or {}),
-                ports={f"{port}/tcp": ("127.0.0.1", None)} if port else {},
-                **CONFINED | options,
-            )
+        if port:
+            options["ports"] = {f"{port}/tcp": ("127.0.0.1", None)}
+        options |= {"name": f"{self.name}-{name}-{next(self._numbers)}", "network": self.name}
+        options |= {"labels": {LABEL: self.owner}, "environment": dict(env or {}), "detach": True}
+        with explained(f"The container {options['name']}"):
+            made = self.client.containers.run(image, command, **CONFINED | options)
             container = Container(made, port)
         if port:
-            self._published[container.port] = f"{full}:{port}"
+            self._published[container.port] = f"{made.name}:{port}"
         return container
 
     def inside(self, url: str) -> str:
@@ -253,12 +206,3 @@ class Network:
     def close(self) -> None:
         """Remove all that runs here, and the network."""
         self._keeper.stop(grace=60)
-
-
-def _user_of(folder: Path) -> str:
-    there = folder.stat()
-    if there.st_uid == 0:
-        raise ProcessError(
-            f"{folder} belongs to root, as whom no container runs: give a folder of another user"
-        )
-    return f"{there.st_uid}:{there.st_gid}"

@@ -1,26 +1,25 @@
-"""The keeper of an owner's containers: it runs as a process that ends with the owner, and removes them then (see `lib.stage.containers`).
+"""The keeper of an owner's containers: a process that ends with the owner, and then removes them (see `lib.stage.containers`).
 
     python -m lib.stage.keeper
 
-First it removes those whose keeper has gone, then it prints `kept`, and waits for SIGTERM.
+First it removes the containers whose keeper was killed. Then it prints `kept` and the key that labels its own, and waits for SIGTERM.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import docker
+from lib.stage.engine import engine
 
 LABEL = "lessons.owner"
 
 
-def identity(pid: int) -> str:
-    """What tells a process from all others, later ones and those of other machines included. Raises OSError when there is none."""
+def process_key(pid: int) -> str:
+    """Boot id, namespace, pid and start time: unique even after a pid is used again. Raises OSError when there is no such process."""
     boot = Path("/proc/sys/kernel/random/boot_id").read_text()[:8]
     space = os.stat("/proc/self/ns/pid").st_ino
     state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -29,49 +28,41 @@ def identity(pid: int) -> str:
     return f"{boot}.{space}.{pid}.{fields[18]}"
 
 
-def _has_gone(owner: str) -> bool:
-    """Whether the keeper that a label names has gone; False where that can't be seen from here."""
-    here, pid = identity(os.getpid()), owner.split(".")[2]
-    if owner.split(".")[:2] != here.split(".")[:2]:
+def has_ended(key: str) -> bool:
+    """Whether the process with this key has ended. False for one of another machine or namespace, which cannot be seen from here."""
+    boot, space, pid, _ = key.split(".")
+    if not process_key(os.getpid()).startswith(f"{boot}.{space}."):
         return False
     try:
-        return identity(int(pid)) != owner
+        return process_key(int(pid)) != key
     except OSError:
         return True
 
 
-def _keep() -> None:
-    """Remove what others have left; wait for the signal to stop; remove what belongs to this keeper."""
-    from lib.stage.containers import engine
-
-    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
-    client, mine = engine(), identity(os.getpid())
-    _remove(client, {owner for owner in _owners(client) if _has_gone(owner)})
-    print("kept", flush=True)
-    signal.sigwait([signal.SIGTERM])
-    _remove(client, {mine})
-
-
-def _owners(client: docker.DockerClient) -> set[str]:
-    found = [
-        *client.containers.list(all=True, filters={"label": LABEL}, ignore_removed=True),
-        *client.networks.list(filters={"label": LABEL}),
-    ]
-    return {(one.attrs.get("Labels") or one.attrs["Config"]["Labels"])[LABEL] for one in found}
-
-
-def _remove(client: docker.DockerClient, owners: set[str]) -> None:
+def remove(chosen: Callable[[str], bool]) -> None:
+    """Remove the containers and networks of those owners whose key is chosen."""
     import docker
 
-    for owner in owners:
-        label = {"label": f"{LABEL}={owner}"}
-        for container in client.containers.list(all=True, filters=label, ignore_removed=True):
+    client, labelled = engine(), {"label": LABEL}
+    for container in client.containers.list(all=True, filters=labelled, ignore_removed=True):
+        if chosen(container.labels[LABEL]):
             with suppress(docker.errors.NotFound):
                 container.remove(force=True, v=True)
-        for network in client.networks.list(filters=label):
+    for network in client.networks.list(filters=labelled):
+        if chosen(network.attrs["Labels"][LABEL]):
             with suppress(docker.errors.NotFound):
                 network.remove()
 
 
+def keep() -> None:
+    """Remove what killed keepers left, wait for the signal to stop, and remove what belongs to this keeper."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    mine = process_key(os.getpid())
+    remove(has_ended)
+    print("kept", mine, flush=True)
+    signal.sigwait([signal.SIGTERM])
+    remove(lambda key: key == mine)
+
+
 if __name__ == "__main__":
-    _keep()
+    keep()

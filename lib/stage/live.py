@@ -8,16 +8,15 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING, LiteralString, Self
+from typing import LiteralString, Self
 
+import pandas as pd
 import psycopg
 from psycopg import sql
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 NAME = "live load"
 WRITE = "UPDATE users SET name = %(name)s WHERE id = %(id)s"
+CONNECTIONS = 16
 SAMPLE = 0.01  # seconds between two looks at who waits for a lock
 
 
@@ -38,7 +37,6 @@ class LiveLoad:
         keys: Sequence[str],
         *,
         rate: float = 200,
-        connections: int = 16,
         write: LiteralString = WRITE,
     ) -> None:
         self._dsn, self._keys, self._rate, self._write = dsn, keys, rate, write
@@ -49,7 +47,7 @@ class LiveLoad:
         self._spans: list[tuple[str, float, float]] = []
         self.lost: int | None = None
         """How many acknowledged writes the table did not hold when the load ended."""
-        self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(connections)]
+        self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(CONNECTIONS)]
         self._threads.append(threading.Thread(target=self._watch, daemon=True))
         self._ready = threading.Barrier(len(self._threads) + 1)
 
@@ -123,21 +121,15 @@ class LiveLoad:
 
     def statements(self) -> pd.DataFrame:
         """One row a statement: when it was `due`, how long it `waited` for its answer (seconds), `kind`, `outcome`."""
-        import pandas as pd
-
         rows = sorted(self._statements)
         return pd.DataFrame(rows, columns=["due", "waited", "kind", "outcome"])
 
     def locks(self) -> pd.DataFrame:
         """One row a look at the server: `at` (seconds), `waiting` (statements that wait for a lock)."""
-        import pandas as pd
-
         return pd.DataFrame(self._samples, columns=["at", "waiting"])
 
     def spans(self) -> pd.DataFrame:
         """One row a `span`: `name`, `begin`, `end` (seconds)."""
-        import pandas as pd
-
         return pd.DataFrame(self._spans, columns=["name", "begin", "end"])
 
     def blocked(self) -> float:

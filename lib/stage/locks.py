@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 
-def file_lock(path: Path, told: str = "") -> tuple[Callable[[], bool], Callable[[], Any]]:
-    """Two functions: one takes the lock on a file, and says whether it could; the other gives it up, and the file goes.
+def file_lock(path: Path, holder: str = "") -> tuple[Callable[[], bool], Callable[[], Any]]:
+    """Return two functions: one takes the lock on a file and says whether it could; the other releases it and removes the file.
 
-    told: what the file holds as long as the lock is held, such as who holds it. A file of one that was killed is no lock.
+    holder: what the file says as long as the lock is held. The file of a holder that was killed is no lock.
     """
     import fcntl
 
@@ -23,7 +23,7 @@ def file_lock(path: Path, told: str = "") -> tuple[Callable[[], bool], Callable[
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.path.samestat(os.fstat(handle), path.stat()):  # not one just removed
                 os.truncate(handle, 0)
-                os.write(handle, told.encode())
+                os.write(handle, holder.encode())
                 held.append(handle)
         except (BlockingIOError, FileNotFoundError):
             pass

@@ -23,9 +23,9 @@ import threading
 import time
 import warnings
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from lib.stage.programs import ProcessError, Program
 
@@ -49,28 +49,20 @@ class Process(Program):
 
         self.directory = Path(tempfile.gettempdir()).absolute() / f"lessons-process-{os.urandom(8).hex()}"
         self.log = self.directory / "process.log"
-        self.pid: int | None = None
-        self.returncode: int | None = None
-        self._user = identity(user) if user else None
-        self._error: str | None = None
-        self._ready = self._lost = False
-        self._inbox, self._log_start, self._lock = b"", 0, threading.RLock()
+        self._user = user_ids(user) if user else None
+        self._news: dict[str, Any] = {}  # what the supervisor has said since the last start
+        self._lost, self._lock = False, threading.RLock()
         uid, gid = self._user or (os.geteuid(), os.getegid())
         command = [sys.executable, "-I", "-S", SUPERVISOR, self.directory, str(uid), str(gid)]
+        streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "bufsize": 0}
         theirs, ours = os.pipe()  # not inherited by other children: only we hold the writing end
         self._control = os.fdopen(ours, "wb", buffering=0)
         _owned.add(self)
         try:
             self._supervisor = subprocess.Popen(
-                command,
-                stdin=theirs,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                bufsize=0,
-                cwd="/",
-                start_new_session=True,
+                command, stdin=theirs, cwd="/", start_new_session=True, **streams
             )
-            self._await(lambda: self._ready, "The supervisor of a process did not start")
+            self._await("ready", "The supervisor of a process did not start")
         except BaseException:  # Ctrl-C too: with the pipe closed, the supervisor ends whatever it has begun
             self._control.close()
             unstarted, stuck = AttributeError, subprocess.TimeoutExpired
@@ -80,20 +72,26 @@ class Process(Program):
         finally:
             os.close(theirs)
 
+    @property
+    def pid(self) -> int | None:
+        return self._news.get("pid")
+
+    @property
+    def returncode(self) -> int | None:
+        return self._news.get("exit")
+
     def run(
         self,
         argv: Sequence[str | os.PathLike[str]],
         *,
         env: Mapping[str, str] | None = None,
         cwd: str | os.PathLike[str] = ".",
-        log: str | os.PathLike[str] | None = None,
         stop_signal: int = signal.SIGTERM,
         orphan_grace: float = 1.0,
     ) -> Self:
         """Start `argv` (no shell; one at a time) and return this handle once it is running.
 
-        env: variables added to the inherited environment.
-        log: a file to which its output is appended; by default `process.log` in the directory.
+        env: variables added to the inherited environment. Its output goes to `log`, in the directory.
         stop_signal: what asks this program to end. It goes to the process alone. After a grace time SIGKILL
             follows, to the process and all its descendants.
         orphan_grace: that time, in seconds, when the owner has gone; `stop()` has its own.
@@ -101,22 +99,14 @@ class Process(Program):
         """
         if self.alive:
             raise ProcessError(f"Process {self.pid} is still running: stop it, or use a second handle")
+        options: dict[str, Any] = {"args": [os.fspath(part) for part in argv], "cwd": os.path.abspath(cwd)}
+        if self._user:
+            options |= {"user": self._user[0], "group": self._user[1], "extra_groups": []}
+        end = {"stop_signal": int(stop_signal), "orphan_grace": orphan_grace}
         try:
-            self.log = Path(log).absolute() if log else self.directory / "process.log"
-            self._log_start = self.log.stat().st_size if self.log.exists() else 0
-            self.pid = self.returncode = self._error = None
-            self._send(
-                run={
-                    "argv": [os.fspath(part) for part in argv],
-                    "env": dict(env or {}),
-                    "cwd": os.path.abspath(cwd),
-                    "log": str(self.log),
-                    "user": self._user,
-                    "stop_signal": int(stop_signal),
-                    "orphan_grace": orphan_grace,
-                }
-            )
-            self._await(lambda: self.pid is not None, f"Cannot start {os.fspath(argv[0])!r}")
+            self._news = {}
+            self._send(run=options | end | {"env": dict(env or {}), "log": str(self.log)})
+            self._await("pid", f"Cannot start {os.fspath(argv[0])!r}")
         except BaseException:  # Ctrl-C too, whose traceback may keep this handle from being collected
             self.stop()
             raise
@@ -189,13 +179,10 @@ class Process(Program):
             self._supervisor.stdout.close()
 
     def output(self) -> str:
-        """See `Program`; since it was started last."""
-        if not self.log.exists():
-            return ""
-        with self.log.open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(self._log_start, size - TAIL_BYTES))
-            return file.read().decode(errors="replace")
+        """See `Program`; of the process that was started last."""
+        with contextlib.suppress(FileNotFoundError):
+            return self.log.read_bytes()[-TAIL_BYTES:].decode(errors="replace")
+        return ""
 
     def _send(self, **message: object) -> None:
         try:
@@ -213,35 +200,29 @@ class Process(Program):
         if not poll.poll(timeout * 1000):
             return
         with self._lock:
-            if not poll.poll(0):  # another thread was faster
-                return
-            data = self._supervisor.stdout.read(65536) or b""
-            *lines, self._inbox = (self._inbox + data).split(b"\n")
-            for message in map(json.loads, lines):
-                self._ready = self._ready or "ready" in message
-                self.pid = message.get("pid", self.pid)
-                self.returncode = message.get("exit", self.returncode)
-                self._error = message.get("error", self._error)
-            self._lost = not data
+            if poll.poll(0):  # no other thread was faster
+                messages = self._supervisor.stdout.read(65536)
+                self._lost = not messages
+                for message in messages.splitlines():
+                    self._news |= json.loads(message)
 
-    def _await(self, answered: Callable[[], bool], failure: str) -> None:
+    def _await(self, news: str, failure: str) -> None:
         deadline = time.monotonic() + 60
-        while not answered():
-            if self._error or self._lost or time.monotonic() > deadline:
-                raise ProcessError(f"{failure}: {self._error or 'its supervisor does not answer'}")
+        while news not in self._news:
+            if "error" in self._news or self._lost or time.monotonic() > deadline:
+                reason = self._news.get("error", "its supervisor does not answer")
+                raise ProcessError(f"{failure}: {reason}")
             self._receive(1.0)
 
     def _clean_up_alone(self) -> None:
         """Do what a supervisor that was killed itself could not do."""
         import shutil
 
-        with contextlib.suppress(ProcessLookupError):
-            if self.pid is not None and self.returncode is None and os.getsid(self.pid) == self.pid:
-                os.killpg(self.pid, signal.SIGKILL)
+        if self.pid is not None and self.returncode is None and self.owns(self.pid):
+            os.killpg(self.pid, signal.SIGKILL)
         shutil.rmtree(self.directory, ignore_errors=True)
-        failure = self._error or f"status {self._supervisor.returncode}"
-        left = f"; remove {self.directory} by hand" if self.directory.exists() else ""
-        warnings.warn(f"The supervisor of process {self.pid} failed ({failure}){left}", stacklevel=3)
+        reason = self._news.get("error", f"status {self._supervisor.returncode}")
+        warnings.warn(f"The supervisor of process {self.pid} failed ({reason})", stacklevel=3)
 
 
 def _disown() -> None:
@@ -254,7 +235,7 @@ def _disown() -> None:
 os.register_at_fork(after_in_child=_disown)
 
 
-def identity(user: str) -> tuple[int, int]:
+def user_ids(user: str) -> tuple[int, int]:
     """The numbers of a user and its group. KeyError when there is no such user."""
     entry = pwd.getpwnam(user)
     return entry.pw_uid, entry.pw_gid

@@ -1,4 +1,4 @@
-"""What runs until it ends or is stopped: a process (`lib.stage.processes`) or a container (`lib.stage.containers`), by one interface."""
+"""A started process (`lib.stage.processes`) or container (`lib.stage.containers`), by one interface."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class ProcessError(RuntimeError):
 
 
 class Program(ABC):
-    """One that was started. A process is called by its id as the program itself sees it: in a container the main one is 1."""
+    """A started process or container. Its processes have the ids that it sees itself: in a container, the main one is 1."""
 
     pid: int | None  # of its main process
     returncode: int | None
@@ -29,11 +29,11 @@ class Program(ABC):
 
     @abstractmethod
     def owns(self, pid: int) -> bool:
-        """Whether a process lives, and is one of this program's."""
+        """Whether a process lives and belongs to this program."""
 
     @abstractmethod
     def memory(self) -> int:
-        """The bytes of memory that all its processes take; what they share counts once. 0 when none lives."""
+        """The bytes of memory that all its processes take; shared memory counts once. 0 when none lives."""
 
     @abstractmethod
     def signal(self, number: int, *, group: bool = False, pid: int | None = None) -> None:
@@ -74,8 +74,8 @@ class Program(ABC):
 
     def _failure(self, what: str, remedy: str) -> ProcessError:
         lines = self.output().splitlines()[-TAIL_LINES:]
-        told = "\n    ".join(["Its log ends with:", *lines]) if lines else "Its log is empty."
-        return ProcessError("\n".join(filter(None, [f"{what}. {told}", remedy])))
+        log = "\n    ".join(["Its log ends with:", *lines]) if lines else "Its log is empty."
+        return ProcessError("\n".join(filter(None, [f"{what}. {log}", remedy])))
 
     def __enter__(self) -> Self:
         return self

@@ -10,24 +10,18 @@ A scrape reads what a process says about itself now. That a series has changed, 
 from __future__ import annotations
 
 import http.client
-import json
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Self
-from urllib.parse import urlsplit
+from typing import NamedTuple, Self
 
+import pandas as pd
 from prometheus_client.parser import text_string_to_metric_families
 
-from lib.stage.files import replace_file
 from lib.stage.ports import ask
-
-if TYPE_CHECKING:
-    import pandas as pd
-
 
 #: The rules and the dashboard for these metrics.
 MONITORING = Path(__file__).parents[2] / "compose" / "monitoring"
@@ -56,9 +50,9 @@ def parse(text: str) -> list[Sample]:
     return [Sample(s.name, s.labels, s.value) for s in samples if not s.name.endswith("_created")]
 
 
-def fetch(url: str, timeout: float = 5.0) -> str:
-    """What a target answers. Raises OSError where it does not, or not with 200, within `timeout` seconds."""
-    with ask(url, timeout) as answer:
+def fetch(url: str) -> str:
+    """What a target answers. Raises OSError where it does not, or not with 200, within five seconds."""
+    with ask(url, timeout=5.0) as answer:
         return answer.read().decode()
 
 
@@ -66,7 +60,7 @@ class Scraper:
     """Scrapes targets in a thread, until `stop()` or the end of the `with` block; then once more."""
 
     def __init__(self, discover: Callable[[], Mapping[str, Target]], *, every: float = 0.25) -> None:
-        """discover: tells before each round who there is, by name. every: seconds from one round to the next."""
+        """discover: returns the targets of the next round, by name. every: seconds from one round to the next."""
         self._discover, self._every = discover, every
         self._rows: list[tuple[float, str, str, Sample]] = []
         self._ending = threading.Event()
@@ -83,21 +77,17 @@ class Scraper:
         at = time.monotonic()  # one moment for the whole round, so that targets can be added up
         for instance, target in self._discover().items():
             samples, up = list[Sample](), 0.0
-            with suppress(
-                OSError, http.client.HTTPException, ValueError
-            ):  # ValueError: what came was no metrics
+            with suppress(OSError, http.client.HTTPException, ValueError):  # the last: no metrics came
                 samples, up = parse(fetch(target.url)), 1.0
-            told = (*samples, Sample("up", {}, up))
-            self._rows += [(at, target.job, instance, sample) for sample in told]
+            samples.append(Sample("up", {}, up))
+            self._rows += [(at, target.job, instance, sample) for sample in samples]
 
     def read(self, name: str) -> pd.DataFrame:
         """All samples of one name: at (seconds of `time.monotonic()`), job, instance, a column for each label, value.
 
-        Besides what targets tell there is `up`: 1 where a target answered, 0 where not. Raises KeyError, with the names
+        Besides the targets' own samples there is `up`: 1 if a target answered, 0 if not. Raises KeyError, with the names
         that there are, when there is none of this name.
         """
-        import pandas as pd
-
         rows = list(self._rows)
         found = [
             {"at": at, "job": job, "instance": instance} | sample.labels | {"value": sample.value}
@@ -121,9 +111,3 @@ class Scraper:
 
     def __exit__(self, *error: object) -> None:
         self.stop()
-
-
-def write_targets(path: Path, targets: Iterable[Target]) -> None:
-    """Tell a Prometheus server whom to scrape, by a file of its file-based service discovery (`file_sd_configs`)."""
-    groups = [{"targets": [urlsplit(one.url).netloc], "labels": {"job": one.job}} for one in targets]
-    replace_file(path, json.dumps(groups, indent=1) + "\n")  # Prometheus may read at any moment

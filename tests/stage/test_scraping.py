@@ -1,21 +1,18 @@
-"""Scraped by HTTP: what comes, what does not, and what is kept; and the file that tells a Prometheus server whom to scrape."""
+"""Scraped by HTTP: what comes, what does not, and what is kept."""
 
 from __future__ import annotations
 
 import http.server
-import json
 import threading
-import time
 import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from waiting import until
 
 from lib.deployment.replicas import answers
 from lib.stage.ports import free_port
-from lib.stage.scraping import Scraper, Target, fetch, parse, write_targets
+from lib.stage.scraping import Scraper, Target, fetch, parse
 
 PAGE = """
 # TYPE answers_total counter
@@ -89,7 +86,8 @@ def test_who_does_not_answer_as_he_should_is_down_and_the_others_go_on(address: 
     targets = {name: Target("job", f"{address}/{name}") for name in ("metrics", "words", "error")}
     targets["nobody"] = Target("job", "http://127.0.0.1:1/metrics")
     with Scraper(lambda: targets, every=0.05) as scraper:
-        time.sleep(0.2)
+        asked = Page.asked
+        until(lambda: Page.asked >= asked + 9)  # three answer in each round
     up = scraper.read("up")
     assert up.groupby("instance")["value"].agg(["min", "max"]).T.to_dict() == {
         name: {"min": float(name == "metrics"), "max": float(name == "metrics")} for name in targets
@@ -99,15 +97,9 @@ def test_who_does_not_answer_as_he_should_is_down_and_the_others_go_on(address: 
 
 def test_targets_are_discovered_anew_for_each_round(address: str) -> None:
     targets: dict[str, Target] = {}
-    with Scraper(lambda: targets, every=0.05) as scraper:
-        time.sleep(0.1)
+    rounds = []
+    with Scraper(lambda: rounds.append(len(targets)) or targets, every=0.05) as scraper:
+        until(lambda: len(rounds) >= 2)
         targets = {"late": Target("job", f"{address}/metrics")}
-        time.sleep(0.2)
+        until(lambda: rounds[-1] == 1)
     assert set(scraper.read("answers_total")["instance"]) == {"late"}
-
-
-def test_targets_for_prometheus(tmp_path: Path) -> None:
-    path = tmp_path / "lesson.json"
-    write_targets(path, [Target("service", "http://127.0.0.1:8001/metrics")])
-    assert json.loads(path.read_text()) == [{"targets": ["127.0.0.1:8001"], "labels": {"job": "service"}}]
-    assert list(tmp_path.iterdir()) == [path]

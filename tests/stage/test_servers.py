@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import shutil
@@ -20,14 +19,15 @@ import pytest
 import redis
 import sqlalchemy
 from leftovers import left_in, processes_in
+from owners import INTERRUPTED, line, owner
+from waiting import until
 
 from lib.stage import servers
 from lib.stage.ports import free_port
-from lib.stage.processes import ProcessError
+from lib.stage.processes import ProcessError, user_ids
 from lib.stage.servers import Server, postgres, valkey
 
 pytestmark = pytest.mark.filterwarnings("error")
-ROOT = Path(__file__).resolve().parents[2]
 START = [postgres, valkey]
 AS_ROOT = os.geteuid() == 0
 
@@ -69,36 +69,15 @@ def refuses(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
-@contextlib.contextmanager
-def owner(code: str, prefix: tuple[str, ...] = ()) -> Iterator[subprocess.Popen[str]]:
-    """Another Python process that owns the servers which `code` starts."""
-    prelude = "import os, tempfile, time\nfrom lib.stage.servers import *\n"
-    prelude += (
-        "tempfile.gettempdir()\n"  # its first call makes a file, which Ctrl-C at that moment would leave
-    )
-    command = [*prefix, sys.executable, "-c", prelude + code]
-    with subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
 @pytest.mark.parametrize("start", START)
 def test_starts_works_and_leaves_nothing(start: Callable[[], Server], temporary: Path) -> None:
-    began = time.perf_counter()
     with start() as server:
-        print(f"{server.name} ready after {time.perf_counter() - began:.2f} s")
         assert works(server)
-        assert server.pid in processes_in(temporary)
+        assert server.process and server.process.pid in processes_in(temporary)
         if AS_ROOT and start is postgres:
-            assert Path(f"/proc/{server.pid}").stat().st_uid == servers.identity(servers.UNPRIVILEGED)[0]
-        assert server.log and server.log.stat().st_size > 0
+            assert Path(f"/proc/{server.process.pid}").stat().st_uid == user_ids(servers.UNPRIVILEGED)[0]
+        assert server.process.output()
         assert repr(server) == f"<{server.name} server>"
-        began = time.perf_counter()
-    print(f"stopped after {time.perf_counter() - began:.2f} s")
     assert left_in(temporary, seconds=0) == []
     assert refuses(port_of(server))
     server.stop()
@@ -142,22 +121,18 @@ def test_the_password_is_needed_and_nowhere_to_be_read(start: Callable[[], Serve
 @pytest.mark.parametrize("start", START)
 def test_a_killed_server_is_cleaned_up(start: Callable[[], Server]) -> None:
     with start() as server:
-        assert server.process and server.pid
-        os.kill(server.pid, signal.SIGKILL)
+        assert server.process and server.process.pid
+        os.kill(server.process.pid, signal.SIGKILL)
         assert server.process.wait(60) == -signal.SIGKILL
         assert refuses(port_of(server))
-        assert server.log and server.log.exists()
-        segments = [line.split() for line in Path("/proc/sysvipc/shm").read_text().splitlines()[1:]]
-        assert str(server.pid) not in [creator for _, _, _, _, creator, *_ in segments]
+        segments = [row.split() for row in Path("/proc/sysvipc/shm").read_text().splitlines()[1:]]
+        assert str(server.process.pid) not in [creator for _, _, _, _, creator, *_ in segments]
 
 
-def wait_for_a_query(dsn: str) -> None:
+def has_a_query(dsn: str) -> bool:
     active = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query ~ 'generate_series'"
-    deadline = time.monotonic() + 60
     with psycopg.connect(dsn, autocommit=True) as connection:
-        while connection.execute(active).fetchone() == (1,):  # this one
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        return connection.execute(active).fetchone() != (1,)  # this one
 
 
 @pytest.mark.parametrize("start", START)
@@ -171,42 +146,25 @@ if server.name == "PostgreSQL":
 time.sleep(300)
 """
     with owner(code) as process:
-        assert process.stdout
-        dsn = process.stdout.readline().strip()
+        dsn = line(process)
         if start is postgres:
-            wait_for_a_query(dsn)
+            until(lambda: has_a_query(dsn))
         assert processes_in(temporary)
-        began = time.perf_counter()
         process.kill()
         assert left_in(temporary) == []
-        print(f"gone after {time.perf_counter() - began:.2f} s")
         assert refuses(port_of(Server("", dsn, dsn)))
 
 
 @pytest.mark.parametrize(
     ("start", "delay"),
-    [(postgres, 0.1), (postgres, 0.4), (postgres, 0.7), (postgres, 1.0), (valkey, 0.05), (valkey, 0.15)],
+    [("postgres", 0.1), ("postgres", 0.4), ("postgres", 0.7), ("valkey", 0.05), ("valkey", 0.15)],
 )
-def test_ctrl_c_during_the_start(start: Callable[[], Server], delay: float, temporary: Path) -> None:
-    """The owner lives on, and keeps the exception as IPython does."""
-    code = f"""
-kept = []
-try:
-    print("starting", flush=True)
-    while True:
-        kept.append({start.__name__}())
-except KeyboardInterrupt as error:
-    kept_error = error
-for server in kept:
-    server.stop()
-print("interrupted", flush=True)
-time.sleep(300)
-"""
-    with owner(code) as process:
-        assert process.stdout and process.stdout.readline() == "starting\n"
+def test_ctrl_c_during_the_start(start: str, delay: float, temporary: Path) -> None:
+    with owner(INTERRUPTED.replace("MAKE", f"{start}()")) as process:
+        assert line(process) == "starting"
         time.sleep(delay)
         process.send_signal(signal.SIGINT)
-        assert process.stdout.readline() == "interrupted\n"
+        assert line(process) == "interrupted"
         assert left_in(temporary) == []
 
 
@@ -244,34 +202,9 @@ def test_a_program_that_fails(
         assert "LESSONS_" in str(caught.value).splitlines()[-1]
 
 
-@pytest.mark.parametrize("start", START)
-def test_a_package_that_is_not_there(start: Callable[[], Server], monkeypatch: pytest.MonkeyPatch) -> None:
-    for variable in ("POSTGRES_BINARY", "VALKEY_BINARY"):
-        monkeypatch.setattr(servers, variable, ("no_such_package", "binary"))
+def test_a_package_that_is_not_there() -> None:
     with pytest.raises(ProcessError, match="No binary for this machine in the package no_such_package"):
-        start()
-
-
-@pytest.mark.parametrize("start", START)
-def test_a_time_out_leaves_nothing(start: Callable[..., Server]) -> None:
-    with pytest.raises(ProcessError, match=r"within 0\.0001 s|initdb did not end within"):
-        start(timeout=0.0001)
-
-
-def test_a_given_directory_is_kept(temporary: Path) -> None:
-    data = temporary / "kept" / "data"
-    given = postgres(directory=data, password="a:b@c/ñ", settings={"max_connections": 7})
-    with given as server, psycopg.connect(server.dsn) as connection:
-        connection.execute("CREATE TABLE records AS SELECT 1 AS id")
-        connection.commit()
-        shown = "SELECT current_setting('max_connections'), current_setting('fsync')"
-        assert connection.execute(shown).fetchone() == ("7", "on")
-    with pytest.raises(ValueError, match="holds a database already: give the password"):
-        postgres(directory=data)
-    with postgres(directory=data, password="a:b@c/ñ") as server, psycopg.connect(server.dsn) as connection:
-        assert connection.execute("SELECT id FROM records").fetchone() == (1,)
-    assert not processes_in(temporary)
-    shutil.rmtree(data.parent)
+        servers.wheel_binary("no_such_package", "binary")
 
 
 def databases(server: Server) -> list[str]:
@@ -301,21 +234,12 @@ def test_a_postgres_that_runs_already(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.setenv(servers.POSTGRES_VARIABLE, running.dsn.replace("postgresql", scheme, 1))
             with postgres() as one:
                 assert works(one)
-        assert databases(running) == []
-        assert works(running)
-
-
-def test_a_postgres_that_runs_already_and_an_owner_killed(monkeypatch: pytest.MonkeyPatch) -> None:
-    with postgres() as running:
-        monkeypatch.setenv(servers.POSTGRES_VARIABLE, running.dsn)
         with owner("server = postgres()\nprint(server.dsn, flush=True)\ntime.sleep(300)") as process:
-            assert process.stdout and process.stdout.readline()
+            assert line(process).startswith("postgresql://")
             assert len(databases(running)) == 1
             process.kill()
-            deadline = time.monotonic() + 30
-            while databases(running) and time.monotonic() < deadline:
-                time.sleep(0.05)
-            assert databases(running) == []
+            until(lambda: databases(running) == [])
+        assert works(running)
 
 
 def test_a_postgres_address_that_does_not_work(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -334,7 +258,7 @@ def test_a_broker_that_runs_already(monkeypatch: pytest.MonkeyPatch) -> None:
     with valkey() as running:
         monkeypatch.setenv(servers.BROKER_VARIABLE, running.url)
         with valkey() as server:
-            assert (server.url, server.process, server.pid, server.log) == (running.url, None, None, None)
+            assert (server.url, server.process) == (running.url, None)
             assert works(server)
         assert works(running)
     with pytest.raises(ProcessError, match="The broker of LESSONS_BROKER_URL does not answer") as caught:
@@ -351,19 +275,16 @@ def test_root_with_an_environment_closed_to_others(temporary: Path, monkeypatch:
         (closed / folder.name).symlink_to(folder)
     binary = closed / package.name / servers.POSTGRES_BINARY[1]
     monkeypatch.setattr(servers, "wheel_binary", lambda *names: binary)
-    assert not servers._can_run(servers.UNPRIVILEGED, binary)
-    began = time.perf_counter()
     with postgres() as server:
-        print(f"with a copy of the programs, ready after {time.perf_counter() - began:.2f} s")
-        assert works(server)
-        assert Path(os.readlink(f"/proc/{server.pid}/exe")).is_relative_to(server.log.parent)  # type: ignore[union-attr]
+        assert works(server) and server.process and server.process.log
+        assert Path(os.readlink(f"/proc/{server.process.pid}/exe")).is_relative_to(server.process.log.parent)
     shutil.rmtree(closed)
 
 
 @pytest.mark.skipif(not AS_ROOT, reason="all other tests run as an ordinary user already")
 def test_an_ordinary_user(temporary: Path) -> None:
     """As `nobody`, who keeps one right of root's: to read a Python that may lie under a closed home."""
-    uid, gid = servers.identity(servers.UNPRIVILEGED)
+    uid, gid = user_ids(servers.UNPRIVILEGED)
     become = ("setpriv", f"--reuid={uid}", f"--regid={gid}", "--clear-groups")
     may_read = ("--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search")
     if not shutil.which(become[0]):
@@ -374,16 +295,14 @@ def test_an_ordinary_user(temporary: Path) -> None:
     code = """
 for start in (postgres, valkey):
     with start() as server:
-        print(os.geteuid(), os.stat(f"/proc/{server.pid}").st_uid, server.name, flush=True)
+        print(os.geteuid(), os.stat(f"/proc/{server.process.pid}").st_uid, server.name, flush=True)
 server = postgres()
+print("up", flush=True)
 time.sleep(300)
 """
     with owner(code, (*become, *may_read)) as process:
-        assert process.stdout
-        assert process.stdout.readline() == f"{uid} {uid} PostgreSQL\n"
-        assert process.stdout.readline() == f"{uid} {uid} Valkey\n"
-        deadline = time.monotonic() + 60
-        while not list(temporary.glob("*/data/postmaster.pid")) and time.monotonic() < deadline:
-            time.sleep(0.05)
+        assert line(process) == f"{uid} {uid} PostgreSQL"
+        assert line(process) == f"{uid} {uid} Valkey"
+        assert line(process) == "up"
         process.kill()
         assert left_in(temporary) == []

@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lib.deployment.platform import PATIENCE, PlatformError
-from lib.stage.containers import ROOT, engine, explained
+from lib.stage.containers import ROOT
+from lib.stage.engine import engine, explained
 from lib.stage.files import replace_file
 from lib.stage.images import PORT, image
 from lib.stage.ports import free_port
