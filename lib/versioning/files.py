@@ -24,7 +24,7 @@ from lib.versioning.history import SchemaHistory
 from lib.versioning.manager import DataVersionManager
 from lib.versioning.schema import DeclarationError, describe, is_unicode
 from lib.versioning.suspects import drop_positions
-from lib.versioning.typed_lines import UNREADABLE, typed_lines
+from lib.versioning.typed_lines import UNREADABLE, strings_in_text, strings_in_values, typed_lines
 
 #: So many lines, or so many bytes, are held in memory at a time; a longer line is held alone.
 LINES, BYTES = 2_000, 4_000_000
@@ -75,7 +75,9 @@ def migrate_file(
         if out is not None:
             out.write(_encode_lines(_in_order(len(lines), left, sure, passed, batch.records)))
         quarantine.write(_encode_lines(entries))
-        whole += _with_unreadable(batch, unreadable)
+        reasons = Counter(reason_of(error) for entry in unreadable for error in entry["errors"])
+        whole += batch.report
+        whole += Report(read=len(unreadable), quarantined=len(unreadable), reasons=reasons)
         first += len(lines)
         del lines, sure, values, batch  # the next ones take their place in the processor's cache
         if progress is not None:
@@ -126,14 +128,6 @@ def _check_defaults(history: SchemaHistory) -> None:
                 )
 
 
-def _with_unreadable(batch: Batch, unreadable: list[Quarantined]) -> Report:
-    report = batch.report
-    report.read += len(unreadable)
-    report.quarantined += len(unreadable)
-    report.reasons.update(reason_of(error) for entry in unreadable for error in entry["errors"])
-    return report
-
-
 def _chunks(source: BinaryIO) -> Iterator[tuple[list[bytes], int]]:
     """Read lines, and with some of them the number of their bytes."""
     lines, size, ended = [], 0, False
@@ -155,65 +149,30 @@ def _read(lines: list[bytes], places: Sequence[int], first: int) -> tuple[dict[i
 
     `first` is the number of the first line in the file.
     """
-    records: dict[int, Any] = {}
+    values: dict[int, Any] = {}
     unreadable: list[Quarantined] = []
     for start in range(0, len(places), AT_ONCE):
         some = places[start : start + AT_ONCE]
-        if (values := _read_at_once([lines[place] for place in some])) is None:
-            _read_one_by_one(lines, some, first, records, unreadable)
-        else:
-            records.update(zip(some, values, strict=True))
-    return records, unreadable
-
-
-def _read_at_once(lines: list[bytes]) -> list[Any] | None:
-    """The values of lines of which none needs a closer look, else None.
-
-    Where no blank stands before a colon, a flat object has as many `":` as keys, or more: if the sums are equal, all are.
-    """
-    text = b"".join(lines)
-    if b" :" in text or b"\t:" in text or b"\r:" in text:
-        return None
-    try:
-        values = list(map(_decode, lines))
-    except UNREADABLE:
-        return None
-    flat = set(map(type, values)) == {dict} and text.count(b'":') == sum(map(len, values))
-    return values if flat else None
-
-
-def _read_one_by_one(
-    lines: list[bytes],
-    places: Sequence[int],
-    first: int,
-    records: dict[int, Any],
-    unreadable: list[Quarantined],
-) -> None:
-    """Add the values of the lines at some places, or a quarantine entry."""
-    for place in places:
-        line = lines[place]
-        if place + first == 1:
-            line = line.removeprefix(_MARK)
         try:
-            record = _decode(line)
-            if _may_repeat_a_key(line, record):
-                json.loads(line, object_pairs_hook=_refuse_repeated_keys)
-            records[place] = record
-        except UNREADABLE as error:
-            unreadable.append(
-                {
-                    "line": place,
-                    "version": 0,
-                    "errors": [_why_unreadable(line, error)],
-                    "raw": None,
-                }
-            )
+            values.update(zip(some, _decode_all([lines[place] for place in some]), strict=True))
+        except UNREADABLE:
+            for place in some:
+                line = lines[place].removeprefix(_MARK) if place + first == 1 else lines[place]
+                try:
+                    values.update(zip([place], _decode_all([line]), strict=True))
+                except UNREADABLE as error:
+                    why = [_why_unreadable(line, error)]
+                    unreadable.append({"line": place, "version": 0, "errors": why, "raw": None})
+    return values, unreadable
 
 
-def _may_repeat_a_key(line: bytes, record: Any) -> bool:
-    """Tell quickly that no key of a flat object can stand there twice: JSON libraries silently take the last one."""
-    size = len(record) if isinstance(record, dict) else -1
-    return line.count(b'":') != size or b" :" in line or b"\t:" in line or b"\r:" in line
+def _decode_all(lines: list[bytes]) -> list[Any]:
+    """Decode lines; raises one of the errors in `UNREADABLE`, also if a key stands twice in an object."""
+    values = list(map(_decode, lines))
+    if strings_in_text(b"".join(lines)) != strings_in_values(values):
+        for line in lines:
+            json.loads(line, object_pairs_hook=_refuse_repeated_keys)
+    return values
 
 
 class _RepeatedKey(ValueError):

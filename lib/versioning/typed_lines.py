@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
-from itertools import repeat
+from itertools import chain, repeat
 from operator import attrgetter, is_, length_hint
 from typing import Annotated, Any, Final, Literal
 
@@ -37,6 +37,32 @@ _TYPES: Final[dict[str, Any]] = {
 _NEVER: Final = Annotated[int, msgspec.Meta(gt=0, lt=0)]
 
 _decode = msgspec.json.Decoder().decode
+
+
+# ── Strings, counted: JSON libraries silently take the last of two equal keys, and then the text has more than the value ──
+
+
+def strings_in_text(text: bytes) -> int:
+    """Count the strings in valid JSON, keys among them, by their quotation marks."""
+    if b"\\" in text and rb"\"" in text:
+        text = text.replace(rb"\\", b"")  # a backslash that is left before a quotation mark escapes it
+        text = text.replace(rb"\"", b"")
+    return text.count(b'"') // 2
+
+
+def strings_in_values(values: list[Any]) -> int:
+    """Count the strings in decoded values at any depth, keys among them."""
+    count = 0
+    while values:
+        count += list(map(type, values)).count(str)
+        objects = [value for value in values if type(value) is dict]
+        count += sum(map(len, objects))
+        arrays = [value for value in values if type(value) is list]
+        values = list(chain(*map(dict.values, objects), *arrays))
+    return count
+
+
+# ── Lines by their types ─────────────────────────────────────────────────────────────────────────────────────────
 
 
 @dataclass(frozen=True)
@@ -66,9 +92,9 @@ class TypedLines:
         for attribute, field in self.timestamps.items():
             wrong.update(suspects_in(field, columns[attribute]))
         sure = drop_positions(lines, left) if left else lines
-        if _quotes(b"".join(sure)) != self._expected_quotes(records):
+        if strings_in_text(b"".join(sure)) != self._strings_in(records):
             wrong.update(
-                at for at, line in enumerate(sure) if _quotes(line) != self._expected_quotes([records[at]])
+                at for at, line in enumerate(sure) if strings_in_text(line) != self._strings_in([records[at]])
             )
         if wrong:
             places = drop_positions(range(len(lines)), left)
@@ -76,9 +102,9 @@ class TypedLines:
             records = drop_positions(records, wrong)
         return records, left
 
-    def _expected_quotes(self, records: list[Any]) -> int:
+    def _strings_in(self, records: list[Any]) -> int:
         nulls = sum(sum(map(is_, _column(name, records), repeat(None))) for name in self.nullable)
-        return 2 * (self.strings * len(records) - nulls)
+        return self.strings * len(records) - nulls
 
 
 def _column(attribute: str, records: list[Any]) -> list[Any]:
@@ -102,14 +128,6 @@ def _decode_all(decode: Callable[[bytes], Any], lines: list[bytes]) -> tuple[lis
         except UNREADABLE:
             left.append(len(lines) - length_hint(rest) - 1)
     return records, [*left, *range(left[-1] + 1, len(lines))]
-
-
-def _quotes(text: bytes) -> int:
-    """Count the quotation marks around strings. More of them than expected tell that a key stands there twice."""
-    if b"\\" not in text or rb"\"" not in text:
-        return text.count(b'"')
-    text = text.replace(rb"\\", b"")  # a backslash that is left before a quotation mark escapes it
-    return text.count(b'"') - text.count(rb"\"")
 
 
 def typed_lines(history: SchemaHistory, first: bytes, target: int | None) -> TypedLines | None:
