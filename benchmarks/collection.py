@@ -32,7 +32,7 @@ IMPORTS: Final = {
     "lib.versioning.tables": 0.5,
     "lib.scaling.workers": 0.5,
     "lib.scaling.costs": 0.5,
-    "lib.deployment.platform": 0.5,
+    "lib.deployment.platforms.local": 0.5,
     "lib.deployment.__main__": 0.5,
     "lib.plots": None,
 }

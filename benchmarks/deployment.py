@@ -16,7 +16,6 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
 
 import pandas as pd
 
@@ -24,10 +23,10 @@ from benchmarks.rows import Row, on_all_cores
 from lib.benchmark import environment
 from lib.stage.ports import run_on_free_port
 from lib.stage.processes import Process
-from lib.stage.router import COLOURS, Colour, router
+from lib.stage.router import COLOURS, Colour, Router
 from lib.stage.traffic import Traffic
 
-BARE = Path(__file__).parents[1] / "tests" / "deployment" / "bare.py"
+BARE = Path(__file__).parents[1] / "tests" / "bare.py"
 
 
 def start(process: Process, colour: Colour) -> int:
@@ -43,31 +42,31 @@ def start(process: Process, colour: Colour) -> int:
     )
 
 
-def switches(kind: Literal["haproxy", "nginx"], number: int, rate: float, every: float) -> Row:
+def switches(number: int, rate: float, every: float) -> Row:
     """Switch to and fro; the old colour is stopped as soon as nothing is in flight there, and started again before its turn."""
-    told: list[tuple[Colour, float]] = []
+    commands: list[tuple[Colour, float]] = []
     with Process() as blue, Process() as green:
         processes = dict(zip(COLOURS, (blue, green), strict=True))
         ports = {colour: [start(process, colour)] for colour, process in processes.items()}
-        with router(ports, kind=kind) as proxy, Traffic(proxy.url, rate, long=20) as traffic:
+        with Router(ports) as router, Traffic(router.url, rate, long=20) as traffic:
             for turn in range(1, number + 1):
                 time.sleep(every)
                 new, old = COLOURS[turn % 2], COLOURS[1 - turn % 2]
                 if not processes[new].alive:
-                    proxy.serve(new, [start(processes[new], new)])
+                    router.set_replicas(new, [start(processes[new], new)])
                     time.sleep(0.5)
-                told.append((new, time.monotonic()))
-                proxy.switch(new)
-                while proxy.in_flight(old):
+                commands.append((new, time.monotonic()))
+                router.switch(new)
+                while router.in_flight(old):
                     time.sleep(0.01)
                 processes[old].kill()
             time.sleep(every)
         requests = traffic.requests()
-    first = statistics.median(_first(requests, *one) for one in told)
-    ratios = [_p99_before_and_after(requests, at) for _, at in told]
-    same = sorted(_p99_before_and_after(requests, at - 1.5) for _, at in told)  # nothing happens there
+    first = statistics.median(_first(requests, *one) for one in commands)
+    ratios = [_p99_before_and_after(requests, at) for _, at in commands]
+    same = sorted(_p99_before_and_after(requests, at - 1.5) for _, at in commands)  # nothing happens there
     failed = int((requests["outcome"] != "ok").sum())
-    text = f"{kind}: {number} switches, {failed} failed, new colour after {first * 1e3:.1f} ms, A/A {same[1]:.2f} to {same[-2]:.2f}×"
+    text = f"haproxy: {number} switches, {failed} failed, new colour after {first * 1e3:.1f} ms, A/A {same[1]:.2f} to {same[-2]:.2f}×"
     return Row(
         "deployment", "switches under traffic", len(requests), text, first, 0.0, 0.0,
         number, statistics.median(ratios) if not failed else 0.0, None, 0.5, environment(),
@@ -103,10 +102,10 @@ def stopped_and_started(number: int, rate: float, every: float) -> Row:
     )  # fmt: skip
 
 
-def _first(requests: pd.DataFrame, colour: Colour, told: float) -> float:
+def _first(requests: pd.DataFrame, colour: Colour, at: float) -> float:
     """Seconds from the command until the first answer of the new colour."""
-    new = requests[(requests["sent"] > told) & requests["served_by"].str.startswith(colour)]
-    return new["ended"].min() - told
+    new = requests[(requests["sent"] > at) & requests["served_by"].str.startswith(colour)]
+    return new["ended"].min() - at
 
 
 def _p99_before_and_after(requests: pd.DataFrame, at: float) -> float:
@@ -117,8 +116,7 @@ def _p99_before_and_after(requests: pd.DataFrame, at: float) -> float:
 
 
 def rows(quick: bool = False) -> Iterator[Row]:
-    """Both proxies, and none; a quick run shows that it works, not how fast."""
+    """With a proxy, and without; a quick run shows that it works, not how fast."""
     with on_all_cores():
-        for kind in ("haproxy", "nginx"):
-            yield switches(kind, *((4, 100, 0.7) if quick else (22, 1000, 4.6)))
+        yield switches(*((4, 100, 0.7) if quick else (22, 1000, 4.6)))
         yield stopped_and_started(*((2, 100, 1.0) if quick else (6, 1000, 2.5)))

@@ -11,7 +11,7 @@ import pytest
 from lessons import LESSONS, ROOT
 
 from lib.deployment.replicas import Replica, call
-from lib.deployment.service import Settings
+from lib.deployment.states import Release
 from lib.scaling.partitions import upgrade_partitions
 from lib.scaling.workers import WorkerPool
 from lib.stage.servers import postgres
@@ -89,8 +89,8 @@ def test_workers_run_the_code_of_a_tree(tree: Path, tmp_path: Path) -> None:
 def test_green_writes_both_forms_and_each_release_reads_the_other(tree: Path) -> None:
     base = {"created_at": "2024-01-01", "updated_at": "2024-01-01", "email": None}
     with postgres() as database:
-        blue = Replica(Settings(database.url, 3, "v3.0.0"))
-        with blue, Replica(Settings(database.url, 4, "v4.0.0"), tree=tree) as green:
+        blue = Replica(database.url, Release("v3.0.0", 3))
+        with blue, Replica(database.url, Release("v4.0.0", 4, tree=str(tree))) as green:
             for identity, port, form in (
                 ("a", blue.port, OLD),
                 ("b", green.port, OLD),

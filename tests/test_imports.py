@@ -43,6 +43,7 @@ NEEDED: dict[str, set[str]] = {
     "lib.deployment.__main__": set(),
     "lib.deployment.gates": set(),
     "lib.deployment.platform": set(),
+    "lib.deployment.platforms.local": set(),
     "lib.deployment.rollout": set(),
     "lib.stage.router": set(),
     "lib.deployment.strategies": set(),

@@ -2,12 +2,14 @@
 
 Read the files in this order:
 
-- `settings` and `service`: the demo service, which is what a deployment replaces
+- `settings`: what a replica of the demo service has to know
+- `service`: the demo service, which is what a deployment replaces
+- `states`: a release, and how far its deployment came
 - `replicas`: the service as processes or containers, started, ready, stopped
 - `gates`: what a release has to pass
-- `states`: what a rollout remembers of itself
 - `platform`: what a rollout acts on
-- `rollout` and `strategies`: the state machines
+- `rollout`: blue-green as a state machine
+- `strategies`: canary and rolling on the same state machine
 - `platforms`: where a deployment runs
 - `__main__`: the command line
 

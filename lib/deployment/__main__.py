@@ -6,9 +6,9 @@
     deploy-zero-downtime.sh rollback          go back to what ran before
     deploy-zero-downtime.sh down              stop all, and remove its data
 
-The first deployment starts a database and a router, which stay, with what was deployed, until `down`. Where they run, --target tells:
+The first deployment starts a database and a router, which stay, with what was deployed, until `down`. --target says where they run:
 local: as processes; compose: in containers, by Docker Compose; kubernetes: in the cluster of kubectl's current context, from images that
-are in its registry. What is deployed to one target, the others know nothing of.
+are in its registry. The targets know nothing of each other's deployments.
 Exit status: 0 done, 1 bad arguments, 2 refused or failed (what ran before runs on), 3 another deployment is at work.
 """
 
@@ -23,24 +23,23 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
-from lib.deployment.platform import PlatformError
+from lib.deployment.platform import LastingPlatform, PlatformError
 from lib.deployment.platforms.compose import Compose
 from lib.deployment.platforms.detached import Detached
 from lib.deployment.platforms.kubernetes import Kubernetes
 from lib.deployment.rollout import BlueGreen, BusyError, DeploymentError
-from lib.deployment.states import Deployment, State, Target
+from lib.deployment.states import Release, State
 from lib.stage.processes import ProcessError
 from lib.stage.traffic import USER, Traffic, summary
 from lib.versioning.users import USERS
 
 ROOT = Path(__file__).parents[2]
 VERBS = ("status", "resume", "rollback", "down")
-Platform = Detached | Compose | Kubernetes
-TARGETS: dict[str, Callable[[Path], Platform]] = {
+PLATFORMS: dict[str, Callable[[Path], LastingPlatform]] = {
     "local": Detached,
     "compose": Compose,
     "kubernetes": Kubernetes,
@@ -59,126 +58,95 @@ STEPS: dict[State, str] = {
 
 
 class Parser(argparse.ArgumentParser):
+    """A parser whose errors end with status 1, as the script promises."""
+
     def error(self, message: str) -> NoReturn:
+        """Print the usage and the error; exit."""
         self.print_usage(sys.stderr)
         self.exit(1, f"{self.prog}: {message}\n")
 
 
 def parser() -> Parser:
+    """The parser of the command line."""
     made = Parser(
         "deploy-zero-downtime.sh", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    made.add_argument("version", metavar="new_version", help=f"a version, or one of {', '.join(VERBS)}")
-    made.add_argument("--target", choices=TARGETS, default="local", help="where to (default: local)")
-    made.add_argument(
-        "--schema", type=int, help="schema version of the release (default: the latest of its tree)"
-    )
-    made.add_argument("--replicas", type=int, default=1)
-    made.add_argument("--dry-run", action="store_true", help="print the plan, do nothing")
-    made.add_argument(
-        "--state-dir",
-        type=Path,
-        default=ROOT / ".state" / "deploy",
-        help="with a folder for each target (default: .state/deploy)",
-    )
-    made.add_argument(
-        "--port", type=int, default=0, help="of the router, for the first deployment (default: a free one)"
-    )
-    made.add_argument("--bake", type=float, default=5.0, help="seconds for which the old version stays warm")
-    made.add_argument(
-        "--traffic", type=float, metavar="RATE", help="send so many requests a second meanwhile, and count"
-    )
+    add = made.add_argument
+    add("version", metavar="new_version", help=f"a version, or one of {', '.join(VERBS)}")
+    add("--target", choices=PLATFORMS, default="local", help="where to (default: local)")
+    add("--schema", type=int, help="schema version of the release (default: the latest of its tree)")
+    add("--replicas", type=int, default=1)
+    add("--dry-run", action="store_true", help="print the plan, do nothing")
+    add("--state-dir", type=Path, default=ROOT / ".state" / "deploy", help="has a folder for each target")
+    add("--port", type=int, default=0, help="of the router, for the first deployment (default: a free one)")
+    add("--bake", type=float, default=5.0, help="seconds for which the old version stays warm")
+    add("--traffic", type=float, metavar="RATE", help="send so many requests a second meanwhile, and count")
     return made
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return its exit status."""
-    args = parser().parse_args(arguments)
+    made = parser()
+    args = made.parse_args(arguments)
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]*", args.version):
-        print(f"version {args.version!r}: letters, digits, dots, +, _ and - only", file=sys.stderr)
-        return 1
+        made.error(f"version {args.version!r}: letters, digits, dots, +, _ and - only")
+    if args.dry_run and args.version in VERBS:
+        made.error("--dry-run: only with a new version")
     if args.target == "kubernetes" and args.traffic:
-        print(
-            "--traffic: the address of a Service is one of the cluster; send it from there", file=sys.stderr
-        )
-        return 1
+        made.error("--traffic: the address of a Service is one of the cluster; send it from there")
     directory = args.state_dir / args.target
+    platform = PLATFORMS[args.target](directory)
+    rollout = BlueGreen(platform, directory, smoke_user=USER, bake=args.bake, progress=_print_step)
     try:
-        return _act(args, directory, TARGETS[args.target](directory))
+        if args.version in VERBS:
+            return {"status": _status, "resume": _resume, "rollback": _rollback, "down": _down}[args.version](
+                rollout, platform
+            )
+        try:
+            release = _release(args, directory)
+        except ValueError as error:
+            made.error(str(error))
+        return _deploy(rollout, platform, release, args)
     except KeyboardInterrupt:
         print("\ninterrupted: `resume` goes on, `rollback` goes back", file=sys.stderr)
         return 130
-    except BusyError as error:
-        print(error, file=sys.stderr)
-        return 3
     except (DeploymentError, PlatformError, ProcessError) as error:
         print(error, file=sys.stderr)
-        return 2
+        return 3 if isinstance(error, BusyError) else 2
 
 
-def _act(args: argparse.Namespace, directory: Path, platform: Platform) -> int:
-    options: dict[str, Any] = {"smoke_user": USER, "bake": args.bake, "progress": _tell}
-    if args.version == "status":
-        return _status(directory, platform)
-    if args.version == "down":
-        platform.down()
-        (directory / "deployment.json").unlink(missing_ok=True)  # releases that were unpacked stay
+# ── The verbs ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _deploy(rollout: BlueGreen, platform: LastingPlatform, release: Release, args: argparse.Namespace) -> int:
+    if args.dry_run:
+        print(*rollout.plan(release), sep="\n")
         return 0
-    if args.version in VERBS or args.dry_run:
-        rollout = BlueGreen(platform, directory, **options)
-        if args.dry_run:
-            print(*rollout.plan(_target(args, directory)), sep="\n")
-            return 0
-        return _done(rollout.resume() if args.version == "resume" else rollout.rollback())
-    target = _target(args, directory)
-    address = _start(directory, platform, args.port)
-    with ExitStack() as stack:
-        traffic = (
-            stack.enter_context(Traffic(address, args.traffic, writes=0.2))
-            if args.traffic and _runs(platform)
-            else None
-        )
+    with rollout.lock():
+        deployed = rollout.directory / "deployment.json"
+        if deployed.exists() and not platform.exists():
+            deployed.unlink()
+            print("the platform has ended since, and what was deployed with it: beginning anew")
+        address = platform.start(args.port)
+    loaded = args.traffic and platform.ports(platform.active())
+    with Traffic(address, args.traffic, writes=0.2) if loaded else nullcontext() as traffic:
         if traffic:
-            options |= {"traffic": traffic.requests, "objective": {"p99_s": 5.0}}
-        deployed = BlueGreen(platform, directory, **options).deploy(target)
+            rollout.traffic, rollout.objective = traffic.requests, {"least": 1, "p99_s": 5.0}
+        rollout.deploy(release)
     print(f"address: {address}")
     if traffic:
         print("traffic:", json.dumps(counts := summary(traffic.requests())))
-        return 2 if counts["failed"] else _done(deployed)
-    return _done(deployed)
+        if counts["failed"]:
+            return 2
+    return _print_running(rollout)
 
 
-def _start(directory: Path, platform: Platform, port: int) -> str:
-    """The address of the router, once the platform is there."""
-    directory.mkdir(parents=True, exist_ok=True)
-    deployed = directory / "deployment.json"
-    if deployed.exists() and not platform.exists():  # it has gone, with all it ran
-        deployed.unlink()
-        print("the platform has ended since, and what was deployed with it: beginning anew")
-    return platform.start(port)
-
-
-def _tell(progress: str) -> None:
-    state, _, note = progress.partition(": ")
-    print(f"[{STEPS.get(state, state)}] {note}", flush=True)  # type: ignore[call-overload]
-
-
-def _done(now: Deployment) -> int:
-    print(f"running: {now.running.release if now.running else 'nothing'}")
-    return 0
-
-
-def _runs(platform: Platform) -> bool:
-    return bool(platform.ports(platform.active()))
-
-
-def _status(directory: Path, platform: Platform) -> int:
-    now = BlueGreen(platform, directory, smoke_user=USER).status()
-    _done(now)
+def _status(rollout: BlueGreen, platform: LastingPlatform) -> int:
+    now = rollout.status()
+    _print_running(rollout)
     if now.coming:
-        print(
-            f"under way: {now.coming.release} is {now.state}{', going back' * now.going_back}: resume, or rollback"
-        )
+        back = ", going back" if now.going_back else ""
+        print(f"under way: {now.coming.name} is {now.state}{back}: resume, or rollback")
     if platform.exists():
         active = platform.active()
         print(f"active: {active}, {len(platform.ports(active))} replicas")
@@ -187,35 +155,59 @@ def _status(directory: Path, platform: Platform) -> int:
     return 0
 
 
+def _resume(rollout: BlueGreen, _: LastingPlatform) -> int:
+    rollout.resume()
+    return _print_running(rollout)
+
+
+def _rollback(rollout: BlueGreen, _: LastingPlatform) -> int:
+    rollout.rollback()
+    return _print_running(rollout)
+
+
+def _down(rollout: BlueGreen, platform: LastingPlatform) -> int:
+    with rollout.lock():
+        platform.down()
+        (rollout.directory / "deployment.json").unlink(missing_ok=True)  # releases that were unpacked stay
+    return 0
+
+
+def _print_step(message: str) -> None:
+    state, _, note = message.partition(": ")
+    print(f"[{STEPS.get(state, state)}] {note}", flush=True)  # type: ignore[call-overload]
+
+
+def _print_running(rollout: BlueGreen) -> int:
+    running = rollout.status().running
+    print(f"running: {running.name if running else 'nothing'}")
+    return 0
+
+
 # ── Releases ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _target(args: argparse.Namespace, directory: Path) -> Target:
+def _release(args: argparse.Namespace, directory: Path) -> Release:
+    """The release that is asked for. Raises ValueError if there is no such schema version, or no replica."""
     tree = _tree_of_tag(args.version, directory)
     if tree is None:
         print(f"{args.version} is no Git tag: it labels the working tree")
-    return Target(
-        args.version, args.schema or _latest_schema(tree), replicas=args.replicas, tree=tree and str(tree)
-    )
+    schema = USERS.check_version(args.schema or _latest_schema(tree))
+    return Release(args.version, schema, replicas=args.replicas, tree=tree and str(tree))
 
 
 def _tree_of_tag(name: str, directory: Path) -> Path | None:
     """The files of a tag of this repository, unpacked once; None if there is no such tag."""
     git = ["git", "-C", str(ROOT)]
-    found = subprocess.run(
-        [*git, "rev-parse", "--verify", "--quiet", f"refs/tags/{name}^{{commit}}"],
-        capture_output=True,
-        text=True,
-    )
+    query = [*git, "rev-parse", "--verify", "--quiet", f"refs/tags/{name}^{{commit}}"]
+    found = subprocess.run(query, capture_output=True, text=True)
     if found.returncode != 0:
         return None
-    tree = directory / "releases" / found.stdout.strip()
+    commit = found.stdout.strip()
+    tree = directory / "releases" / commit
     if not tree.exists():
-        archive = subprocess.run(
-            [*git, "archive", found.stdout.strip()], capture_output=True, check=True
-        ).stdout
+        archive = subprocess.run([*git, "archive", commit], capture_output=True, check=True)
         part = tree.with_suffix(".part")
-        with tarfile.open(fileobj=io.BytesIO(archive)) as files:
+        with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as files:
             files.extractall(part, filter="data")
         part.rename(tree)
     return tree
@@ -224,13 +216,9 @@ def _tree_of_tag(name: str, directory: Path) -> Path | None:
 def _latest_schema(tree: Path | None) -> int:
     if tree is None:
         return USERS.latest
-    code = "from lib.versioning.users import USERS; print(USERS.latest)"
-    command = [sys.executable, "-c", code]
-    return int(
-        subprocess.run(
-            command, cwd=tree, env={**os.environ, "PYTHONPATH": str(tree)}, capture_output=True, check=True
-        ).stdout
-    )
+    command = [sys.executable, "-c", "from lib.versioning.users import USERS; print(USERS.latest)"]
+    environment = os.environ | {"PYTHONPATH": str(tree)}
+    return int(subprocess.run(command, cwd=tree, env=environment, capture_output=True, check=True).stdout)
 
 
 if __name__ == "__main__":

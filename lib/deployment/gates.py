@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lib.deployment.replicas import call
+from lib.deployment.states import Release
 from lib.versioning.bulk import Report
 from lib.versioning.compatibility import judge
 from lib.versioning.history import SchemaHistory
 from lib.versioning.resolution import differences, expanded
-from lib.versioning.sql import PHASES, Phase
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,23 +36,6 @@ class Gate:
 
     def __str__(self) -> str:
         return "\n  ".join([f"{self.name}: {'passed' if self.passed else 'refused'}", *self.reasons])
-
-
-@dataclass(frozen=True)
-class Release:
-    """A release reads and writes at a schema version; in the phase "expand" it writes the form of the version before, too."""
-
-    version: int
-    phase: Phase | None = None
-
-    def __post_init__(self) -> None:
-        if self.phase not in (None, *PHASES):
-            raise ValueError(f"phase {self.phase!r}: choose one of {', '.join(PHASES)}, or None")
-
-    @property
-    def writes_both(self) -> bool:
-        """Until contract, when the last release that knows only the old form has gone, both forms are written."""
-        return self.phase in ("expand", "backfill")
 
 
 def schema_gate(

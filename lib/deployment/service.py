@@ -26,7 +26,7 @@ from fastapi import APIRouter, Body, Depends, FastAPI, Header, HTTPException, Qu
 from fastapi.responses import JSONResponse
 from sqlalchemy.dialects import postgresql
 
-from lib.deployment.settings import Settings
+from lib.deployment.settings import ServiceSettings
 from lib.versioning.bulk import Report
 from lib.versioning.history import SchemaHistory
 from lib.versioning.manager import DataVersionManager
@@ -80,9 +80,9 @@ class Users:
             connection.execute(sa.select(1))
 
     def create(self, user: User, key: str | None) -> tuple[User, bool]:
-        """Store a valid user, once for each key; return it, and whether it is new.
+        """Store a valid user, once for each key, or without a key once for each id; return it, and whether it is new.
 
-        Raises ValueError with every error, and KeyError where the key was used for another user, or the id is taken.
+        Raises ValueError with every error, and KeyError if the key was used for another user, or the id is taken.
         """
         new = in_all_forms({"id": str(uuid.uuid4()), **user, VERSION_KEY: self.version})
         if errors := self._manager.validate_schema(new)["errors"]:
@@ -91,7 +91,8 @@ class Users:
         with self._engine.connect() as connection:
             if connection.execute(insert.on_conflict_do_nothing().returning(TABLE.c.id)).first():
                 return new, True
-            there = connection.execute(sa.select(TABLE.c.record).where(TABLE.c.request_key == key)).scalar()
+            same = TABLE.c.id == new["id"] if key is None else TABLE.c.request_key == key
+            there = connection.execute(sa.select(TABLE.c.record).where(same)).scalar()
         there = self.read(there) if there else {}
         if not there or not user.items() <= there.items():
             raise KeyError("this idempotency key, or this id, belongs to another user")
@@ -128,7 +129,7 @@ class Users:
 # ── The application ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def application(settings: Settings) -> FastAPI:
+def application(settings: ServiceSettings) -> FastAPI:
     """The service as an application of ASGI."""
     app = FastAPI(
         title="Users",
@@ -147,8 +148,8 @@ def application(settings: Settings) -> FastAPI:
 def _add_operations(app: FastAPI) -> None:
     registry = prometheus_client.CollectorRegistry()
     prometheus_client.ProcessCollector(registry=registry)  # processor time, memory, start
-    told = {"release": app.state.settings.release, "schema_version": str(app.state.settings.version)}
-    prometheus_client.Info("service", "Which release this is", registry=registry).info(told)
+    labels = {"release": app.state.settings.release, "schema_version": str(app.state.settings.version)}
+    prometheus_client.Info("service", "Which release this is", registry=registry).info(labels)
     under_way = prometheus_client.Gauge("http_requests_in_progress", "Requests under way", registry=registry)
     seconds = prometheus_client.Histogram(
         "http_request_duration_seconds",
@@ -276,7 +277,7 @@ def main() -> None:
     )
     parser.add_argument("--patience", type=int, default=30, help="seconds to wait for requests under way")
     args = parser.parse_args()
-    app = application(Settings.from_environment())
+    app = application(ServiceSettings.from_environment())
     with suppress(KeyboardInterrupt):
         uvicorn.run(
             app, host=args.host, port=args.port, log_level="warning", access_log=False,

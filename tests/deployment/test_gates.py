@@ -8,9 +8,9 @@ from itertools import chain, repeat
 import pandas as pd
 import pytest
 
-from lib.deployment.gates import Gate, Release, health_gate, schema_gate, slo_gate, smoke_gate
+from lib.deployment.gates import Gate, health_gate, schema_gate, slo_gate, smoke_gate
 from lib.deployment.replicas import Replica, call
-from lib.deployment.settings import Settings
+from lib.deployment.states import Release
 from lib.stage.ports import free_port
 from lib.stage.servers import postgres
 from lib.versioning import (
@@ -67,11 +67,11 @@ def directions(gate: Gate) -> set[str]:
 def test_the_schema_gate_judges_a_change_in_both_directions_and_by_phase(name: str) -> None:
     operations, at_once, in_expand = CHANGES[name]
     history = SchemaHistory("things", first=FIRST, steps={2: operations})  # type: ignore[dict-item]
-    blue = Release(1)
-    assert directions(schema_gate(history, blue, Release(2))) == at_once
-    assert directions(schema_gate(history, blue, Release(2, "contract"))) == at_once
-    assert directions(schema_gate(history, blue, Release(2, "expand"))) == in_expand
-    assert schema_gate(history, Release(2, "expand"), Release(2, "contract")).passed
+    blue = Release("v", 1)
+    assert directions(schema_gate(history, blue, Release("v", 2))) == at_once
+    assert directions(schema_gate(history, blue, Release("v", 2, "contract"))) == at_once
+    assert directions(schema_gate(history, blue, Release("v", 2, "expand"))) == in_expand
+    assert schema_gate(history, Release("v", 2, "expand"), Release("v", 2, "contract")).passed
 
 
 def test_what_the_schema_gate_lets_pass_is_read_and_what_it_refuses_is_not() -> None:
@@ -96,18 +96,18 @@ def test_what_the_schema_gate_lets_pass_is_read_and_what_it_refuses_is_not() -> 
 
 def test_the_users_pass_step_by_step_and_at_once_and_go_back() -> None:
     for blue, green in ((1, 2), (2, 3), (1, 3), (3, 3)):
-        assert schema_gate(USERS, Release(blue), Release(green)).passed
-    back = schema_gate(USERS, Release(3), Release(1))
+        assert schema_gate(USERS, Release("v", blue), Release("v", green)).passed
+    back = schema_gate(USERS, Release("v", 3), Release("v", 1))
     assert directions(back) == set(), (
         "version 1 ignores what version 3 added, and its records can be upgraded"
     )
     with pytest.raises(UnknownVersionError):
-        schema_gate(USERS, Release(3), Release(4))
+        schema_gate(USERS, Release("v", 3), Release("v", 4))
 
 
 def test_evidence_counts_where_a_migration_may_fail() -> None:
     history = SchemaHistory("things", first=FIRST, steps={2: [SplitField("phone", ("code", "number"), " ")]})
-    blue, green = Release(1), Release(2, "expand")
+    blue, green = Release("v", 1), Release("v", 2, "expand")
     refused = schema_gate(history, blue, green)
     assert "phone: no separator to split at; bring evidence" in refused.reasons[0]
     assert schema_gate(history, blue, green, evidence=Report(read=10, passed=10)).passed
@@ -117,7 +117,7 @@ def test_evidence_counts_where_a_migration_may_fail() -> None:
 
 def test_a_phase_must_be_one() -> None:
     with pytest.raises(ValueError, match="phase 'shrink': choose one of expand, backfill, contract, or None"):
-        Release(1, "shrink")  # type: ignore[arg-type]
+        Release("v", 1, "shrink")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_the_health_gate_forgives_one_bad_probe_and_not_five(
 
 def test_the_smoke_gate_passes_a_good_replica_leaves_nothing_and_finds_faults() -> None:
     user = {"name": "Ana", "created_at": "2024-01-01"}
-    with postgres() as database, Replica(Settings(database.url, 1, faults=True)) as replica:
+    with postgres() as database, Replica(database.url, Release("v1.0.0", 1), faults=True) as replica:
         assert str(smoke_gate(replica.port, user)) == "smoke tests: passed"
         assert call(replica.port, "/users") == (200, [])
         assert "create: status 422" in smoke_gate(replica.port, {"name": None}).reasons[0]

@@ -17,7 +17,8 @@ from lessons import LESSONS, code_cells, lesson_paths, read, tags
 from waiting import until
 
 import notebooks
-from lib.deployment.platform import Local
+from lib.deployment.platforms.local import Local
+from lib.deployment.states import Release
 from lib.scaling.workers import WorkerPool
 from lib.stage import servers
 from lib.stage.containers import Network, docker_network
@@ -111,10 +112,10 @@ def test_replicas_take_over_under_traffic(network: Network) -> None:
         servers.postgres(backend="docker") as database,
         Local(database.url, faults=True, backend="docker") as platform,
     ):
-        platform.create("blue", "v1.0.0", 1, 2)
+        platform.create("blue", Release("v1.0.0", 1, replicas=2))
         platform.switch("blue")
         with Traffic(platform.router.url, rate=50, writes=0.2) as traffic:
-            platform.create("green", "v2.0.0", 2, 2)
+            platform.create("green", Release("v2.0.0", 2, replicas=2))
             platform.switch("green")
             until(lambda: not platform.in_flight("blue"))
             platform.retire("blue")
@@ -128,7 +129,7 @@ def test_replicas_take_over_under_traffic(network: Network) -> None:
         assert not replica.ready
         replica.kill()
         assert len(platform.ports("green")) == 1 and replica.process.returncode == -signal.SIGKILL
-        assert len(platform.create("green", "v2.0.0", 2, 2)) == 2
+        assert len(platform.create("green", Release("v2.0.0", 2, replicas=2))) == 2
 
 
 def test_a_lesson_that_can_run_on_containers_is_in_the_list() -> None:

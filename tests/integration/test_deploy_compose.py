@@ -76,7 +76,7 @@ class Repository:
 
     def release(self) -> str:
         """Whom the router sends to."""
-        port = int(self.platform._settings()["ROUTER_PORT"])
+        port = int(self.platform._get()["ROUTER_PORT"])
         status, answer = call(port, "/version")
         assert status == 200
         return answer["release"]

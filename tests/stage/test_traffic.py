@@ -7,6 +7,7 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -14,18 +15,19 @@ from pathlib import Path
 
 import pytest
 from endpoints import OK, bare, server
+from traffic_checks import sent_after
 from waiting import until
 
 from lib.stage.ports import free_port
-from lib.stage.processes import ProcessError
 from lib.stage.traffic import Load, Traffic, summary
 
 ROOT = Path(__file__).parents[2]
 
 
-def outcomes(url: str, seconds: float = 0.7, **options: float) -> Counter[str]:
+def outcomes(url: str, number: int = 20, **options: float) -> Counter[str]:
+    """What became of the first requests, at least so many of them."""
     with Traffic(url, rate=50, **options) as traffic:
-        time.sleep(seconds)
+        until(lambda: len(traffic.requests()) >= number)
     return Counter(traffic.requests()["outcome"])
 
 
@@ -72,7 +74,7 @@ def mute(connection: socket.socket, _: int) -> bool:
 def test_each_outcome_is_told(answer: Callable[[socket.socket, int], bool], expected: set[str]) -> None:
     with server(answer) as url:
         found = outcomes(url, timeout=0.5)
-    assert set(found) == expected and found.total() >= 15, found
+    assert set(found) == expected, found
 
 
 def test_a_port_on_which_nobody_listens_refuses() -> None:
@@ -87,42 +89,40 @@ def test_no_request_is_sent_twice() -> None:
         return stale(connection, number)
 
     with server(count) as url, Traffic(url, rate=100) as traffic:
-        time.sleep(1)
-    assert Counter(traffic.requests()["outcome"])["stale"] >= 5
+        until(lambda: (traffic.requests()["outcome"] == "stale").sum() >= 5)
     assert len(seen) == len(traffic.requests())
 
 
 def test_a_standstill_is_seen_by_all_who_would_have_come() -> None:
     """A closed loop would have sent one request and waited; here each has its moment, and its wait counts from there."""
-    still = [time.monotonic() + 0.5, time.monotonic() + 1.5]
+    still = threading.Event()
+    begin: list[float] = []
 
     def answer(connection: socket.socket, _: int) -> bool:
-        if still[0] < time.monotonic() < still[1]:
-            time.sleep(still[1] - time.monotonic())
+        while still.is_set():
+            time.sleep(0.01)
         connection.sendall(OK)
         return True
 
-    with server(answer) as url, Traffic(url, rate=100) as traffic:
-        still[:] = [time.monotonic() + 0.3, time.monotonic() + 1.3]
-        time.sleep(2)
+    with server(answer) as url, Traffic(url, rate=100, timeout=60) as traffic:
+        still.set()
+        begin.append(time.monotonic())
+        time.sleep(1)
+        end = time.monotonic()
+        still.clear()
+        sent_after(traffic, end)
     requests = traffic.requests()
-    hit = requests[requests["due"].between(still[0], still[1] - 0.1)]
-    assert len(hit) > 70 and set(hit["outcome"]) == {"ok"}
-    assert ((hit["due"] + hit["latency"]) >= still[1] - 0.01).all()
-    assert summary(requests)["longest, ms"] > 900
+    hit = requests[requests["due"].between(begin[0] + 0.1, end - 0.1)]
+    assert len(hit) > 50 and set(hit["outcome"]) == {"ok"}, "the load goes on while nothing is answered"
+    assert (hit["ended"] >= end).all() and summary(requests)["longest, ms"] > 800
 
 
-@pytest.mark.parametrize("poisson", [False, True])
-def test_the_rate_is_kept_and_requests_come_when_they_are_due(poisson: bool) -> None:
-    with (
-        bare("one") as endpoint,
-        Traffic(f"http://127.0.0.1:{endpoint.port}", rate=100, poisson=poisson) as traffic,
-    ):
-        time.sleep(3)
+def test_requests_are_sent_when_they_are_due_and_no_earlier() -> None:
+    with bare("one") as endpoint, Traffic(f"http://127.0.0.1:{endpoint.port}", rate=100) as traffic:
+        sent_after(traffic, number=100)
     requests = traffic.requests()
     gaps = requests["due"].diff().dropna()
-    assert gaps.mean() == pytest.approx(0.01, rel=0.2 if poisson else 0.01)
-    assert gaps.std() == pytest.approx(0.01, rel=0.3) if poisson else gaps.std() < 1e-6
+    assert gaps.mean() == pytest.approx(0.01) and gaps.std() < 1e-6
     assert (requests["sent"] >= requests["due"]).all() and (requests["ended"] >= requests["sent"]).all()
     assert (requests["latency"] == requests["ended"] - requests["due"]).all()
     assert summary(requests)["failed"] == 0
@@ -130,10 +130,10 @@ def test_the_rate_is_kept_and_requests_come_when_they_are_due(poisson: bool) -> 
 
 def test_long_requests_are_always_under_way() -> None:
     with bare("one") as endpoint, Traffic(f"http://127.0.0.1:{endpoint.port}", rate=20, long=5) as traffic:
-        time.sleep(2.5)
-        assert len(traffic.requests()) < 80  # it can be looked at while it runs
+        until(lambda: (traffic.requests()["kind"] == "long").sum() >= 10)  # it can be looked at while it runs
     long = traffic.requests().query("kind == 'long'")
-    middle = long["sent"].min() + 1.5
+    ends = long["ended"].sort_values(ignore_index=True)
+    middle = (ends[4] + ends[5]) / 2  # between the end of the first five and of the next
     assert ((long["sent"] < middle) & (long["ended"] > middle)).sum() == 5
     assert (long["latency"] > 0.99).all() and set(long["outcome"]) == {"ok"}
 
@@ -166,5 +166,3 @@ def test_bad_options_are_refused() -> None:
             Load("http://127.0.0.1:1", **options)
     with pytest.raises(TypeError, match="no_such"):
         Traffic("http://127.0.0.1:1", no_such=1)
-    with pytest.raises(ProcessError, match="The traffic ended with status 1"):
-        Traffic("http://127.0.0.1:1", seed=[])

@@ -11,12 +11,13 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
 import time
 from pathlib import Path
 from typing import Any
 
 from lib.deployment.platform import PATIENCE, PlatformError
+from lib.deployment.platforms.commands import run
+from lib.deployment.states import Release
 from lib.stage.containers import ROOT
 from lib.stage.images import PORT
 from lib.stage.processes import Process, ProcessError
@@ -29,21 +30,19 @@ START = "120s"  # that a start may take
 
 
 class Kubernetes:
-    """Two deployments and a Service in a cluster: a platform for `BlueGreen`."""
+    """Two deployments and a Service in a cluster: a `LastingPlatform`."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory.absolute()
         self._forwards: dict[str, tuple[Process, int]] = {}
 
-    # ── The whole ────────────────────────────────────────────────────────────────────────────────────────────────
-
     def exists(self) -> bool:
-        """Whether the Service is there."""
-        return bool(self._kubectl("get", "service", "users", "--ignore-not-found", "--output", "name"))
+        """See `LastingPlatform`: whether the Service is there."""
+        return self._is_there("service", "users")
 
     def start(self, port: int) -> str:
-        """Have the database and the Service; return its address in the cluster, whose port is in the manifest."""
-        if not self._kubectl("get", "secret", SECRET, "--ignore-not-found", "--output", "name"):
+        """See `LastingPlatform`. The address is one of the cluster, whose port is in the manifest."""
+        if not self._is_there("secret", SECRET):
             raise PlatformError(
                 f"there is no Secret {SECRET}: make it by\n    kubectl create secret generic {SECRET} "
                 '--from-literal=database="$(openssl rand -hex 16)" --from-literal=broker="$(openssl rand -hex 16)"'
@@ -53,38 +52,30 @@ class Kubernetes:
         return "http://users"
 
     def down(self) -> None:
-        """Remove all, the data too; the Secret stays."""
+        """See `LastingPlatform`. The Secret stays."""
         if not self.exists():
             print("nothing is running")
         self._delete("app=users")
         self._kubectl("delete", "--kustomize", str(FILES / "shared"), "--ignore-not-found")
         self._kubectl("delete", "persistentvolumeclaim", "--selector", "app=database", "--ignore-not-found")
 
-    # ── See `Platform` ───────────────────────────────────────────────────────────────────────────────────────────
-
-    def create(
-        self, colour: Colour, release: str, version: int, count: int, tree: str | None = None
-    ) -> list[int]:
-        """See `Platform`. A release is an image, with its name as tag, of the repository LESSONS_REPOSITORY: a tree counts for nothing."""
-        name = f"users-{colour}"
-        overlay = self.directory / "k8s" / colour
-        overlay.mkdir(parents=True, exist_ok=True)
-        smallest = [{"op": "replace", "path": "/spec/minReplicas", "value": count}]
-        told = {
-            "resources": [os.path.relpath(FILES / colour, overlay)],
-            "images": [
-                {"name": IMAGE, "newName": os.environ.get(REPOSITORY_VARIABLE, IMAGE), "newTag": release}
-            ],
-            "replicas": [{"name": name, "count": count}],
-            "configMapGenerator": [
-                {"name": name, "behavior": "merge", "literals": [f"RELEASE={release}", f"SCHEMA={version}"]}
-            ],
-            "patches": [
-                {"target": {"kind": "HorizontalPodAutoscaler", "name": name}, "patch": json.dumps(smallest)}
-            ],
+    def create(self, colour: Colour, release: Release) -> list[int]:
+        """See `Platform`. A release is an image of the repository LESSONS_REPOSITORY, tagged with its name; its tree is not used."""
+        name, folder = f"users-{colour}", self.directory / "k8s" / colour
+        folder.mkdir(parents=True, exist_ok=True)
+        literals = [f"RELEASE={release.name}", f"SCHEMA={release.version}"]
+        scaler = {"kind": "HorizontalPodAutoscaler", "name": name}
+        smallest = [{"op": "replace", "path": "/spec/minReplicas", "value": release.replicas}]
+        repository = os.environ.get(REPOSITORY_VARIABLE, IMAGE)
+        overlay = {
+            "resources": [os.path.relpath(FILES / colour, folder)],
+            "images": [{"name": IMAGE, "newName": repository, "newTag": release.name}],
+            "replicas": [{"name": name, "count": release.replicas}],
+            "configMapGenerator": [{"name": name, "behavior": "merge", "literals": literals}],
+            "patches": [{"target": scaler, "patch": json.dumps(smallest)}],
         }
-        (overlay / "kustomization.yaml").write_text(json.dumps(told, indent=1))  # JSON is YAML
-        self._kubectl("apply", "--kustomize", str(overlay))
+        (folder / "kustomization.yaml").write_text(json.dumps(overlay, indent=1))  # JSON is YAML
+        self._kubectl("apply", "--kustomize", str(folder))
         self._kubectl("rollout", "status", f"deployment/{name}", "--timeout", START)
         return self.ports(colour)
 
@@ -97,83 +88,71 @@ class Kubernetes:
         return sorted(self._forwards[name][1] for name in pods)
 
     def retire(self, colour: Colour) -> None:
+        """See `Platform`."""
         self._delete(f"app=users,colour={colour}")
 
     def switch(self, colour: Colour) -> None:
-        """See `Platform`. Applied is what the cluster's endpoints say; its nodes follow within moments."""
+        """See `Platform`. It is applied when the cluster's endpoints say so; its nodes follow within moments."""
         labels = {"spec": {"selector": {"app": "users", "colour": colour}}}
         self._kubectl("patch", "service", "users", "--type", "merge", "--patch", json.dumps(labels))
         deadline = time.monotonic() + PATIENCE
         while self._endpoints() != set(self._pods(colour)):
             if time.monotonic() > deadline:
-                raise PlatformError(f"the Service has not the pods of {colour} only, after {PATIENCE:g} s")
+                raise PlatformError(
+                    f"after {PATIENCE:g} s the Service still has other pods than those of {colour}"
+                )
             time.sleep(0.2)
 
     def active(self) -> Colour:
+        """See `Platform`."""
         return self._get("service", "users")["spec"]["selector"].get("colour", "blue")
 
     def in_flight(self, colour: Colour) -> int:
-        """See `Platform`. Unknown; a pod that is deleted answers them first."""
+        """See `Platform`. Unknown; a pod that is deleted answers its requests first."""
         return 0
 
     # ── What they are made of ────────────────────────────────────────────────────────────────────────────────────
 
     def _pods(self, colour: Colour) -> list[str]:
         """The names of those that are ready, and not about to end."""
-        return [
-            pod["metadata"]["name"]
-            for pod in self._get("pods", "--selector", f"app=users,colour={colour}")["items"]
-            if "deletionTimestamp" not in pod["metadata"]
-            and any(
-                (c["type"], c["status"]) == ("Ready", "True") for c in pod["status"].get("conditions", [])
-            )
-        ]
+        names = []
+        for pod in self._get("pods", "--selector", f"app=users,colour={colour}")["items"]:
+            conditions = {one["type"]: one["status"] for one in pod["status"].get("conditions", [])}
+            if conditions.get("Ready") == "True" and "deletionTimestamp" not in pod["metadata"]:
+                names.append(pod["metadata"]["name"])
+        return names
 
     def _endpoints(self) -> set[str]:
         """The names of the pods that the Service sends to."""
         slices = self._get("endpointslices", "--selector", "kubernetes.io/service-name=users")["items"]
-        return {
-            one["targetRef"]["name"]
-            for found in slices
-            for one in found["endpoints"] or []
-            if one["conditions"].get("ready", True)
-        }
+        ends = [end for one in slices for end in one["endpoints"] or []]
+        return {end["targetRef"]["name"] for end in ends if end["conditions"].get("ready", True)}
 
     def _forward(self, pod: str) -> tuple[Process, int]:
-        """A `kubectl port-forward` with its port. It tells that once, and then a line for each connection."""
+        """A `kubectl port-forward` with its port, which it prints once, before a line for each connection."""
         process = Process()
+
+        def port() -> int:
+            found = re.search(r"Forwarding from 127\.0\.0\.1:(\d+)", process.output())
+            return int(found[1]) if found else 0
+
         try:
             process.run(["kubectl", "port-forward", "--address", "127.0.0.1", f"pod/{pod}", f":{PORT}"])
-            process.wait_until(
-                lambda: bool(_port(process)), name=f"A port of the pod {pod}", timeout=PATIENCE
-            )
+            process.wait_until(lambda: port() > 0, name=f"A port of the pod {pod}", timeout=PATIENCE)
         except ProcessError as error:
             process.stop()
             raise PlatformError(str(error)) from error
-        return process, int(_port(process))
+        return process, port()
 
     def _delete(self, selector: str) -> None:
         kinds = "deployment,horizontalpodautoscaler,poddisruptionbudget,configmap"
         self._kubectl("delete", kinds, "--selector", selector, "--ignore-not-found", "--cascade=foreground")
 
+    def _is_there(self, kind: str, name: str) -> bool:
+        return bool(self._kubectl("get", kind, name, "--ignore-not-found", "--output", "name"))
+
     def _get(self, *what: str) -> dict[str, Any]:
         return json.loads(self._kubectl("get", *what, "--output", "json"))
 
     def _kubectl(self, *arguments: str) -> str:
-        try:
-            done = subprocess.run(
-                ["kubectl", *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True
-            )
-        except FileNotFoundError as error:
-            raise PlatformError(
-                "there is no command `kubectl`: install it, and point it to a cluster"
-            ) from error
-        if done.returncode:
-            raise PlatformError(f"kubectl {' '.join(arguments[:3])}: {done.stderr.strip()}")
-        return done.stdout
-
-
-def _port(forward: Process) -> str:
-    """The port of 127.0.0.1 that a `kubectl port-forward` has told; empty before that."""
-    found = re.search(r"Forwarding from 127\.0\.0\.1:(\d+)", forward.output())
-    return found[1] if found else ""
+        return run("kubectl", *arguments)

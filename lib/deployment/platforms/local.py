@@ -1,0 +1,102 @@
+"""A platform in this process: a router as a process, and replicas as processes or as containers. They end with it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Self
+
+from lib.deployment.platform import PATIENCE
+from lib.deployment.replicas import Replica
+from lib.deployment.states import Release
+from lib.stage.containers import Backend
+from lib.stage.router import COLOURS, Colour, Router
+
+
+class Local:
+    """A `GradualPlatform`. Threads may share it."""
+
+    def __init__(
+        self,
+        database: str,
+        *,
+        directory: Path | None = None,
+        port: int = 0,
+        faults: bool = False,
+        backend: Backend = "process",
+    ) -> None:
+        """Start the router; there is no replica yet. directory, port: see `Router`. faults, backend: see `Replica`."""
+        self.database, self.faults, self.backend, self._lock = database, faults, backend, threading.RLock()
+        self.replicas: dict[Colour, list[Replica]] = {colour: [] for colour in COLOURS}
+        self.router = Router({}, directory=directory, port=port)
+
+    def create(self, colour: Colour, release: Release) -> list[int]:
+        """See `Platform`."""
+        self._place(colour, release, lambda one: not one.release.same_code(release))
+        return self.ports(colour)
+
+    def replace(self, colour: Colour, ports: list[int], release: Release) -> None:
+        """See `GradualPlatform`."""
+        self._place(colour, release, lambda one: one.port in ports)
+
+    def _place(self, colour: Colour, release: Release, goes: Callable[[Replica], bool]) -> None:
+        """Stop the replicas that go, and those that have died, and start as many of a release as are then missing."""
+        with self._lock:
+            going = [one for one in self.replicas[colour] if goes(one) or not one.process.alive]
+            staying = self.replicas[colour] = [one for one in self.replicas[colour] if one not in going]
+            self.router.set_replicas(colour, self.ports(colour))
+            deadline = time.monotonic() + PATIENCE
+            ports = [one.port for one in going]
+            while self.router.in_flight(colour, ports) and time.monotonic() < deadline:
+                time.sleep(0.01)
+            for one in going:
+                one.stop()
+            while len(staying) < release.replicas:
+                staying.append(Replica(self.database, release, faults=self.faults, backend=self.backend))
+            self.router.set_replicas(colour, self.ports(colour))
+
+    def ports(self, colour: Colour) -> list[int]:
+        """See `Platform`."""
+        return list(self.releases(colour))
+
+    def releases(self, colour: Colour) -> dict[int, Release]:
+        """See `GradualPlatform`."""
+        return {one.port: one.release for one in self.replicas[colour] if one.process.alive}
+
+    def retire(self, colour: Colour) -> None:
+        """See `Platform`."""
+        with self._lock:
+            self.router.set_replicas(colour, [])
+            while self.replicas[colour]:
+                self.replicas[colour].pop().stop()
+
+    def switch(self, colour: Colour) -> None:
+        """See `Platform`."""
+        self.router.switch(colour)
+
+    def canary(self, share: float) -> None:
+        """See `GradualPlatform`."""
+        self.router.canary(share)
+
+    def active(self) -> Colour:
+        """See `Platform`."""
+        return self.router.active
+
+    def in_flight(self, colour: Colour) -> int:
+        """See `Platform`."""
+        return self.router.in_flight(colour)
+
+    def stop(self) -> None:
+        """Stop the router, then all replicas. May be repeated."""
+        self.router.stop()
+        for replicas in self.replicas.values():
+            while replicas:
+                replicas.pop().stop()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.stop()

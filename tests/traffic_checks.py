@@ -1,0 +1,34 @@
+"""What tests ask of the log of a load: they count what has come, and never how long it took."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+
+import pandas as pd
+from waiting import until
+
+from lib.stage.traffic import Traffic
+
+
+def sent_after(traffic: Traffic, moment: float | None = None, number: int = 30) -> pd.DataFrame:
+    """The requests that were sent after a moment (default: now), once so many of them have ended."""
+    begin = time.monotonic() if moment is None else moment
+
+    def after() -> pd.DataFrame:
+        requests = traffic.requests()
+        return requests[requests["sent"] > begin]
+
+    until(lambda: len(after()) >= number)
+    return after()
+
+
+def assert_all_ok(requests: pd.DataFrame) -> None:
+    """No request has failed."""
+    found = Counter(requests["outcome"])
+    assert found == {"ok": len(requests)}, found
+
+
+def colours(requests: pd.DataFrame) -> set[str]:
+    """The colours that have served the requests."""
+    return {name.partition("-")[0] for name in requests["served_by"]}
