@@ -37,7 +37,7 @@ def started_by(kernel: int) -> list[Process]:
 
 
 def left_of(number: str) -> list[Process | Path]:
-    """Run a lesson up to its middle, kill its kernel by SIGKILL, and return what is still there five seconds later.
+    """Run a lesson up to its middle, kill its kernel by SIGKILL, and return what is still there a minute later.
 
     That is: processes, and the folders of servers. Files that the lesson's own cells have written to the temporary folder stay, since
     nobody is left to remove them; so the kernel gets a temporary folder for itself. Needs the lessons' folder as working directory, and a
@@ -61,13 +61,13 @@ def left_in(folder: Path, number: str) -> list[Process | Path]:
         kernel = manager.provisioner.pid
         for cell in code_cells(read(path)):
             client.execute(cell.source)  # one after the other: we do not wait for any
-        deadline, found = time.monotonic() + 180, list[Process]()
+        deadline, found = time.monotonic() + 600, list[Process]()
         while sum(program in process.command for process in found) < least:
             found = started_by(kernel)
             assert time.monotonic() < deadline, f"{path.name} started no {program}"
             time.sleep(0.05)
         os.kill(kernel, signal.SIGKILL)
-        deadline, left = time.monotonic() + 5, found
+        deadline, left = time.monotonic() + 60, found
         while left and time.monotonic() < deadline:
             time.sleep(0.05)
             alive = processes()

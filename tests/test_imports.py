@@ -15,39 +15,26 @@ HEAVY = {
     "IPython", "aiohttp", "celery", "docker", "fastapi", "matplotlib", "msgspec", "numpy", "pandas", "prometheus_client",
     "psycopg", "pyarrow", "pydantic", "redis", "scipy", "simpy", "sqlalchemy", "tqdm", "uvicorn",
 }  # fmt: skip
-#: The rooms, by those of their modules that lessons and commands import, and what these can't do without.
-NEEDED: dict[str, set[str]] = {
-    "lib": set(),
-    "lib.benchmark": set(),
-    "lib.stage.engine": set(),
-    "lib.doctor": set(),
-    "lib.stage.scraping": {"numpy", "pandas", "prometheus_client", "pyarrow"},
+#: Modules that lessons and commands import, and that load none of them.
+LIGHT = """
+lib lib.benchmark lib.doctor lib.stage.engine lib.stage.servers lib.stage.router lib.stage.traffic
+lib.versioning lib.versioning.__main__ lib.versioning.compatibility lib.versioning.migrate lib.versioning.sql
+lib.scaling lib.scaling.workloads
+lib.deployment lib.deployment.__main__ lib.deployment.gates lib.deployment.platform lib.deployment.platforms.local
+lib.deployment.rollout lib.deployment.strategies
+""".split()
+#: The others, and what these can't do without.
+NEEDED: dict[str, set[str]] = {module: set() for module in LIGHT} | {
     "lib.plots": {"IPython", "matplotlib", "numpy"},
-    "lib.stage.servers": set(),
-    "lib.versioning": set(),
-    "lib.versioning.__main__": set(),
-    "lib.versioning.compatibility": set(),
+    "lib.stage.scraping": {"numpy", "pandas", "prometheus_client", "pyarrow"},
     "lib.versioning.files": {"msgspec"},
-    "lib.versioning.migrate": set(),
-    "lib.versioning.sql": set(),
     "lib.versioning.tables": {"numpy", "pyarrow"},
-    "lib.scaling": set(),
     "lib.scaling.costs": {"numpy"},
     "lib.scaling.fitting": {"numpy"},
     "lib.scaling.laws": {"numpy"},
     "lib.scaling.partitions": {"msgspec"},
     "lib.scaling.simulation": {"numpy", "simpy"},
     "lib.scaling.workers": {"celery", "redis"},
-    "lib.scaling.workloads": set(),
-    "lib.deployment": set(),
-    "lib.deployment.__main__": set(),
-    "lib.deployment.gates": set(),
-    "lib.deployment.platform": set(),
-    "lib.deployment.platforms.local": set(),
-    "lib.deployment.rollout": set(),
-    "lib.stage.router": set(),
-    "lib.deployment.strategies": set(),
-    "lib.stage.traffic": set(),
 }
 CODE = """
 import importlib, json, os, sys

@@ -13,7 +13,7 @@ QUICK = ["02", "05", "07"]
 
 
 @pytest.mark.parametrize("number", QUICK)
-def test_killed_in_the_middle_nothing_is_left_after_five_seconds(
+def test_killed_in_the_middle_nothing_is_left(
     number: str, kernel_path: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(LESSONS)

@@ -19,7 +19,7 @@ import sys
 import time
 import warnings
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from functools import cache
 from itertools import count
 from pathlib import Path
@@ -149,8 +149,8 @@ class Network:
 
     def __init__(self, client: docker.DockerClient) -> None:
         self.client, self._numbers, self._published = client, count(1), dict[int, str]()
-        with ExitStack() as undo:
-            self._keeper = undo.enter_context(Process())
+        self._keeper = Process()
+        with self._keeper.stopped_on_failure():
             self._keeper.run([sys.executable, "-m", "lib.stage.keeper"], cwd=ROOT, orphan_grace=60.0)
             self._keeper.wait_until(
                 lambda: self._keeper.output().endswith("\n"), name="The keeper of containers"
@@ -159,7 +159,6 @@ class Network:
             self.name = f"lessons-{os.urandom(4).hex()}"
             with explained("A private network"):
                 client.networks.create(self.name, labels={LABEL: self.owner})
-            undo.pop_all()
 
     def run(
         self,

@@ -12,10 +12,10 @@ from typing import LiteralString, Self
 
 import pandas as pd
 import psycopg
-from psycopg import sql
 
 NAME = "live load"
 WRITE = "UPDATE users SET name = %(name)s WHERE id = %(id)s"
+WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name = %s"
 CONNECTIONS = 16
 SAMPLE = 0.01  # seconds between two looks at who waits for a lock
 
@@ -32,12 +32,7 @@ class LiveLoad:
     """
 
     def __init__(
-        self,
-        dsn: str,
-        keys: Sequence[str],
-        *,
-        rate: float = 200,
-        write: LiteralString = WRITE,
+        self, dsn: str, keys: Sequence[str], *, rate: float = 200, write: LiteralString = WRITE
     ) -> None:
         self._dsn, self._keys, self._rate, self._write = dsn, keys, rate, write
         self._numbers, self._stop, self._start = itertools.count(), threading.Event(), 0.0
@@ -49,13 +44,17 @@ class LiveLoad:
         """How many acknowledged writes the table did not hold when the load ended."""
         self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(CONNECTIONS)]
         self._threads.append(threading.Thread(target=self._watch, daemon=True))
-        self._ready = threading.Barrier(len(self._threads) + 1)
+        self._ready = threading.Barrier(len(self._threads) + 1, action=self._begin, timeout=60)
+
+    def _begin(self) -> None:
+        self._start = (
+            time.perf_counter()
+        )  # once all are connected, so that nothing is late from the beginning
 
     def __enter__(self) -> Self:
         for thread in self._threads:
             thread.start()
-        self._start = time.perf_counter() + 0.05
-        self._ready.wait(30)
+        self._ready.wait()
         time.sleep(0.5)  # some statements before anything happens, to compare with
         return self
 
@@ -82,7 +81,7 @@ class LiveLoad:
 
     def _work(self) -> None:
         with self._connect() as connection:
-            self._ready.wait(30)
+            self._ready.wait()
             while not self._stop.is_set():
                 number = next(self._numbers)
                 due = number / self._rate
@@ -103,21 +102,18 @@ class LiveLoad:
         except (
             psycopg.Error,
             IndexError,
-        ) as error:  # out of keys: a failed statement, which nobody overlooks
+        ) as error:  # the latter: out of keys, a failure that nobody overlooks
             outcome = type(error).__name__
         waited = time.perf_counter() - self._start - due
         self._statements.append((due, waited, "write" if write else "read", outcome))
 
     def _watch(self) -> None:
-        question = sql.SQL(
-            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name = {}"
-        ).format(NAME)
         with self._connect() as connection:
-            self._ready.wait(30)
+            self._ready.wait()
             while not self._stop.wait(SAMPLE):
                 at = time.perf_counter() - self._start
-                row = connection.execute(question).fetchone()
-                self._samples.append((at, row[0] if row else 0))
+                [(waiting,)] = connection.execute(WAITING, (NAME,)).fetchall()
+                self._samples.append((at, waiting))
 
     def statements(self) -> pd.DataFrame:
         """One row a statement: when it was `due`, how long it `waited` for its answer (seconds), `kind`, `outcome`."""
@@ -142,8 +138,6 @@ class LiveLoad:
 
     def _count_lost(self) -> int:
         with self._connect() as connection:
-            rows = connection.execute(
-                "SELECT id, name FROM users WHERE id = ANY(%s)", (list(self._acknowledged),)
-            )
-            found: dict[str, str] = dict(rows.fetchall())
+            query = "SELECT id, name FROM users WHERE id = ANY(%s)"
+            found: dict[str, str] = dict(connection.execute(query, (list(self._acknowledged),)).fetchall())
         return sum(found.get(key) != value for key, value in self._acknowledged.items())

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
@@ -76,6 +77,15 @@ class Program(ABC):
         lines = self.output().splitlines()[-TAIL_LINES:]
         log = "\n    ".join(["Its log ends with:", *lines]) if lines else "Its log is empty."
         return ProcessError("\n".join(filter(None, [f"{what}. {log}", remedy])))
+
+    @contextmanager
+    def stopped_on_failure(self) -> Iterator[Self]:
+        """Stop it if the block raises or is interrupted."""
+        try:
+            yield self
+        except BaseException:
+            self.stop()
+            raise
 
     def __enter__(self) -> Self:
         return self

@@ -18,7 +18,6 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -109,8 +108,7 @@ def valkey(*, backend: Backend = "process") -> Server:
 
 
 def _valkey_process(password: str) -> tuple[Process, int]:
-    with contextlib.ExitStack() as undo:
-        process = undo.enter_context(Process())
+    with Process().stopped_on_failure() as process:
         binary = wheel_binary(*VALKEY_BINARY)
         configuration = process.directory / "valkey.conf"
 
@@ -125,14 +123,15 @@ def _valkey_process(password: str) -> tuple[Process, int]:
             start, lambda port: valkey_answers(port, password), name="Valkey", remedy=remedy
         )
         configuration.unlink()
-        undo.pop_all()
-        return process, port
+    return process, port
 
 
 def _valkey_container(network: Network, password: str) -> Container:
     command, env = ["sh", "-c", FROM_INPUT], {"PASSWORD": password}
     container = network.run("broker", VALKEY, command, env=env, port=6379, user="valkey")
-    return _ready(container, lambda: valkey_answers(container.port, password), "Valkey")
+    with container.stopped_on_failure():
+        container.wait_until(lambda: valkey_answers(container.port, password), name="Valkey")
+    return container
 
 
 def valkey_answers(port: int, password: str) -> bool:
@@ -159,8 +158,7 @@ def _broker_at(address: str) -> Server:
 
 def _postgres_process(password: str) -> tuple[Process, int]:
     user = UNPRIVILEGED if os.geteuid() == 0 else None
-    with contextlib.ExitStack() as undo:
-        process = undo.enter_context(Process(user=user))
+    with Process(user=user).stopped_on_failure() as process:
         binaries = wheel_binary(*POSTGRES_BINARY).parent
         if user and not _can_run(user, binaries / "postgres"):
             binaries = _copy_for(user, binaries, process.directory)
@@ -182,8 +180,7 @@ def _postgres_process(password: str) -> tuple[Process, int]:
         port = run_on_free_port(
             start, lambda _: _postmaster_is_ready(data, process), name="PostgreSQL", remedy=remedy
         )
-        undo.pop_all()
-        return process, port
+    return process, port
 
 
 def _make_cluster(process: Process, binaries: Path, data: Path, user: str | None, password: str) -> None:
@@ -257,7 +254,9 @@ def _postgres_container(network: Network, password: str) -> Container:
             return True
         return False
 
-    return _ready(container, answers, "PostgreSQL")
+    with container.stopped_on_failure():
+        container.wait_until(answers, name="PostgreSQL")
+    return container
 
 
 def _database_at(address: str) -> Server:
@@ -267,13 +266,11 @@ def _database_at(address: str) -> Server:
         raise ValueError(f"{POSTGRES_VARIABLE} must look like postgresql://user:password@host:port/database")
     database = f"lesson_{os.urandom(8).hex()}"
     remedy = f"Correct that address, or unset {POSTGRES_VARIABLE}: then a server is started here."
-    with contextlib.ExitStack() as undo:
-        process = undo.enter_context(Process())
+    with Process().stopped_on_failure() as process:
         command = [sys.executable, "-m", "lib.stage.servers", database]
         process.run(command, cwd=Path(__file__).parents[2], orphan_grace=30.0)
         name = f"A new database on the server of {POSTGRES_VARIABLE}"
         process.wait_until(lambda: "kept" in process.output(), name=name, remedy=remedy)
-        undo.pop_all()
     return _postgres_server(f"{parts[1]}/{database}{parts[2] or ''}", process)
 
 
@@ -306,15 +303,6 @@ def wheel_binary(package: str, pattern: str) -> Path:
 def _write_secret(path: Path, text: str) -> None:
     path.touch(mode=0o600)
     path.write_text(text)
-
-
-def _ready(container: Container, answers: Callable[[], bool], name: str) -> Container:
-    """Return a container once its server answers; remove it when it does not in time."""
-    with contextlib.ExitStack() as undo:
-        undo.push(container)
-        container.wait_until(answers, name=name)
-        undo.pop_all()
-    return container
 
 
 if __name__ == "__main__":

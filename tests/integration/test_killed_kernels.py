@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from killed_kernels import MIDDLE, left_of, that_start_something
+from killed_kernels import left_of, that_start_something
 from lessons import LESSONS
 from test_killed_kernel import QUICK
 
 
-def test_no_middle_of_a_lesson_that_starts_nothing() -> None:
-    assert set(MIDDLE) <= set(that_start_something())
-
-
 @pytest.mark.parametrize("number", [number for number in that_start_something() if number not in QUICK])
-def test_killed_in_the_middle_nothing_is_left_after_five_seconds(
+def test_killed_in_the_middle_nothing_is_left(
     number: str, kernel_path: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(LESSONS)

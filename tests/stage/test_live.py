@@ -1,10 +1,10 @@
 """The live load sees what blocks, and what is lost."""
 
 import threading
-import time
 
 import psycopg
 import pytest
+from waiting import until
 
 from lib.stage.live import LiveLoad
 from lib.stage.servers import postgres
@@ -26,11 +26,14 @@ def keys(dsn):
     return keys
 
 
+def writes(load):
+    return (load.statements()["kind"] == "write").sum()
+
+
 def test_an_undisturbed_table_loses_nothing(dsn, keys):
     with LiveLoad(dsn, keys, rate=100) as load, load.span("nothing"):
-        time.sleep(0.5)
+        until(lambda: len(load.statements()) > 50)
     statements = load.statements()
-    assert len(statements) > 50
     assert set(statements["outcome"]) == {"ok"}
     assert set(statements["kind"]) == {"read", "write"}
     assert load.lost == 0
@@ -42,33 +45,30 @@ def test_an_application_that_writes_both_forms(dsn, keys):
         connection.execute("ALTER TABLE users ADD COLUMN full_name text")
         both = "UPDATE users SET name = %(name)s, full_name = %(name)s WHERE id = %(id)s"
         with LiveLoad(dsn, keys, rate=100, write=both) as load:
-            pass
+            until(lambda: writes(load) > 5)
         written = connection.execute("SELECT count(*) FROM users WHERE full_name = name").fetchone()[0]
-    assert written == (load.statements()["kind"] == "write").sum() > 5
+    assert written == writes(load)
     assert load.lost == 0
 
 
 def test_a_locked_table_is_seen_to_block(dsn, keys):
     with LiveLoad(dsn, keys, rate=100) as load, psycopg.connect(dsn) as connection:
         connection.execute("LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
-        time.sleep(0.6)
+        until(lambda: load.blocked() > 0.3)
         connection.rollback()
-    assert load.blocked() > 0.3
     assert load.locks()["waiting"].max() > 1
-    assert load.statements()["waited"].max() > 0.5
+    assert load.statements()["waited"].max() > 0.3
     assert load.lost == 0
 
 
 def test_lost_writes_and_errors_are_counted(dsn, keys):
     with LiveLoad(dsn, keys, rate=100) as load, psycopg.connect(dsn, autocommit=True) as connection:
-        time.sleep(0.3)
+        until(lambda: writes(load) > 0)
         connection.execute("UPDATE users SET name = 'overwritten'")
-        time.sleep(0.1)
         connection.execute("ALTER TABLE users RENAME TO gone")
-        time.sleep(0.2)
+        until(lambda: "UndefinedTable" in set(load.statements()["outcome"]))
         connection.execute("ALTER TABLE gone RENAME TO users")
     assert load.lost > 0
-    assert "UndefinedTable" in set(load.statements()["outcome"])
 
 
 def test_nothing_of_it_runs_on(dsn, keys):

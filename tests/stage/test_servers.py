@@ -7,8 +7,6 @@ import re
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -81,24 +79,6 @@ def test_starts_works_and_leaves_nothing(start: Callable[[], Server], temporary:
     assert left_in(temporary, seconds=0) == []
     assert refuses(port_of(server))
     server.stop()
-
-
-@pytest.mark.parametrize("start", START)
-def test_two_at_once_are_separate(start: Callable[[], Server]) -> None:
-    with start() as one:
-        two = start()
-        assert port_of(one) != port_of(two)
-        assert works(one)
-        if start is postgres:
-            with psycopg.connect(two.dsn) as connection:
-                connection.execute("CREATE TABLE records (id int)")
-            with psycopg.connect(one.dsn) as connection, pytest.raises(psycopg.errors.UndefinedTable):
-                connection.execute("SELECT * FROM records")
-        else:
-            with redis.Redis.from_url(two.dsn) as client:
-                assert client.get("key") is None
-        two.stop()
-        assert works(one)
 
 
 @pytest.mark.parametrize("start", START)
@@ -279,30 +259,3 @@ def test_root_with_an_environment_closed_to_others(temporary: Path, monkeypatch:
         assert works(server) and server.process and server.process.log
         assert Path(os.readlink(f"/proc/{server.process.pid}/exe")).is_relative_to(server.process.log.parent)
     shutil.rmtree(closed)
-
-
-@pytest.mark.skipif(not AS_ROOT, reason="all other tests run as an ordinary user already")
-def test_an_ordinary_user(temporary: Path) -> None:
-    """As `nobody`, who keeps one right of root's: to read a Python that may lie under a closed home."""
-    uid, gid = user_ids(servers.UNPRIVILEGED)
-    become = ("setpriv", f"--reuid={uid}", f"--regid={gid}", "--clear-groups")
-    may_read = ("--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search")
-    if not shutil.which(become[0]):
-        pytest.skip("there is no setpriv here to become another user with")
-    if subprocess.run([*become, *may_read, sys.executable, "-c", ""], check=False).returncode:
-        pytest.skip("root may not hand on its right to read everything here, as in some containers")
-    os.chown(temporary, uid, gid)
-    code = """
-for start in (postgres, valkey):
-    with start() as server:
-        print(os.geteuid(), os.stat(f"/proc/{server.process.pid}").st_uid, server.name, flush=True)
-server = postgres()
-print("up", flush=True)
-time.sleep(300)
-"""
-    with owner(code, (*become, *may_read)) as process:
-        assert line(process) == f"{uid} {uid} PostgreSQL"
-        assert line(process) == f"{uid} {uid} Valkey"
-        assert line(process) == "up"
-        process.kill()
-        assert left_in(temporary) == []
