@@ -1,26 +1,24 @@
-"""`--target kubernetes` against a stub of kubectl (`stub_kubectl.py`): no pod runs; and what the manifests say."""
+"""`--target kubernetes` on a cluster in memory, written from kubectl's documentation: no pod runs; and what the manifests say."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from controllers import killed_at
 
+from lib.deployment import __main__ as command_line
+from lib.deployment import rollout
+from lib.deployment.gates import Gate
+from lib.deployment.platform import PlatformError
 from lib.deployment.platforms.kubernetes import Kubernetes
-from lib.deployment.replicas import answers
 
 ROOT = Path(__file__).parents[2]
-STUB = Path(__file__).with_name("stub_kubectl.py")
 K8S = ROOT / "compose" / "k8s"
 MANIFESTS = [
     (path.parent.name, manifest)
@@ -34,148 +32,198 @@ PODS = [
 ]
 
 
+class Killed(BaseException):
+    """As SIGKILL, as far as one can raise it."""
+
+
 class Cluster:
-    """What the stub notes, and the command that is pointed to it."""
+    """What `kubectl` would change and show. A release whose name contains "unready" never gets ready."""
 
-    def __init__(self, folder: Path) -> None:
-        self.file, self.state = folder / "cluster.json", folder / "state"
-        kubectl = folder / "bin" / "kubectl"
-        kubectl.parent.mkdir()
-        kubectl.write_text(f'#!/bin/sh\nexec {sys.executable} {STUB} "$@"\n')
-        kubectl.chmod(0o755)
-        path = os.pathsep.join([str(kubectl.parent), os.environ["PATH"]])
-        self.env = os.environ | {"PATH": path, "STUB_KUBECTL": str(self.file), "PYTHONPATH": str(ROOT)}
-        self.set(secrets=["users-secrets"])
+    def __init__(self) -> None:
+        self.secrets, self.service = ["users-secrets"], dict[str, str]()
+        self.deployments: dict[str, dict[str, Any]] = {}
+        self.log: list[str] = []
 
-    def get(self) -> dict[str, Any]:
-        return json.loads(self.file.read_text())
+    def kubectl(self, *arguments: str) -> str:
+        """Do what a command says; return what it prints. A command that the driver never gives is a KeyError."""
+        self.log.append(" ".join(arguments))
+        options = dict(pairwise(arguments))
+        return {
+            "get": self.get, "apply": self.apply, "rollout": self.rollout, "patch": self.patch, "delete": self.delete
+        }[arguments[0]](arguments[1:], options)  # fmt: skip
 
-    def set(self, **values: Any) -> None:
-        self.file.write_text(json.dumps((self.get() if self.file.exists() else {}) | values))
+    def get(self, what: tuple[str, ...], options: dict[str, str]) -> str:
+        if what[0] == "secret":
+            return what[1] if what[1] in self.secrets else ""
+        if what[0] == "service":
+            return json.dumps({"spec": {"selector": self.service}}) if self.service else ""
+        if what[0] == "pods":
+            ready = {"conditions": [{"type": "Ready", "status": "True"}]}
+            names = self.pods(options["--selector"].rpartition("=")[2])
+            return json.dumps({"items": [{"metadata": {"name": name}, "status": ready} for name in names]})
+        ends = [{"conditions": {}, "targetRef": {"name": name}} for name in self.pods(self.colour)]
+        return json.dumps({"items": [{"endpoints": ends}]})
 
-    def command(self, *arguments: str) -> list[str]:
-        options = ["--target", "kubernetes", "--state-dir", str(self.state), "--bake", "0.3"]
-        return [sys.executable, "-m", "lib.deployment", *options, *arguments]
+    def pods(self, colour: str | None) -> list[str]:
+        one = self.deployments.get(f"users-{colour}", {"release": "unready"})
+        return [] if "unready" in one["release"] else [f"{colour}-{n}" for n in range(one["count"])]
 
-    def __call__(self, *arguments: str) -> tuple[int, str]:
-        done = subprocess.run(
-            self.command(*arguments), cwd=ROOT, env=self.env, capture_output=True, text=True, timeout=120
-        )
-        return done.returncode, done.stdout + done.stderr
+    def apply(self, _: tuple[str, ...], options: dict[str, str]) -> str:
+        folder = Path(options["--kustomize"])
+        if folder.name == "shared":
+            self.service = {
+                "app": "users"
+            } | self.service  # what a patch has added is not in the file, and stays
+            return ""
+        overlay = json.loads((folder / "kustomization.yaml").read_text())
+        assert (folder / overlay["resources"][0] / "kustomization.yaml").exists()
+        [replicas], [image] = overlay["replicas"], overlay["images"]
+        self.deployments[replicas["name"]] = {"release": image["newTag"], "count": replicas["count"]}
+        return ""
 
-    def killed_at(self, step: str, version: str) -> None:
-        killed_at(step, self.command(version, "--bake", "20"), self.env)
+    def rollout(self, what: tuple[str, ...], _: dict[str, str]) -> str:
+        if "unready" in self.deployments.get(what[1].partition("/")[2], {"release": ""})["release"]:
+            raise PlatformError("timed out waiting for the condition")
+        return ""
 
-    def running(self) -> dict[str, str]:
-        """The release of each deployment."""
-        return {name: one["release"] for name, one in self.get()["deployments"].items()}
+    def patch(self, _: tuple[str, ...], options: dict[str, str]) -> str:
+        self.service |= json.loads(options["--patch"])["spec"]["selector"]
+        return ""
+
+    def delete(self, what: tuple[str, ...], options: dict[str, str]) -> str:
+        if "--kustomize" in what:
+            self.service = {}
+        elif "deployment" in what[0]:
+            assert "--cascade=foreground" in what, "kubectl's default lets pods go on for a while"
+            colour = re.search(r"colour=(\w+)", options["--selector"])
+            for name in [f"users-{colour[1]}"] if colour else list(self.deployments):
+                self.deployments.pop(name, None)
+        return ""
 
     @property
     def colour(self) -> str | None:
-        return self.get()["service"].get("colour")
+        return self.service.get("colour")
+
+    def running(self) -> dict[str, str]:
+        """The release of each deployment."""
+        return {name: one["release"] for name, one in self.deployments.items()}
 
 
 @pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    yield Cluster(tmp_path)
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    made = Cluster()
+    monkeypatch.setattr(Kubernetes, "_kubectl", lambda _, *arguments: made.kubectl(*arguments))
+    monkeypatch.setattr(Kubernetes, "ports", lambda _, colour: list(range(len(made.pods(colour)))))
+    monkeypatch.setattr(rollout, "health_gate", lambda *_, **__: Gate("health"))
+    monkeypatch.setattr(rollout, "smoke_gate", lambda *_: Gate("smoke tests"))
+    yield made
 
 
-def test_seven_steps_and_the_next_release(cluster: Cluster) -> None:
-    status, output = cluster("v1.0.0", "--schema", "1", "--replicas", "2")
+@pytest.fixture
+def run(cluster: Cluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Any:
+    """Runs the command line; returns its status and what it printed."""
+
+    def run(*arguments: str) -> tuple[int, str]:
+        options = ["--target", "kubernetes", "--state-dir", str(tmp_path), "--bake", "0"]
+        status = command_line.main([*options, *arguments])
+        return status, "".join(capsys.readouterr())
+
+    return run
+
+
+def test_seven_steps_and_the_next_release(cluster: Cluster, run: Any) -> None:
+    status, output = run("v1.0.0", "--schema", "1", "--replicas", "2")
     assert status == 0, output
     assert re.findall(r"^\[(\d)/7", output, re.MULTILINE) == ["1", "2", "3", "4", "5", "6", "6", "7"]
     assert cluster.running() == {"users-blue": "v1.0.0"} and cluster.colour == "blue"
-    assert len(cluster.get()["deployments"]["users-blue"]["pods"]) == 2
-    status, output = cluster("v1.1.0", "--schema", "2", "--replicas", "3")
+    status, output = run("v1.1.0", "--schema", "2", "--replicas", "3")
     assert status == 0 and "address: http://users" in output
     assert cluster.running() == {"users-green": "v1.1.0"} and cluster.colour == "green"
-    log = cluster.get()["log"]
-    assert log.index("rollout status deployment/users-green") < log.index(
-        "patch service users", log.index("patch service users") + 1
-    )
-    status, output = cluster("status")
+    commands = [" ".join(line.split()[:3]) for line in cluster.log]
+    created, switched = "rollout status deployment/users-green", "patch service users"
+    assert commands.index(created) < len(commands) - commands[::-1].index(switched)
+    status, output = run("status")
     assert status == 0 and "running: v1.1.0" in output and "active: green, 3 replicas" in output
-    assert cluster("down")[0] == 0
-    assert cluster.get()["service"] is None and cluster.running() == {}
-    assert "nothing is running" in cluster("down")[1]
+    assert run("down")[0] == 0
+    assert not cluster.service and cluster.running() == {}
+    assert "nothing is running" in run("down")[1]
 
 
-def test_what_is_applied_names_the_release_everywhere(cluster: Cluster) -> None:
-    assert cluster("v1.0.0", "--schema", "2", "--replicas", "3")[0] == 0
-    overlay = cluster.state / "kubernetes" / "k8s" / "blue"
-    told = yaml.safe_load((overlay / "kustomization.yaml").read_text())
-    assert [(overlay / path).resolve() for path in told["resources"]] == [K8S / "blue"]
-    assert told["images"] == [
-        {"name": "zero-downtime-pipelines", "newName": "zero-downtime-pipelines", "newTag": "v1.0.0"}
-    ]
-    assert told["configMapGenerator"][0]["literals"] == ["RELEASE=v1.0.0", "SCHEMA=2"]
-    assert told["replicas"] == [{"name": "users-blue", "count": 3}]
-    assert json.loads(told["patches"][0]["patch"]) == [
-        {"op": "replace", "path": "/spec/minReplicas", "value": 3}
-    ]
+def test_what_is_applied_names_the_release_everywhere(cluster: Cluster, run: Any, tmp_path: Path) -> None:
+    assert run("v1.0.0", "--schema", "2", "--replicas", "3")[0] == 0
+    overlay = tmp_path / "kubernetes" / "k8s" / "blue"
+    applied = yaml.safe_load((overlay / "kustomization.yaml").read_text())
+    assert [(overlay / path).resolve() for path in applied["resources"]] == [K8S / "blue"]
+    image = "zero-downtime-pipelines"
+    assert applied["images"] == [{"name": image, "newName": image, "newTag": "v1.0.0"}]
+    assert applied["configMapGenerator"][0]["literals"] == ["RELEASE=v1.0.0", "SCHEMA=2"]
+    assert applied["replicas"] == [{"name": "users-blue", "count": 3}]
+    patch = [{"op": "replace", "path": "/spec/minReplicas", "value": 3}]
+    assert json.loads(applied["patches"][0]["patch"]) == patch
 
 
-def test_an_unhealthy_release_changes_nothing(cluster: Cluster) -> None:
-    assert cluster("v1.0.0", "--replicas", "2")[0] == 0
-    before = cluster.get()
-    status, output = cluster("v1.1.0-unready")
-    assert (
-        status == 2
-        and "timed out waiting for the condition" in output
-        and "Went back: v1.0.0 runs." in output
-    )
-    after = cluster.get()
-    assert after["deployments"] == before["deployments"] and cluster.colour == "blue"
+def test_an_unhealthy_release_changes_nothing(cluster: Cluster, run: Any) -> None:
+    assert run("v1.0.0", "--replicas", "2")[0] == 0
+    before = cluster.running()
+    status, output = run("v1.1.0-unready")
+    assert status == 2 and "timed out waiting for the condition" in output
+    assert "Went back: v1.0.0 runs." in output
+    assert cluster.running() == before and cluster.colour == "blue"
 
 
-def test_a_killed_controller_is_followed_back_and_forth(cluster: Cluster) -> None:
-    assert cluster("v1.0.0")[0] == 0
-    cluster.killed_at("5/7", "v1.1.0")
-    assert cluster.colour == "green" and cluster.running() == {
-        "users-blue": "v1.0.0",
-        "users-green": "v1.1.0",
-    }
-    status, output = cluster("rollback")
+def test_a_killed_controller_is_followed_back_and_forth(
+    cluster: Cluster, run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed_at(state: str, version: str) -> None:
+        def kill(message: str) -> None:
+            if message.startswith(state):
+                raise Killed
+
+        with monkeypatch.context() as patch, pytest.raises(Killed):
+            patch.setattr(command_line, "_print_step", kill)
+            run(version)
+
+    assert run("v1.0.0")[0] == 0
+    killed_at("switched", "v1.1.0")
+    assert cluster.colour == "green"
+    assert cluster.running() == {"users-blue": "v1.0.0", "users-green": "v1.1.0"}
+    status, output = run("rollback")
     assert status == 0 and "running: v1.0.0" in output
     assert cluster.colour == "blue" and cluster.running() == {"users-blue": "v1.0.0"}
-    cluster.killed_at("1/7", "v1.2.0")  # long before it would switch
-    assert cluster.colour == "blue"
-    assert re.search("under way: v1.2.0 is (compatible|created)", cluster("status")[1])
-    assert cluster("resume")[0] == 0
+    killed_at("compatible", "v1.2.0")
+    assert cluster.colour == "blue" and "under way: v1.2.0 is compatible" in run("status")[1]
+    assert run("resume")[0] == 0
     assert cluster.colour == "green" and cluster.running() == {"users-green": "v1.2.0"}
 
 
-def test_a_port_is_known_after_any_number_of_connections(
-    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """`kubectl port-forward` tells its port once, and writes a line for each connection after it."""
-    assert cluster("v1.0.0")[0] == 0
-    for name in ("PATH", "STUB_KUBECTL"):
-        monkeypatch.setenv(name, cluster.env[name])
-    platform = Kubernetes(cluster.state / "kubernetes")
-    [port] = platform.ports("blue")
-    for _ in range(400):
-        assert answers(port, "/ready")
-    assert platform.ports("blue") == [port]
-    for forward, _ in platform._forwards.values():
-        forward.stop()
+def test_without_a_secret_the_remedy_is_told(cluster: Cluster, run: Any) -> None:
+    cluster.secrets.clear()
+    status, output = run("v1.0.0")
+    assert status == 2 and "kubectl create secret generic users-secrets" in output and not cluster.service
 
 
-def test_without_a_secret_or_a_kubectl_the_remedy_is_told(cluster: Cluster, tmp_path: Path) -> None:
-    cluster.set(secrets=[])
-    status, output = cluster("v1.0.0")
-    assert (
-        status == 2
-        and "kubectl create secret generic users-secrets" in output
-        and cluster.get()["service"] is None
-    )
-    git = shutil.which("git")
-    assert git
-    (tmp_path / "only").mkdir()
-    (tmp_path / "only" / "git").symlink_to(git)
-    cluster.env["PATH"] = str(tmp_path / "only")
-    status, output = cluster("v1.0.0")
-    assert status == 2 and "there is no command `kubectl`: install it" in output
+def test_a_port_is_read_from_what_kubectl_prints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    platform = Kubernetes(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(PlatformError, match="there is no command `kubectl`: install it"):
+        platform.active()
+    kubectl = tmp_path / "kubectl"
+    script = 'echo "Forwarding from 127.0.0.1:4321 -> 8000"; echo Handling connection; exec /bin/sleep 60'
+    kubectl.write_text(f"#!/bin/sh\n{script}\n")
+    kubectl.chmod(0o755)
+    monkeypatch.setattr(Kubernetes, "_pods", lambda *_: ["users-1"])
+    assert platform.ports("blue") == platform.ports("blue") == [4321]
+    [(process, _)] = platform._forwards.values()
+    process.stop()
+    kubectl.write_text("#!/bin/sh\necho no such pod >&2; exit 1\n")
+    with pytest.raises(
+        PlatformError, match=r"(?s)A port of the pod users-1 ended with status 1.*no such pod"
+    ):
+        platform.ports("blue")
+    with pytest.raises(
+        PlatformError, match=r"(?s)kubectl get service users .* ended with status 1.*no such pod"
+    ):
+        platform.active()
 
 
 # ── The manifests ────────────────────────────────────────────────────────────────────────────────────────────────
