@@ -9,7 +9,7 @@ import shutil
 import socket
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -138,18 +138,18 @@ CHECKS: tuple[Callable[[], Finding], ...] = (
 )
 
 
-def examine(checks: tuple[Callable[[], Finding], ...] = CHECKS) -> Iterator[Finding]:
-    """Run the checks one after the other. A check that fails in a way nobody thought of is a finding, too."""
-    for check in checks:
-        try:
-            yield check()
-        except Exception as error:  # noqa: BLE001 - whatever it is, the other checks still run
-            remedy = "report this: the check itself failed"
-            yield Finding(check.__name__, f"{type(error).__name__}: {error}", remedy)
+def report(checks: tuple[Callable[[], Finding], ...] = CHECKS) -> pd.DataFrame:
+    """Run the checks; a table with the columns `found` and `remedy` (empty where all is well), by name.
 
-
-def report() -> pd.DataFrame:
-    """All checks as a table with the columns `found` and `remedy` (empty where all is well), by name."""
+    A check that fails in a way nobody thought of is a finding, too, and the others still run.
+    """
     import pandas as pd
 
-    return pd.DataFrame(list(examine())).rename(columns={"name": "check"}).set_index("check")
+    findings = []
+    for check in checks:
+        try:
+            findings.append(check())
+        except Exception as error:  # noqa: BLE001 - whatever it is, the other checks still run
+            found = f"{type(error).__name__}: {error}"
+            findings.append(Finding(check.__name__, found, "report this: the check itself failed"))
+    return pd.DataFrame(findings).rename(columns={"name": "check"}).set_index("check")

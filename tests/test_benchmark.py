@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import gc
 import os
 import platform
@@ -13,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -25,7 +25,6 @@ from lib.benchmark import (
     Timing,
     compare,
     environment,
-    loop_step,
     machine_is_busy,
     measure,
     processor_share,
@@ -57,14 +56,12 @@ def test_candidates_are_warmed_up_and_interleaved_with_a_rotating_start() -> Non
 
 
 def test_different_results_are_refused_before_anything_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    different = {"a": lambda: 1.0, "b": lambda: 1.01}
+    result = compare(different, baseline="a", equal=lambda a, b: abs(a - b) < 0.1)
+    assert set(result.timings) == {"a", "b"}
     monkeypatch.setattr(benchmark, "measure", lambda *_: pytest.fail("something was timed"))
     with pytest.raises(DifferentResultsError, match="'b' and 'a' give different results"):
-        compare({"a": lambda: [1, 2], "b": lambda: [1, 3]}, baseline="a")
-
-
-def test_equality_can_be_given() -> None:
-    result = compare({"a": lambda: 1.0, "b": lambda: 1.01}, baseline="a", equal=lambda a, b: abs(a - b) < 0.1)
-    assert set(result.timings) == {"a", "b"}
+        compare(different, baseline="a")
 
 
 @pytest.mark.parametrize(
@@ -75,7 +72,7 @@ def test_impossible_comparison_is_refused(baseline: str, rounds: int, message: s
         compare({"a": lambda: 1}, baseline=baseline, rounds=rounds)
 
 
-@dataclasses.dataclass
+@dataclass
 class Clock:
     """A clock for `lib.benchmark` that moves only when a test says so."""
 
@@ -160,20 +157,9 @@ def test_median_spread_and_speedup_are_those_of_the_rounds() -> None:
 def test_frame_has_one_row_a_candidate() -> None:
     frame = comparison((1.0, 2.0, 3.0), (0.5, 1.0, 1.5)).to_frame()
     assert list(frame.index) == ["base", "other"] and frame.index.name == "candidate"
-    assert frame.loc["other"].to_dict() == {
-        "median_s": 1.0,
-        "spread_s": 0.5,
-        "cpu_s": 1.0,
-        "calls": 1,
-        "rounds": 3,
-        "speedup": 2.0,
-    }
+    assert list(frame) == ["median_s", "spread_s", "cpu_s", "calls", "rounds", "speedup"]
+    assert frame.loc["other"].to_list() == [1.0, 0.5, 1.0, 1, 3, 2.0]
     assert frame.attrs["environment"] == environment()
-
-
-def test_results_cannot_be_changed() -> None:
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        comparison((1, 2, 3), (1, 2, 3)).timings["base"].calls = 2  # type: ignore[misc]
 
 
 def test_environment_line_tells_python_processors_and_platform_only() -> None:
@@ -222,11 +208,6 @@ def test_a_machine_where_others_compute_is_busy(capsys: pytest.CaptureFixture[st
             other.kill()
             other.communicate()
     assert "wait" in capsys.readouterr().out
-
-
-def test_what_calibration_sees_has_sensible_bounds() -> None:
-    assert 0 < processor_share(1) <= 1.1
-    assert 1e-9 < loop_step() < 1e-4
 
 
 def test_pandas_is_imported_only_for_the_frame() -> None:

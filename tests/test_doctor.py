@@ -61,7 +61,6 @@ def test_a_check_that_breaks_is_a_finding_and_the_others_still_run():
     def broken():
         raise ZeroDivisionError("oh")
 
-    first, second = doctor.examine((broken, doctor.loopback))
-    assert "ZeroDivisionError" in first.found
-    assert first.remedy
-    assert second.remedy == ""
+    findings = doctor.report((broken, doctor.loopback))
+    assert "ZeroDivisionError" in findings.loc["broken", "found"] and findings.loc["broken", "remedy"]
+    assert findings.loc["loopback", "remedy"] == ""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,14 +9,12 @@ import sample_lesson as sample
 from exercises import Exercise, attempt, exercises
 from learner import STUB, release
 from lessons import LESSONS, lesson_paths, read
-from sample_lesson import replace
 from wrong_answers import WRONG_ANSWERS
 
 #: Their checks start servers: tests/integration/test_exercises_with_servers.py proves them.
 WITH_SERVERS = {f"exercise-11-{number}" for number in (4, 5, 6, 10)}
 ALL = {exercise.name: exercise for path in lesson_paths() for exercise in exercises(read(path))}
 SOLVED = {name: exercise for name, exercise in ALL.items() if name not in WITH_SERVERS}
-SAMPLE_WRONG = {f"exercise-3-{n}": "return x" for n in (1, 2, 3)}
 
 
 def prove_solution(exercise: Exercise, folder: Path) -> None:
@@ -69,38 +65,6 @@ def test_every_wrong_answer_belongs_to_an_exercise() -> None:
     assert set(ALL) >= WITH_SERVERS
 
 
-@pytest.fixture
-def solved() -> Iterator[Exercise]:
-    """The first exercise of the sample lesson."""
-    return exercises(sample.build())
-
-
-def test_sample_exercises_are_proved(tmp_path: Path) -> None:
-    released = {exercise.name: exercise for exercise in exercises(release(sample.build()))}
-    assert len(released) == 3
-    for exercise in exercises(sample.build()):
-        prove_solution(exercise, tmp_path)
-        prove_failure(released[exercise.name], released[exercise.name].solution, tmp_path)
-        prove_failure(exercise, exercise.answer(SAMPLE_WRONG[exercise.name]), tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("cell_id", "old", "new", "complaint"),
-    [
-        ("exercise-3-1", "x . 1", "x + 2", "refuses the solution"),
-        ("data-3-1", "OFFSET = 0", "OTHER = 0", "refuses the solution: NameError"),
-    ],
-    ids=["wrong solution", "missing data"],
-)
-def test_solution_that_fails_is_noticed(
-    cell_id: str, old: str, new: str, complaint: str, tmp_path: Path
-) -> None:
-    nb = sample.build()
-    replace(nb, cell_id, old, new)
-    with pytest.raises(AssertionError, match=complaint):
-        prove_solution(next(exercises(nb)), tmp_path)
-
-
 @pytest.mark.parametrize(
     ("check", "complaint"),
     [
@@ -117,25 +81,3 @@ def test_check_that_does_not_help_is_noticed(check: str, complaint: str, tmp_pat
     exercise = next(exercises(nb))
     with pytest.raises(AssertionError, match=complaint):
         prove_failure(exercise, exercise.solution, tmp_path)
-
-
-def test_answer_that_leaves_something_open_disturbs_no_one(tmp_path: Path) -> None:
-    nb = sample.build()
-    sample.cell(
-        nb, "data-3-1"
-    ).source = "file = open('left-open', 'w')\nloop = [file]\nloop.append(loop)\nOFFSET = 0"
-    prove_solution(next(exercises(nb)), tmp_path)
-    gc.collect()  # with warnings as errors, an open file that is found now would fail this test
-
-
-def test_answer_replaces_the_region_at_its_indent() -> None:
-    exercise = next(exercises(sample.build()))
-    assert exercise.answer("y = x\n\nreturn y") == "def add_1(x: int) -> int:\n    y = x\n\n    return y"
-
-
-@pytest.mark.parametrize("missing", ["exercise-3-2", "check-3-2"])
-def test_exercise_that_lacks_a_half_is_refused(missing: str) -> None:
-    nb = sample.build()
-    nb.cells = [cell for cell in nb.cells if cell.id not in (missing, "check-3-3", "exercise-3-3")]
-    with pytest.raises(ValueError, match="no (check|solution)"):
-        list(exercises(nb))

@@ -101,17 +101,6 @@ def test_named_looks_differ_in_more_than_colour_and_stand_out() -> None:
     assert min(contrast(color) for color in PALETTE[:5]) >= 3
 
 
-def test_cycle_changes_marker_and_colour_together() -> None:
-    fig, ax = subplots()
-    lines = [ax.plot([1, 2])[0] for _ in PALETTE]
-    assert (
-        len({line.get_color() for line in lines})
-        == len({line.get_marker() for line in lines})
-        == len(PALETTE)
-    )
-    plt.close(fig)
-
-
 def test_labels_stand_at_the_ends_without_overlap() -> None:
     fig, ax = subplots()
     for number, name in enumerate(["one", "two", "three"]):
