@@ -42,30 +42,26 @@ def contrast(color: str) -> float:
 
 
 @pytest.fixture
-def shown(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """What is sent to the notebook instead of being displayed."""
-    sent: list[dict[str, Any]] = []
-    monkeypatch.setattr(
-        plots,
-        "display",
-        lambda data, metadata, raw: sent.append({"data": data, "metadata": metadata, "raw": raw}),
-    )
+def shown(monkeypatch: pytest.MonkeyPatch) -> list[tuple[dict[str, str], dict[str, Any]]]:
+    """What is sent to the notebook instead of being displayed: data and options."""
+    sent: list[tuple[dict[str, str], dict[str, Any]]] = []
+    monkeypatch.setattr(plots, "display", lambda data, **options: sent.append((data, options)))
     return sent
 
 
-def test_show_sends_the_alt_text_both_ways_and_closes(shown: list[dict[str, Any]]) -> None:
+def test_show_sends_the_alt_text_both_ways_and_closes(shown: list[Any]) -> None:
     fig = curves()
     assert show(fig, alt=ALT) is None
-    (sent,) = shown
-    assert sent["raw"] and sent["metadata"] == {"image/png": {"alt": ALT}}
-    assert sent["data"]["text/plain"] == ALT
-    picture = image(base64.b64decode(sent["data"]["image/png"]))
+    [(data, options)] = shown
+    assert options == {"raw": True, "metadata": {"image/png": {"alt": ALT}}}
+    assert data["text/plain"] == ALT
+    picture = image(base64.b64decode(data["image/png"]))
     assert picture.format == "PNG" and picture.info["Description"] == ALT
     assert not plt.fignum_exists(fig.number)
 
 
 @pytest.mark.parametrize("alt", ["", "  \n"])
-def test_figure_without_alt_text_is_refused(alt: str, shown: list[dict[str, Any]]) -> None:
+def test_figure_without_alt_text_is_refused(alt: str, shown: list[Any]) -> None:
     with pytest.raises(ValueError, match="alt is empty: say in a sentence"):
         show(curves(), alt=alt)
     assert shown == []
