@@ -24,7 +24,6 @@ def simulations(workers: int, tasks: int, rounds: int) -> Iterator[Row]:
     plain = Cluster(workers, service_s=1.0)
     troubled = replace(
         plain,
-        service="lognormal",
         broker_limit=workers * 0.9,
         straggler_share=0.02,
         straggler_factor=5.0,

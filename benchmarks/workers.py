@@ -28,8 +28,8 @@ from joblib.externals.loky import get_reusable_executor
 from benchmarks.rows import Row, on_all_cores, rows_of
 from lib.benchmark import Comparison, Timing, compare, environment
 from lib.scaling.partitions import upgrade_file, upgrade_partitions
-from lib.scaling.tasks import EARLY, RESTORING, Delivery
-from lib.scaling.workers import Worker, WorkerPool
+from lib.scaling.settings import EARLY, RESTORING, Delivery
+from lib.scaling.workers import WorkerPool
 from lib.stage.servers import Server, valkey
 from lib.versioning import make_users
 
@@ -107,13 +107,6 @@ def partitions(broker: Server, parts: int, records: int, rounds: int) -> Iterato
     )
 
 
-def in_a_task(pool: WorkerPool) -> list[Worker]:
-    """Workers that have begun a task within the last tenth of a second."""
-    under_way = pool.events().query("outcome == 'under way'")
-    names = set(under_way.loc[time.time() - under_way["start"] < 0.1, "worker"])
-    return [worker for worker in pool.workers if worker.name in names]
-
-
 def killed(broker: Server, delivery: Delivery, name: str, tasks: int, every: float) -> Row:
     """Tasks that book payments on 4 workers, of which one is killed in the middle of a task and replaced, again and again.
 
@@ -124,8 +117,8 @@ def killed(broker: Server, delivery: Delivery, name: str, tasks: int, every: flo
         due = start + every
         while pool.queue_length():
             time.sleep(0.01)
-            if time.perf_counter() > due and (chosen := in_a_task(pool)):
-                pool.kill(chosen[0])
+            if time.perf_counter() > due:
+                pool.kill()
                 pool.scale(4)
                 kills, due = kills + 1, time.perf_counter() + every
         left = pool.wait(60 if delivery.restore_interval else 5)
@@ -150,7 +143,7 @@ def killed_between(broker: Server, kills: int) -> Row:
         start, sent = time.perf_counter(), pool.send("pause", [(0.002,)] * (kills * 50))
         for _ in range(kills):
             time.sleep(moments.uniform(0.0, 0.1))
-            pool.kill()
+            pool.workers[0].process.kill()
             pool.scale(1)
         while pool.queue_length():
             time.sleep(0.1)

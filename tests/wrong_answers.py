@@ -39,7 +39,7 @@ return int(enough[0]) if len(enough) else None
     "exercise-2-3": """\
     if not may_be_lost and not may_be_repeated:
         raise ValueError("impossible")
-    return tasks.Delivery(late=may_be_repeated, visibility_timeout=2 * longest_s)
+    return settings.Delivery(late=may_be_repeated, visibility_timeout=2 * longest_s)
 """,
     # marks the payment as done before it is
     "exercise-2-4": """\

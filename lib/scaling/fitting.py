@@ -17,6 +17,7 @@ from lib.scaling.laws import Numbers, checked, usl
 NAMES: Final = ("gamma", "alpha", "beta")
 #: A coefficient that changes no throughput by more than this share is taken to be at its bound.
 NEGLIGIBLE: Final = 1e-8
+MAX_STEPS: Final = 1000
 
 
 class FitError(ValueError):
@@ -108,7 +109,7 @@ def _checked_measurements(workers: ArrayLike, throughput: ArrayLike) -> tuple[Nu
     return n, x
 
 
-def fit_usl(workers: ArrayLike, throughput: ArrayLike, *, max_evaluations: int = 1000) -> UslFit:
+def fit_usl(workers: ArrayLike, throughput: ArrayLike) -> UslFit:
     """Fit `usl` to one throughput for each of at least four worker counts, by least squares of throughput.
 
     0 <= alpha <= 1 and beta >= 0 hold for the estimates; a speed-up of more than n is therefore taken for noise. The
@@ -116,38 +117,25 @@ def fit_usl(workers: ArrayLike, throughput: ArrayLike, *, max_evaluations: int =
 
     Raises:
         FitError: fewer than four worker counts, or one twice; a worker count below 1; a throughput that is not above 0,
-            or not finite; or no convergence after `max_evaluations` steps.
+            or not finite; or no convergence.
     """
     from scipy import optimize  # slow to import
 
     n, x = _checked_measurements(workers, throughput)
     top, most = float(x.max()), float(n.max())
     start = _start(n, x / top)
-    found = optimize.least_squares(
-        lambda p: usl(n, *p) - x / top,
-        start,
-        jac=lambda p: gradient(n, *p),
-        bounds=([1e-9, 0, 0], [np.inf, 1, np.inf]),
-        x_scale=[start[0], 1 / most, 1 / most**2],
-        ftol=1e-12,
-        xtol=1e-12,
-        gtol=1e-12,
-        max_nfev=max_evaluations,
-    )
-    if not found.success:
+    limits, steps = ([1e-9, 0, 0], [np.inf, 1, np.inf]), [start[0], 1 / most, 1 / most**2]
+    precise = dict.fromkeys(("ftol", "xtol", "gtol"), 1e-12) | {"max_nfev": MAX_STEPS, "x_scale": steps}
+    try:
+        found, covariance = optimize.curve_fit(usl, n, x / top, start, bounds=limits, jac=gradient, **precise)
+    except RuntimeError:
         raise FitError(
-            f"The fit did not converge in {max_evaluations} steps. Look at the measurements: are workers and throughput "
-            "paired as they should be? Otherwise raise max_evaluations."
-        )
-    gamma, alpha, beta, bound = _settled(*map(float, found.x), most)
-    slopes = gradient(n, gamma, alpha, beta) * top / np.array([top, 1, 1])
-    sizes = np.linalg.norm(
-        slopes, axis=0
-    )  # very different for many workers: divided out, so that no digits are lost
-    variance = 2 * found.cost * top**2 / (len(n) - 3)
-    covariance = np.linalg.pinv((slopes / sizes).T @ (slopes / sizes)) / np.outer(sizes, sizes) * variance
-    rows = tuple(tuple(map(float, row)) for row in covariance)
-    return UslFit(gamma * top, alpha, beta, rows, len(n) - 3, bound)
+            f"The fit did not converge in {MAX_STEPS} steps. Are workers and throughput paired as they should be?"
+        ) from None
+    alpha, beta, bound = _settled(*map(float, found[1:]), most)
+    units = np.array([top, 1, 1])
+    rows = tuple(map(tuple, (covariance * np.outer(units, units)).tolist()))
+    return UslFit(float(found[0]) * top, alpha, beta, rows, len(n) - 3, bound)
 
 
 def _start(n: Numbers, y: Numbers) -> list[float]:
@@ -160,15 +148,11 @@ def _start(n: Numbers, y: Numbers) -> list[float]:
     return [gamma, min(1.0, linear[1] * gamma), linear[2] * gamma]
 
 
-def _settled(
-    gamma: float, alpha: float, beta: float, most: float
-) -> tuple[float, float, float, tuple[str, ...]]:
-    """The estimates, those next to a bound put on it, and their names: the search comes near a bound, but not to it."""
-    bound = []
-    if ends := [end for end in (0.0, 1.0) if abs(alpha - end) * most < NEGLIGIBLE]:
-        alpha = ends[0]
-        bound.append("alpha")
+def _settled(alpha: float, beta: float, most: float) -> tuple[float, float, tuple[str, ...]]:
+    """Both estimates, those next to a bound put on it, and their names: the search comes near a bound, but not to it."""
+    bound = ()
+    if abs(alpha - round(alpha)) * most < NEGLIGIBLE:
+        alpha, bound = float(round(alpha)), ("alpha",)
     if beta * most**2 < NEGLIGIBLE:
-        beta = 0.0
-        bound.append("beta")
-    return gamma, alpha, beta, tuple(bound)
+        beta, bound = 0.0, (*bound, "beta")
+    return alpha, beta, bound

@@ -81,37 +81,22 @@ def little(
     It holds for the queue alone, for the servers alone and for both together, whatever the distributions, as long as the
     system is stable. Source: J. D. C. Little, "A proof for the queuing formula: L = λW", Operations Research 9(3), 1961.
     """
-    given = {"number": number, "rate": rate, "time_s": time_s}
-    values = {
-        name: checked(name, value, 0, above=name != "number" and number is not None)  # the divisor
-        for name, value in given.items()
-        if value is not None
-    }
-    if len(values) != 2:
+    names = {"number": number, "rate": rate, "time_s": time_s}
+    given = {name: value for name, value in names.items() if value is not None}
+    if len(given) != 2:
         raise ValueError(
-            f"Give two of number, rate and time_s to get the third; given: {', '.join(values) or 'none'}."
+            f"Give two of number, rate and time_s to get the third; given: {', '.join(given) or 'none'}."
         )
-    if "number" not in values:
-        return values["rate"] * values["time_s"]
-    return values["number"] / values["rate" if "rate" in values else "time_s"]
-
-
-def utilisation(arrivals: ArrayLike, service_s: ArrayLike, servers: ArrayLike) -> Numbers:
-    """The share of time that a server is busy: arrivals x service_s / servers.
-
-    Raises:
-        UnstableQueueError: it is 1 or more.
-    """
-    return _system(arrivals, service_s, servers)[3]
+    one, other = (
+        checked(*item, 0, above=item[0] != "number" and "number" in given) for item in given.items()
+    )
+    return one / other if "number" in given else one * other
 
 
 def _system(arrivals: ArrayLike, service_s: ArrayLike, servers: ArrayLike) -> tuple[Numbers, ...]:
-    """Arrivals, service_s, servers (checked, of one shape) and the utilisation."""
-    rate, time_s = (
-        checked("arrivals", arrivals, 0, above=True),
-        checked("service_s", service_s, 0, above=True),
-    )
-    number = checked("servers", servers, 1)
+    """Arrivals, service_s, servers (checked, of one shape) and the utilisation: arrivals x service_s / servers, below 1."""
+    rate = checked("arrivals", arrivals, 0, above=True)
+    time_s, number = checked("service_s", service_s, 0, above=True), checked("servers", servers, 1)
     if (number != np.floor(number)).any():
         raise ValueError(
             f"servers: {number[number != np.floor(number)].flat[0]:g} is not allowed. Give whole numbers."

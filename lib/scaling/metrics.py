@@ -18,7 +18,7 @@ from celery.worker.state import active_requests
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from lib.scaling.tasks import QUEUE, connection
+from lib.scaling.settings import QUEUE, connection
 
 #: Upper ends, in seconds: tasks take longer than requests.
 BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900)
@@ -53,7 +53,7 @@ def _end(task: Task, state: str, **_: Any) -> None:
 
 @signals.task_failure.connect
 def _lose(sender: Task, exception: BaseException, **_: Any) -> None:
-    """A child that was killed can tell nothing: the main process does."""
+    """A child that was killed can count nothing: the main process does."""
     if isinstance(exception, WorkerLostError):
         ENDED.labels(_name(sender), "lost").inc()
 
@@ -70,8 +70,8 @@ class _Now:
         yield GaugeMetricFamily("celery_worker_tasks_active", "Tasks under way in this worker", running)
 
 
-def serve() -> int:
-    """Serve the metrics of this worker, from its main process; return the port."""
+def expose() -> int:
+    """Serve the metrics of this worker over HTTP, from its main process; return the port on 127.0.0.1."""
     registry = prometheus_client.CollectorRegistry()
     MultiProcessCollector(registry)
     registry.register(_Now())

@@ -3,7 +3,7 @@
     with WorkerPool(3) as pool:
         manifest = upgrade_partitions(pool, "users", "users.v3", version=3)
 
-`users` holds files of records, NDJSON or Parquet. `users.v3` then holds a file of the same name for each, in `quarantine/`
+`users` holds files of records (NDJSON). `users.v3` then holds a file of the same name for each, in `quarantine/`
 the records that were put aside, and in `manifest/` what became of the partition. Workers and owner share these folders.
 """
 
@@ -13,15 +13,14 @@ import glob
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 import msgspec
 
 from lib.stage.locks import file_lock
-from lib.versioning.bulk import Report
 from lib.versioning.files import migrate_file, whole_or_nothing
 from lib.versioning.history import SchemaHistory
 from lib.versioning.manager import DataVersionManager
@@ -30,9 +29,13 @@ from lib.versioning.users import USERS
 if TYPE_CHECKING:
     import pandas as pd
 
-    from lib.scaling.workers import WorkerPool
 
-SUFFIXES = (".ndjson", ".parquet")
+class Pool(Protocol):
+    """What sends tasks to workers, and knows what became of them, such as `lib.scaling.workers.WorkerPool`."""
+
+    def send(self, task: str, arguments: Iterable[Sequence[Any]]) -> list[str]: ...
+    def wait(self, timeout: float, *, ids: Iterable[str]) -> int: ...
+    def events(self) -> pd.DataFrame: ...
 
 
 class PartitionError(RuntimeError):
@@ -56,21 +59,19 @@ class Entry(msgspec.Struct):
 
 
 def upgrade_partitions(
-    pool: WorkerPool,
+    pool: Pool,
     source: str | os.PathLike[str],
     target: str | os.PathLike[str],
     version: int,
     *,
     history: SchemaHistory = USERS,
     timeout: float = 600.0,
-    progress: Callable[[int, int], None] | None = None,
 ) -> pd.DataFrame:
     """Upgrade each file of users in the folder `source` to a version, on the workers of a pool, into the folder `target`.
 
-    Whatever is interrupted goes on when it is called again: a partition whose content has not changed since it was done is
-    left alone. Returns the manifest, a row for each partition: read, passed, quarantined, and what was kept and lost.
+    After an interruption, call it again to go on: a partition whose content has not changed since it was done is left
+    alone. Returns the manifest, a row for each partition: read, passed, quarantined, and what was kept and lost.
     history: of the users as the code of the workers knows it, where they run that of another release.
-    progress: called now and then with the numbers of tasks that have ended, and of all.
     Raises UnknownVersionError, PartitionError, FileNotFoundError where there is no partition, ValueError where both folders are one,
     and TimeoutError.
     """
@@ -82,11 +83,11 @@ def upgrade_partitions(
         raise ValueError(
             f"{target}: the target must be another folder than the source, which is left as it is"
         )
-    partitions = sorted(path for path in source.glob("*") if path.suffix in SUFFIXES)
+    partitions = sorted(source.glob("*.ndjson"))
     if not partitions:
-        raise FileNotFoundError(f"{source}: no file that ends in {' or '.join(SUFFIXES)}")
+        raise FileNotFoundError(f"{source}: no file that ends in .ndjson")
     sent = pool.send("upgrade_partition", [(str(path), str(target), version) for path in partitions])
-    if left := pool.wait(timeout, ids=sent, progress=progress):
+    if left := pool.wait(timeout, ids=sent):
         raise TimeoutError(
             f"{left} of {len(partitions)} partitions not done within {timeout:g} s: call it again to go on"
         )
@@ -104,12 +105,11 @@ def upgrade_partitions(
 def upgrade_file(source: Path, target: Path, version: int) -> Entry:
     """Upgrade one partition, unless that was done already. May be called twice, and at the same time: the second one waits.
 
-    All of its files appear together, the entry of the manifest last; what one that was killed had begun is removed. Raises
-    OSError, and ValueError for a file that is no Parquet; then nothing is left in the target.
+    All of its files appear together, the entry of the manifest last; what a killed process had begun is removed. Raises
+    OSError; then nothing is left in the target.
     """
     name = source.name
-    paths = [target / "manifest" / f"{name}.json", target / name,
-             target / "quarantine" / f"{name.removesuffix('.ndjson')}.ndjson"]  # fmt: skip
+    paths = [target / "manifest" / f"{name}.json", target / name, target / "quarantine" / name]
     for path in paths:
         path.parent.mkdir(parents=True, exist_ok=True)
     with _alone(paths[0]):
@@ -120,8 +120,8 @@ def upgrade_file(source: Path, target: Path, version: int) -> Entry:
             for part in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
                 part.unlink()
         with whole_or_nothing(*map(str, paths)) as (note, out, quarantine):
-            upgrade = _upgrade_parquet if source.suffix == ".parquet" else _upgrade_ndjson
-            report = upgrade(source, out, quarantine, version)
+            with source.open("rb") as records:
+                report = migrate_file(DataVersionManager(), records, out, quarantine, target=version)
             written = zip(paths[1:], (out, quarantine), strict=True)
             files = {path.relative_to(target).as_posix(): _checksum(file) for path, file in written}
             counts = {"read": report.read, "passed": report.passed, "quarantined": report.quarantined}
@@ -141,22 +141,6 @@ def _alone(path: Path) -> Iterator[None]:
         yield
     finally:
         release()
-
-
-def _upgrade_ndjson(source: Path, out: BinaryIO, quarantine: BinaryIO, version: int) -> Report:
-    with source.open("rb") as records:
-        return migrate_file(DataVersionManager(), records, out, quarantine, target=version)
-
-
-def _upgrade_parquet(source: Path, out: BinaryIO, quarantine: BinaryIO, version: int) -> Report:
-    from pyarrow import parquet
-
-    from lib.versioning.tables import upgrade_table
-
-    batch = upgrade_table(parquet.read_table(source), version)
-    parquet.write_table(batch.table, out)
-    quarantine.write(msgspec.json.Encoder().encode_lines(batch.quarantined.to_pylist()))
-    return batch.report
 
 
 def _checksum(file: Path | BinaryIO) -> str:

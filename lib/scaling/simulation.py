@@ -14,7 +14,7 @@ import gc
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import simpy
@@ -24,7 +24,6 @@ from lib.scaling.laws import checked
 if TYPE_CHECKING:
     import pandas as pd
 
-Service = Literal["exponential", "constant", "lognormal"]
 MAX_TRIES: Final = 1000
 _BLOCK: Final = 4096
 
@@ -43,10 +42,7 @@ class Cluster:
 
     workers: int
     service_s: float
-    """Mean time of a try, stragglers and failures aside."""
-    service: Service = "exponential"
-    variation: float = 1.0
-    """Of lognormal service times: their standard deviation divided by their mean."""
+    """Mean time of a try, which is exponential; stragglers and failures aside."""
     broker_limit: float | None = None
     """Tasks a second that the broker can hand out; each takes it 1 / `broker_limit`. None: no limit."""
     straggler_share: float = 0.0
@@ -60,13 +56,8 @@ class Cluster:
     def __post_init__(self) -> None:
         if type(self.workers) is not int:
             raise ValueError(f"workers: {self.workers!r} is not allowed. Give a whole number.")
-        if self.service not in ("exponential", "constant", "lognormal"):
-            raise ValueError(
-                f"service: {self.service!r} is not known. Take 'exponential', 'constant' or 'lognormal'."
-            )
         checked("workers", self.workers, 1)
         checked("service_s", self.service_s, 0, above=True)
-        checked("variation", self.variation, 0, above=True)
         checked("straggler_share", self.straggler_share, 0, 1)
         checked("straggler_factor", self.straggler_factor, 1)
         checked("restart_s", self.restart_s, 0)
@@ -93,16 +84,6 @@ def _drawn(draw: Callable[[int], np.ndarray]) -> Iterator[float]:
         yield from draw(_BLOCK).tolist()
 
 
-def _service_times(cluster: Cluster, rng: np.random.Generator) -> Iterator[float]:
-    mean = cluster.service_s
-    if cluster.service == "constant":
-        return _drawn(lambda size: np.full(size, mean))
-    if cluster.service == "exponential":
-        return _drawn(lambda size: rng.exponential(mean, size))
-    spread = np.log(1 + cluster.variation**2)  # the variance of the logarithm
-    return _drawn(lambda size: rng.lognormal(np.log(mean) - spread / 2, spread**0.5, size))
-
-
 class _Run:
     """One simulation: a process for the arrivals, one for the broker, and one for each try under way."""
 
@@ -115,7 +96,7 @@ class _Run:
         self.left = len(arrived)
         self.finished = self.env.event()
         streams = rng.spawn(3)  # so that a cluster with failures has the service times of the one without
-        self.service = _service_times(cluster, streams[0])
+        self.service = _drawn(lambda size: streams[0].exponential(cluster.service_s, size))
         self.slow = _drawn(lambda size: streams[1].random(size) < cluster.straggler_share)
         self.failures = _drawn(lambda size: streams[2].exponential(cluster.failure_s or np.inf, size))
         self.env.process(self.arrivals())

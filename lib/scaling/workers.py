@@ -17,6 +17,7 @@ import os
 import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
@@ -24,12 +25,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import redis
+from celery import uuid
 
 from lib.scaling import tasks
-from lib.scaling.tasks import METRICS_VARIABLE, QUEUE, RESTORING, Delivery, Settings
+from lib.scaling.settings import METRICS_VARIABLE, QUEUE, RESTORING, Delivery, WorkerSettings, celery_app
 from lib.stage.containers import Backend, docker_network
 from lib.stage.images import image
-from lib.stage.processes import Process, ProcessError
+from lib.stage.processes import Process
 from lib.stage.programs import Program
 from lib.stage.servers import Server, valkey
 
@@ -40,19 +42,17 @@ ROOT = Path(__file__).parents[2]
 #: How a worker does several tasks at a time. `solo` does one, in its main process.
 Kind = Literal["prefork", "threads", "solo"]
 PAUSE = 0.02  # seconds between two looks at the broker
-COLUMNS = ["task", "worker", "pid", "queued", "start", "end", "cpu", "try", "outcome", "error"]
+#: Of `WorkerPool.events`, with their types.
+COLUMNS = {"task": str, "worker": str, "pid": "Int64", "queued": float, "start": float, "end": float, "cpu": float,
+           "try": int, "outcome": str, "error": str}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Worker:
-    """A worker that was started. `pid` is its main process, which leads a session of its own; in a container it is 1."""
+    """A started worker. Its main process leads a session of its own."""
 
     name: str
     process: Program
-
-    @property
-    def pid(self) -> int | None:
-        return self.process.pid
 
 
 class WorkerPool:
@@ -69,7 +69,7 @@ class WorkerPool:
         metrics: bool = False,
         backend: Backend = "process",
         tree: Path = ROOT,
-        timeout: float = 60.0,
+        timeout: float = 120.0,
     ) -> None:
         """Start workers and wait until they are ready.
 
@@ -84,18 +84,16 @@ class WorkerPool:
         if concurrency < 1 or (kind == "solo" and concurrency > 1):
             raise ValueError(f"concurrency={concurrency}, kind={kind!r}: at least 1, and for solo just 1")
         if metrics and backend == "docker":
-            raise ValueError(
-                "metrics=True: a worker in a container serves none; leave out backend, or metrics"
-            )
+            raise ValueError("metrics=True: a worker in a container serves none; leave out one of the two")
         self.concurrency, self.kind, self.metrics, self.timeout = concurrency, kind, metrics, timeout
-        self._numbers, self._workers, self._events = count(1), list[Worker](), list[dict[str, Any]]()
+        self._numbers, self._workers, self._sent = count(1), list[Worker](), dict[str, float]()
         with contextlib.ExitStack() as undo:
             self._network, self.tree = docker_network(backend), tree
             self._image = image(tree) if self._network else ""
             server = broker or undo.enter_context(valkey(backend=backend))
-            self.settings = Settings(server.url, f"lessons-{os.urandom(8).hex()}", delivery)
+            self.settings = WorkerSettings(server.url, f"lessons-{os.urandom(8).hex()}", delivery)
             self.store = undo.enter_context(redis.Redis.from_url(server.url, decode_responses=True))
-            self._app = undo.enter_context(tasks.celery_app(self.settings))
+            self._app = undo.enter_context(celery_app(self.settings))
             undo.callback(self._remove_keys)
             undo.callback(self._end_workers)
             self.scale(workers)
@@ -118,7 +116,7 @@ class WorkerPool:
     def scale(self, workers: int) -> None:
         """Start or stop workers until there are so many.
 
-        The youngest go. They take nothing new, and end what they have taken.
+        The youngest go. They take nothing new, and end what they have taken. Raises TimeoutError when that takes longer than `timeout`.
         """
         if workers < 0:
             raise ValueError(f"workers={workers}: there can't be fewer than 0")
@@ -126,120 +124,124 @@ class WorkerPool:
         for gone in set(self._workers) - set(alive):
             gone.process.stop()
         self._workers = alive
-        started = [self._start() for _ in range(workers - len(alive))]
-        for worker in started:
+        ready = self.settings.key("ready")
+        for worker in [self._start() for _ in range(workers - len(alive))]:
             worker.process.wait_until(
-                lambda name=worker.name: self.store.sismember(self.settings.key("ready"), name),
+                lambda name=worker.name: self.store.sismember(ready, name),
                 name=f"Worker {worker.name}",
                 timeout=self.timeout,
             )
-        going = alive[workers:]
-        for worker in going:
+        self._let_go(alive[workers:])
+
+    def _let_go(self, workers: list[Worker]) -> None:
+        for worker in workers:
             worker.process.signal(signal.SIGTERM)  # Celery: a warm shutdown
         deadline = time.monotonic() + self.timeout
-        for worker in going:
+        for worker in workers:
             if worker.process.wait(max(0.0, deadline - time.monotonic())) is None:
                 raise TimeoutError(
-                    f"Worker {worker.name} still has a task under way after {self.timeout:g} s; `kill` ends it at once"
+                    f"Worker {worker.name} still has a task under way after {self.timeout:g} s; `stop` cuts it off"
                 )
             worker.process.stop()
-        self._workers = [worker for worker in self._workers if worker not in going]
+            self._workers.remove(worker)
 
     def _start(self) -> Worker:
         name = f"w{next(self._numbers)}"
-        command = ["-m", "celery", "--quiet", "--app", "lib.scaling.tasks", "worker"]
+        command = ["-m", "celery", "--quiet", "--app", tasks.__name__, "worker"]
         command += ["--queues", QUEUE, "--hostname", f"{name}@localhost", "--loglevel", "WARNING"]
         command += ["--pool", self.kind, "--concurrency", str(self.concurrency)]
         command += ["--without-gossip", "--without-mingle", "--without-heartbeat"]  # they slow the start
         if self._network:
             inside = replace(self.settings, broker=self._network.inside(self.settings.broker))
-            container = self._network.run(
+            program: Program = self._network.run(
                 f"worker-{name}",
                 self._image,
                 ["python", *command],
                 env=inside.to_environment(),
                 healthcheck={"test": ["NONE"]},  # that of the image is the service's
             )
-            self._workers.append(Worker(name, container))
-            return self._workers[-1]
-        process = Process()
-        self._workers.append(Worker(name, process))
-        # Its pool of processes leaves a folder behind: in the directory that goes with the process.
-        environment = {**self.settings.to_environment(), "TMPDIR": str(process.directory)}
-        if self.metrics:
-            environment[METRICS_VARIABLE] = str(process.directory)
-        process.run(
-            [sys.executable, *command],
-            env=environment | {"PYTHONPATH": str(self.tree)},
-            cwd=self.tree,
-            orphan_grace=0.0,
-        )
+        else:
+            program = Process()
+            # Its pool of processes leaves a folder behind: in the directory that goes with the process.
+            environment = {"TMPDIR": str(program.directory), "PYTHONPATH": str(self.tree)}
+            if self.metrics:
+                environment[METRICS_VARIABLE] = str(program.directory)
+            environment |= self.settings.to_environment()
+            program.run([sys.executable, *command], env=environment, cwd=self.tree, orphan_grace=0.0)
+        self._workers.append(Worker(name, program))
         return self._workers[-1]
 
     def kill(
-        self, worker: Worker | None = None, number: int = signal.SIGKILL, *, whole_worker: bool = True
-    ) -> int:
-        """Send a signal to a worker (None: the oldest) with all its processes, or just to its child at work.
+        self,
+        *,
+        whole_worker: bool = True,
+        once: Callable[[set[str]], object] = bool,
+        timeout: float = 60.0,
+    ) -> set[str]:
+        """Kill a worker in the middle of as many tasks as it does at a time; return their ids. Nothing replaces it but `scale`.
 
-        Returns the process id. Nothing replaces a whole worker but `scale`; a child is replaced by its worker.
-        Raises ProcessError when there is no such worker, or it has no child at work.
+        The processes that do the tasks are stopped first (SIGSTOP), and go on if a task has ended meanwhile. So the kill can't come too
+        late, however busy the machine is.
+
+        whole_worker: or just the child that does the task; then its worker replaces the child.
+        once: says, when given the ids of the tasks under way in a worker, whether to kill now.
+        Raises TimeoutError when no worker came to that within `timeout` seconds.
         """
-        alive = self.workers
-        if not alive or worker not in (None, *alive):
-            raise ProcessError(
-                f"There is no worker {worker.name if worker else ''} to kill: `scale` starts new ones"
+        if not whole_worker and (self.kind, self.concurrency) != ("prefork", 1):
+            raise ValueError(
+                f"kind={self.kind!r}, concurrency={self.concurrency}: no child has one task; kill the whole worker"
             )
-        worker = worker or alive[0]
-        if not whole_worker:
-            pid = self._child_at_work(worker)
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            for worker in self.workers:
+                found = self._under_way(worker)
+                if len(found) == self.concurrency and once(set(found)):
+                    self._signal(worker, found, signal.SIGSTOP)
+                    if self._under_way(worker) == found and once(set(found)):
+                        if whole_worker:
+                            worker.process.kill()
+                        else:
+                            self._signal(worker, found, signal.SIGKILL)
+                        while (
+                            self._under_way(worker) == found
+                        ):  # until the main process has seen its child die
+                            time.sleep(PAUSE)
+                        return set(found)
+                    self._signal(worker, found, signal.SIGCONT)
+            time.sleep(PAUSE)
+        raise TimeoutError(f"No worker was in the middle of its tasks within {timeout:g} s: are there tasks?")
+
+    @staticmethod
+    def _signal(worker: Worker, found: dict[str, int], number: int) -> None:
+        for pid in found.values():
             worker.process.signal(number, pid=pid)
-            return pid
-        pid = worker.process.pid
-        if number == signal.SIGKILL:
-            worker.process.kill()
-        else:
-            worker.process.signal(number, group=True)
-        return pid
 
-    def _child_at_work(self, worker: Worker) -> int:
-        under_way = {}
-        for event in self._read():
-            if event.get("worker") == worker.name:
-                key = (event["task"], event["pid"])
-                under_way |= {key: event["pid"]} if "start" in event else {}
-                under_way.pop(key if "end" in event else None, None)
-        for pid in reversed(under_way.values()):
-            if pid != worker.pid and worker.process.owns(pid):
-                return pid
-        raise ProcessError(
-            f"Worker {worker.name} has no child at work: wait until `busy()` names it, or kill the whole worker"
-        )
-
-    def drain(self) -> int:
-        """Let all workers end what they have taken, take nothing new, and go; return how many tasks are still queued."""
-        self.scale(0)
-        return self.queue_length()
+    def _under_way(self, worker: Worker) -> dict[str, int]:
+        """The tasks that a worker does now, and the ids of the processes that do them."""
+        tries = [one for one in self._tries() if one["worker"] == worker.name]
+        return {one["task"]: one["pid"] for one in tries if one["outcome"] == "under way"}
 
     # ── Tasks ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def send(self, task: str, arguments: Iterable[Sequence[Any]]) -> list[str]:
         """Put a task of `lib.scaling.tasks` into the queue once for each tuple of arguments; return their ids."""
-        if not callable(getattr(tasks, task, None)) or f"{tasks.__name__}.{task}" not in self._app.tasks:
+        name = f"{tasks.__name__}.{task}"
+        if name not in self._app.tasks:
             known = sorted(n.rpartition(".")[2] for n in self._app.tasks if n.startswith(tasks.__name__))
             raise ValueError(f"task {task!r}: choose one of {', '.join(known)}")
         ids = []
         with self._app.producer_pool.acquire(block=True) as producer:
             for values in arguments:
-                queued = time.time()
-                sent = self._app.send_task(
-                    f"{tasks.__name__}.{task}",
+                ids.append(uuid())
+                self._sent[ids[-1]] = queued = time.time()
+                self._app.send_task(
+                    name,
                     values,
+                    task_id=ids[-1],
                     producer=producer,
                     retry=False,
                     headers={"queued": queued},
                 )
-                self._events.append({"task": sent.id, "queued": queued})
-                ids.append(sent.id)
         return ids
 
     def queue_length(self) -> int:
@@ -251,34 +253,14 @@ class WorkerPool:
         messages = self.store.hvals(self.settings.key("unacked"))
         return {json.loads(message)[0]["headers"]["id"] for message in messages}
 
-    def wait(
-        self,
-        timeout: float = 60.0,
-        *,
-        ids: Iterable[str] | None = None,
-        progress: Callable[[int, int], None] | None = None,
-    ) -> int:
-        """Wait until the tasks with these ids (None: all that were sent) have ended, or `timeout` seconds; return how many have not.
-
-        progress: called now and then with the number of tasks that have ended, and of all.
-        """
-        deadline, mine = time.monotonic() + timeout, set(ids or ())
-        while True:
-            events = self._read()
-            sent = mine if ids is not None else {event["task"] for event in events if "queued" in event}
-            ended = sent & {event["task"] for event in events if "end" in event or "given up" in event}
-            if progress:
-                progress(len(ended), len(sent))
-            if ended == sent or time.monotonic() > deadline:
-                return len(sent) - len(ended)
+    def wait(self, timeout: float = 60.0, *, ids: Iterable[str] | None = None) -> int:
+        """Wait until the tasks with these ids (None: all that were sent) have ended, or `timeout` seconds; return how many have not."""
+        deadline, awaited = time.monotonic() + timeout, set(self._sent if ids is None else ids)
+        while left := awaited - self.store.smembers(self.settings.key("ended")):
+            if time.monotonic() > deadline:
+                break
             time.sleep(PAUSE)
-
-    def busy(self) -> set[str]:
-        """The names of the workers that have a task under way."""
-        frame = self.events()
-        return set(frame["worker"][frame["outcome"] == "under way"]) & {
-            worker.name for worker in self.workers
-        }
+        return len(left)
 
     def ledger(self) -> dict[str, int]:
         """How many times each task has booked its payment (tasks `book` and `book_once`)."""
@@ -293,25 +275,29 @@ class WorkerPool:
         """
         import pandas as pd
 
-        alive = {worker.name: worker.process for worker in self.workers}
-        rows = _tries(self._read())
-        for row in rows:
-            if row["outcome"] == "under way":
-                process = alive.get(row["worker"])
-                row["outcome"] = "under way" if process and process.owns(row["pid"]) else "cut off"
-        texts, seconds = ["task", "worker", "outcome", "error"], ["queued", "start", "end", "cpu"]
-        types = dict.fromkeys(texts, str) | dict.fromkeys(seconds, float) | {"pid": "Int64", "try": int}
-        frame = pd.DataFrame(rows, columns=COLUMNS).astype(types)
-        return frame.sort_values(["start", "queued"], ignore_index=True)
+        tries, numbers = self._tries(), Counter[str]()
+        for one in tries:
+            numbers[one["task"]] += 1
+            one["try"] = numbers[one["task"]]
+        last = {one["task"]: one for one in tries}
+        for task, error in self.store.hgetall(self.settings.key("given up")).items():
+            last.get(task, {})["error"] = error
+        waiting = [
+            {"task": task, "queued": queued, "try": 0, "outcome": "waiting"}
+            for task, queued in list(self._sent.items())
+            if task not in last
+        ]
+        return pd.DataFrame(tries + waiting, columns=list(COLUMNS)).astype(COLUMNS)
 
-    def _read(self) -> list[dict[str, Any]]:
-        """All events so far, those on the broker that are new included."""
-        key = self.settings.key("events")
-        new = self.store.lrange(key, 0, 9999)
-        if new:
-            self.store.ltrim(key, len(new), -1)
-            self._events += map(json.loads, new)
-        return self._events
+    def _tries(self) -> list[dict[str, Any]]:
+        """Every try of every task, in the order of their starts, with its outcome."""
+        alive = {worker.name: worker.process for worker in self.workers}
+        tries = [json.loads(entry) for entry in self.store.hvals(self.settings.key("tries"))]
+        for one in tries:
+            if "end" not in one:
+                process = alive.get(one["worker"])
+                one["outcome"] = "under way" if process and process.owns(one["pid"]) else "cut off"
+        return sorted(tries, key=lambda one: one["start"])
 
     # ── The end ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -334,23 +320,3 @@ class WorkerPool:
         with contextlib.suppress(redis.ConnectionError):  # the broker has gone, and its keys with it
             for key in self.store.scan_iter(self.settings.key("*"), count=1000):
                 self.store.delete(key)
-
-
-def _tries(events: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A row for each try of each task, and one for a task that nobody has begun."""
-    tasks: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {}
-    for event in events:
-        sent, tries = tasks.setdefault(event["task"], ({}, []))
-        if "queued" in event:
-            sent |= event
-        elif "start" in event:
-            tries.append(event | {"try": len(tries) + 1, "outcome": "under way"})
-        elif "given up" in event:
-            tries[-1:] = [one | {"error": event["error"]} for one in tries[-1:]]
-        else:
-            # In containers, processes of two workers may have the same id. An event that tells of a failure names no worker.
-            worker = event.get("worker")
-            same = [one for one in tries if one["pid"] == event["pid"] and worker in (None, one["worker"])]
-            same[-1].update(event)
-    waiting = {"try": 0, "outcome": "waiting"}
-    return [sent | row for sent, tries in tasks.values() for row in tries or [waiting]]

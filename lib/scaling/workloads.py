@@ -12,20 +12,20 @@ import hashlib
 import json
 import multiprocessing
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
-from multiprocessing import connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+
+from lib.stage.processes import Process
 
 if TYPE_CHECKING:
     import pandas as pd
 
-# Workers are forked: that is quick, and safe in a process without threads, such as the one that `measure_curve` starts.
-CONTEXT = multiprocessing.get_context("fork")
+ROOT = Path(__file__).parents[2]
 PATIENCE_S = 60.0
 
 
@@ -45,15 +45,17 @@ class Job:
     """On how many cores all workers together may run, where the system lets one choose. None: on all."""
 
 
-def _work(
-    job: Job, number: int, lock: Any, inboxes: Sequence[Any], start: Any, seconds: float, results: Any
-) -> None:
-    """One worker: tasks until the time is over, then what it did."""
-    inbox, tasks, messages = inboxes[number], 0, 0
-    others = [other for other in inboxes if other is not inbox]
+_shared: dict[str, Any] = {}
+"""In a worker: what all workers of a measurement share, namely the lock, an inbox for each, and the barrier at the start."""
+
+
+def _work(job: Job, number: int, seconds: float) -> tuple[int, int, float, float, float]:
+    """One worker: tasks until the time is over. Returns how many tasks and messages, begin, end, and processor seconds."""
+    inboxes, lock, tasks, messages = _shared["inboxes"], _shared["lock"], 0, 0
+    inbox, others = inboxes[number], [other for other in inboxes if other is not inboxes[number]]
     if job.cores and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: job.cores])
-    start.wait(PATIENCE_S)
+    _shared["start"].wait(PATIENCE_S)
     begin, cpu = time.perf_counter(), time.process_time()
     while time.perf_counter() - begin < seconds:
         if job.kind == "cpu":
@@ -70,36 +72,25 @@ def _work(
                         other.put(number)
                         messages += 1
         tasks += 1
-    results.put((tasks, messages, begin, time.perf_counter(), time.process_time() - cpu))
+    return tasks, messages, begin, time.perf_counter(), time.process_time() - cpu
 
 
-def measure(job: Job, workers: int, seconds: float, owner: int) -> dict[str, float]:
+def measure(job: Job, workers: int, seconds: float) -> dict[str, float]:
     """Let `workers` processes do tasks for `seconds` each, all released at the same moment; for a process without threads.
 
     Where they share cores, some begin later than others. So all tasks are divided by the time from the first begin to the
     last end, and not those of each worker by its own: then the first and the last would count a time in which they had the
-    cores nearly to themselves. `owner` is a file descriptor that becomes readable when nobody wants the result any more:
-    then this process ends, and all workers with it.
+    cores nearly to themselves.
     """
-    lock, start, results = CONTEXT.Lock(), CONTEXT.Barrier(workers), CONTEXT.SimpleQueue()
-    inboxes = [CONTEXT.SimpleQueue() for _ in range(workers)]
-    processes = [
-        CONTEXT.Process(target=_work, args=(job, number, lock, inboxes, start, seconds, results), daemon=True)
-        for number in range(workers)
-    ]
-    for process in processes:
-        process.start()
-    pending = {process.sentinel for process in processes}
-    while pending:
-        ready = connection.wait([*pending, owner], PATIENCE_S + seconds)
-        if owner in ready or not ready:
-            sys.exit("The owner is gone." if ready else "The workers do not end.")  # daemons are terminated
-        pending.difference_update(ready)
-    for process in processes:
-        process.join()
-    if failed := [process.exitcode for process in processes if process.exitcode != 0]:
-        sys.exit(f"{len(failed)} of {workers} workers ended with exit codes {failed}.")
-    tasks, messages, begins, ends, cpu = zip(*(results.get() for _ in processes), strict=True)
+    context = multiprocessing.get_context("fork")  # quick, and safe in a process without threads
+    shared = {
+        "lock": context.Lock(),
+        "inboxes": [context.SimpleQueue() for _ in range(workers)],
+        "start": context.Barrier(workers),  # no worker begins before all are there: so each gets one job
+    }
+    with ProcessPoolExecutor(workers, context, _shared.update, (shared,)) as pool:
+        results = list(pool.map(_work, [job] * workers, range(workers), [seconds] * workers))
+    tasks, messages, begins, ends, cpu = zip(*results, strict=True)
     wall = max(ends) - min(begins)  # one clock for all processes of a machine
     sums = {"tasks": sum(tasks), "messages": sum(messages), "cpu_s": sum(cpu), "wall_s": wall}
     return {"workers": workers, "throughput": sum(tasks) / wall, **sums}
@@ -116,30 +107,23 @@ def measure_curve(job: Job, counts: Sequence[int], rounds: int = 3, seconds: flo
         throughput: whatever else runs on the machine only takes away.
 
     Raises:
-        RuntimeError: a worker has failed; the message ends with what it said.
+        ProcessError: a worker has failed; the message ends with what it said.
     """
     import pandas as pd
 
-    root = str(Path(__file__).resolve().parents[2])
-    path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
-    asked = json.dumps([asdict(job), list(counts) * rounds, seconds])
-    with subprocess.Popen(
-        [sys.executable, "-m", __name__, asked],
-        stdin=subprocess.PIPE,  # closed when we end, by whatever
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"PYTHONPATH": path},
-    ) as process:
-        rows = [json.loads(line) for line in process.stdout or ()]
-        errors = process.stderr.read() if process.stderr else ""
-    if process.returncode:
-        raise RuntimeError(f"The measurement of {job.kind!r} has failed. It said: {errors.strip()}")
-    return pd.DataFrame(rows).sort_values("throughput").groupby("workers", as_index=False).last()
+    todo = list(counts) * rounds
+    with Process() as process:
+        rows = process.directory / "rows.json"
+        order = json.dumps([asdict(job), todo, seconds, str(rows)])
+        process.run([sys.executable, "-m", __name__, order], env={"PYTHONPATH": str(ROOT)}, cwd=ROOT)
+        name = f"The measurement of {job.kind!r}"
+        process.complete(name=name, timeout=len(todo) * (seconds + PATIENCE_S))
+        curve = pd.read_json(rows, lines=True)
+    return curve.sort_values("throughput").groupby("workers", as_index=False).last()
 
 
 if __name__ == "__main__":
-    described, todo, duration = json.loads(sys.argv[1])
-    for number_of_workers in todo:
-        row = measure(Job(**described), number_of_workers, duration, owner=sys.stdin.fileno())
-        print(json.dumps(row), flush=True)
+    described, numbers_of_workers, duration, file = json.loads(sys.argv[1])
+    with open(file, "x", encoding="utf-8") as out:
+        for number_of_workers in numbers_of_workers:
+            out.write(json.dumps(measure(Job(**described), number_of_workers, duration)) + "\n")

@@ -8,12 +8,11 @@ from collections.abc import Iterator
 import promql_parser
 import pytest
 from queries import Query, Series, panels, problems, recorded, rules, selectors, selects
-from waiting import until
 
 from lib.deployment.platforms.local import Local
 from lib.deployment.replicas import call
 from lib.deployment.states import Release
-from lib.scaling.tasks import LATE
+from lib.scaling.settings import LATE
 from lib.scaling.workers import WorkerPool
 from lib.stage.scraping import Scraper, Target, fetch, parse
 from lib.stage.servers import postgres
@@ -48,7 +47,6 @@ def served() -> Iterator[list[Series]]:
             pool.send("pause", [(0.0,), ("nonsense",)])
             assert pool.wait(30) == 0
             pool.send("pause", [(30.0,)])
-            until(pool.busy)
             pool.kill(whole_worker=False)
             assert pool.wait(30) == 0
             targets = {"replica": Target("service", f"http://127.0.0.1:{port}/metrics")}

@@ -12,20 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from lib.scaling.laws import mean_wait, utilisation, waiting_probability
+from lib.scaling.laws import mean_wait, waiting_probability
 from lib.scaling.simulation import Cluster, SimulationError, simulate
 
 COLUMNS = ["task", "arrived", "started", "ended", "worker", "tries"]
 UNUSUAL = Cluster(
-    workers=5,
-    service_s=1.0,
-    service="lognormal",
-    variation=2.0,
-    broker_limit=20.0,
-    straggler_share=0.05,
-    straggler_factor=4.0,
-    failure_s=10.0,
-    restart_s=2.0,
+    5, 1.0, broker_limit=20.0, straggler_share=0.05, straggler_factor=4.0, failure_s=10.0, restart_s=2.0
 )
 
 
@@ -39,11 +31,12 @@ def busy_workers_do_one_thing_at_a_time(frame: pd.DataFrame) -> bool:
 # ── Exact ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@given(st.integers(1, 20), st.sampled_from(["exponential", "constant", "lognormal"]), st.integers(0, 1000))
+@given(st.integers(1, 20), st.sampled_from([None, 0.9]), st.integers(0, 1000))
 @settings(max_examples=25)
-def test_starts_are_those_of_a_queue_first_in_first_out(workers, service, seed):
+def test_starts_are_those_of_a_queue_first_in_first_out(workers, busy, seed):
     """The oracle is Kiefer and Wolfowitz's recursion: a task starts when it is there and the first worker is free."""
-    frame = simulate(Cluster(workers, 1.0, service), tasks=200, rate=workers * 0.9, seed=seed)
+    frame = simulate(Cluster(workers, 1.0), tasks=200, rate=busy and workers * busy, seed=seed)
+    assert list(frame.columns) == COLUMNS and list(frame["task"]) == list(range(200))
     free = [0.0] * workers
     for row in frame.itertuples():
         expected = max(row.arrived, free[0])
@@ -51,25 +44,18 @@ def test_starts_are_those_of_a_queue_first_in_first_out(workers, service, seed):
         heapq.heapreplace(free, expected + row.ended - row.started)
 
 
-def test_all_at_once_in_constant_time():
-    frame = simulate(Cluster(4, 2.0, "constant"), tasks=10)
-    assert list(frame.columns) == COLUMNS
-    assert list(frame["task"]) == list(range(10))
-    assert list(frame["ended"]) == [2.0] * 4 + [4.0] * 4 + [6.0] * 2
-    assert list(frame["worker"]) == [0, 1, 2, 3, 0, 1, 2, 3, 0, 1]
-    assert (frame["arrived"] == 0).all() and (frame["tries"] == 1).all()
-
-
 def test_the_broker_hands_out_one_task_after_the_other():
-    frame = simulate(Cluster(100, 0.1, "constant", broker_limit=2.0), tasks=10)
+    frame = simulate(Cluster(100, 0.1, broker_limit=2.0), tasks=10)
     assert list(frame["started"]) == pytest.approx(np.arange(1, 11) / 2)
 
 
 def test_the_broker_limits_a_large_cluster():
-    frame = simulate(Cluster(50, 1.0, "constant", broker_limit=10.0), tasks=500)
-    assert 500 / frame["ended"].max() == pytest.approx(10, rel=0.05)
+    frame = simulate(Cluster(50, 1.0, broker_limit=10.0), tasks=500)
+    assert 500 / frame["started"].max() == pytest.approx(10)
     at_work = [((frame["started"] <= t) & (t < frame["ended"])).sum() for t in np.arange(5, 45, 0.37)]
-    assert max(at_work) <= 11, "The broker can feed ten workers; the others are idle."
+    assert np.mean(at_work) == pytest.approx(10, rel=0.15), (
+        "the broker feeds ten workers; the others are idle"
+    )
 
 
 @given(st.integers(0, 50), st.sampled_from([None, 4.0]))
@@ -125,20 +111,11 @@ def test_mean_waits_agree_with_m_m_c(servers, busy):
     assert abs(share - waiting) <= half
 
 
-def test_workers_are_as_busy_as_they_should_be():
-    frame = simulate(Cluster(4, 1.0), tasks=8000, rate=2.8, seed=2)
-    busy = (frame["ended"] - frame["started"]).sum() / (4 * frame["ended"].max())
-    assert busy == pytest.approx(utilisation(2.8, 1.0, 4), abs=0.03)
-
-
-@pytest.mark.parametrize(
-    ("service", "variation"), [("exponential", 1.0), ("constant", 0.0), ("lognormal", 0.5)]
-)
-def test_service_times_have_the_mean_and_spread_that_was_asked_for(service, variation):
-    frame = simulate(Cluster(10, 2.0, service, variation or 1.0), tasks=5000, seed=4)
+def test_service_times_are_exponential():
+    frame = simulate(Cluster(10, 2.0), tasks=5000, seed=4)
     times = frame["ended"] - frame["started"]
     assert times.mean() == pytest.approx(2.0, rel=0.05)
-    assert times.std() / times.mean() == pytest.approx(variation, rel=0.1, abs=1e-9)
+    assert times.std() / times.mean() == pytest.approx(1, rel=0.1)
 
 
 def test_arrivals_are_poisson():
@@ -148,33 +125,36 @@ def test_arrivals_are_poisson():
 
 
 def test_stragglers_are_as_many_and_as_slow_as_they_should_be():
-    cluster = Cluster(10, 1.0, "constant", straggler_share=0.2, straggler_factor=7)
-    frame = simulate(cluster, tasks=2000, seed=4)
-    times = (frame["ended"] - frame["started"]).round(9)
-    assert set(times) == {1.0, 7.0}
-    assert (times == 7).mean() == pytest.approx(0.2, abs=0.03)
+    calm, slowed = (
+        simulate(Cluster(2000, 1.0, straggler_share=share, straggler_factor=7), tasks=2000, seed=4)
+        for share in (0.0, 0.2)
+    )
+    factors = (slowed["ended"] / calm["ended"]).round(
+        9
+    )  # the same seed, the same service times, all from the start
+    assert set(factors) == {1.0, 7.0}
+    assert (factors == 7).mean() == pytest.approx(0.2, abs=0.03)
 
 
 # ── Failures ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_a_failed_try_is_tried_again_and_counted():
-    """A task of 1 s survives with probability exp(-1/2), so it takes exp(1/2) tries in the mean."""
-    frame = simulate(Cluster(20, 1.0, "constant", failure_s=2.0), tasks=2000, seed=6)
-    assert frame["tries"].mean() == pytest.approx(math.exp(0.5), abs=0.08)
-    assert (frame["ended"] - frame["started"]).to_numpy() == pytest.approx(1.0)
+    """A task of 1 s in the mean ends before a failure after 2 s in the mean in two of three tries: 1.5 tries a task."""
+    frame = simulate(Cluster(20, 1.0, failure_s=2.0), tasks=2000, seed=6)
+    assert frame["tries"].mean() == pytest.approx(1.5, abs=0.08)
 
 
 def test_a_failed_worker_is_away_until_it_has_restarted():
-    frame = simulate(Cluster(1, 1.0, "constant", failure_s=4.0, restart_s=10.0), tasks=300, seed=6)
-    failures = (frame["tries"] - 1).sum()
+    frame = simulate(Cluster(1, 1.0, failure_s=4.0, restart_s=10.0), tasks=300, seed=6)
+    failures, worked = (frame["tries"] - 1).sum(), (frame["ended"] - frame["started"]).sum()
     assert failures > 30
-    assert 300 + 10 * failures <= frame["ended"].max() <= 300 + 11 * failures
+    assert worked + 10 * failures <= frame["ended"].max() <= worked + 15 * failures
 
 
 def test_a_task_that_can_never_be_done_ends_the_run():
     with pytest.raises(SimulationError, match="Task 0 has failed 1000 times.*Give a longer failure_s"):
-        simulate(Cluster(1, 100.0, "constant", failure_s=1.0), tasks=1)
+        simulate(Cluster(1, 100.0, failure_s=1e-6), tasks=1)
 
 
 # ── Refusals ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -187,29 +167,19 @@ def test_a_task_that_can_never_be_done_ends_the_run():
         ({"workers": 2.5}, "workers: 2.5 is not allowed. Give a whole number."),
         ({"service_s": 0}, "service_s: 0 is not allowed"),
         ({"service_s": math.nan}, "service_s: nan is not allowed"),
-        ({"service": "normal"}, "service: 'normal' is not known. Take 'exponential'"),
-        ({"variation": 0}, "variation: 0 is not allowed"),
         ({"broker_limit": 0}, "broker_limit: 0 is not allowed"),
         ({"straggler_share": 1.5}, "straggler_share: 1.5 is not allowed"),
         ({"straggler_factor": 0.5}, "straggler_factor: 0.5 is not allowed"),
         ({"failure_s": -1}, "failure_s: -1 is not allowed"),
         ({"restart_s": -1}, "restart_s: -1 is not allowed"),
-    ],
-)
-def test_clusters_that_make_no_sense_are_refused(options, message):
-    with pytest.raises(ValueError, match=message):
-        Cluster(**({"workers": 1, "service_s": 1.0} | options))
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
         ({"tasks": 0}, "tasks: 0 is not allowed"),
-        ({"tasks": 1.5}, "tasks: 1.5 is not allowed. Give a whole number."),
-        ({"tasks": 1, "rate": 0}, "rate: 0 is not allowed"),
-        ({"tasks": 1, "rate": math.inf}, "rate: inf is not allowed"),
+        ({"tasks": 1.5}, "tasks: 1.5 is not allowed"),
+        ({"rate": 0}, "rate: 0 is not allowed"),
+        ({"rate": math.inf}, "rate: inf is not allowed"),
     ],
 )
-def test_runs_that_make_no_sense_are_refused(options, message):
+def test_numbers_that_make_no_sense_are_refused(options, message):
+    given = {"workers": 1, "service_s": 1.0, "tasks": 1} | options
+    run = {name: given.pop(name) for name in ("tasks", "rate") if name in given}
     with pytest.raises(ValueError, match=message):
-        simulate(Cluster(1, 1.0), **options)
+        simulate(Cluster(**given), **run)
