@@ -55,55 +55,19 @@ CODE = {
     "data-3-1": ("OFFSET = 0", ["exercise-data"]),
     "stop-and-reset": ('print("Nothing to stop.")', []),
 }
-ORDER = [
-    "title",
-    "objectives",
-    "setup-text",
-    "setup",
-    "parameters-text",
-    "parameters",
-    "sum-question",
-    "predict-sum",
-    "add-numbers",
-    "sum-means",
-    "draw-sum",
-    "draw-means",
-    "time-sum",
-    "time-means",
-    "assert-sum",
-    "raise-text",
-    "mute-figure",
-    "exercises",
-    "exercise-3-1-text",
-    "data-3-1",
-    "exercise-3-1",
-    "check-3-1",
-    "exercise-3-2-text",
-    "exercise-3-2",
-    "check-3-2",
-    "exercise-3-3-text",
-    "exercise-3-3",
-    "check-3-3",
-    "production",
-    "takeaways",
-    "recall",
-    "stop-text",
-    "stop-and-reset",
-    "further",
-]
+ORDER = """
+    title objectives setup-text setup parameters-text parameters sum-question predict-sum add-numbers
+    sum-means draw-sum draw-means time-sum time-means assert-sum raise-text mute-figure exercises
+    exercise-3-1-text data-3-1 exercise-3-1 check-3-1 exercise-3-2-text exercise-3-2 check-3-2
+    exercise-3-3-text exercise-3-3 check-3-3 production takeaways recall stop-text stop-and-reset further
+""".split()
 
 
 def graded(cell_id: str, number: int) -> NotebookNode:
     """A solution or check cell with nbgrader's metadata."""
     check = cell_id.startswith("check")
-    metadata = {
-        "grade": check,
-        "grade_id": cell_id,
-        "locked": check,
-        "schema_version": 3,
-        "solution": not check,
-        "task": False,
-    }
+    metadata = {"grade": check, "solution": not check, "locked": check, "task": False}
+    metadata |= {"grade_id": cell_id, "schema_version": 3}
     cell = new_code_cell((CHECK if check else SOLUTION).format(n=number), id=cell_id)
     cell.metadata.nbgrader = from_dict(metadata | ({"points": 1} if check else {}))
     if check and number < 3:

@@ -8,7 +8,9 @@ from pathlib import Path
 import nbformat
 import pytest
 from documents import PAGES, ROOT, commands, links, text_of
-from lessons import anchors, read
+from lessons import LESSONS, anchors, read
+
+import notebooks
 
 README = text_of(ROOT / "README.md")
 LINKS = sorted({(page, link) for page in PAGES for link in links(page)})
@@ -40,13 +42,7 @@ def test_every_make_target_exists(page: Path) -> None:
 
 
 def test_the_picture_is_one_that_a_lesson_measured() -> None:
-    checked = subprocess.run(
-        [sys.executable, ROOT / "tools" / "readme_picture.py", "--check"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert checked.returncode == 0, checked.stdout
+    assert notebooks.PICTURE.read_bytes() == notebooks.picture(read(LESSONS / "05_online_migrations.ipynb"))
 
 
 def test_the_numbers_are_those_that_were_measured() -> None:

@@ -30,11 +30,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(release_check, "FOLDER", tmp_path / "state")
     monkeypatch.setattr(release_check, "RECORD", tmp_path / "record.md")
     monkeypatch.setattr(release_check, "state_of_repository", lambda: "abc")
-    monkeypatch.setattr(release_check, "run", run_simply)
+    monkeypatch.setattr(release_check.run_tests, "run", run_simply)
     # The real one ends all children of its process afterwards: here, those of other tests.
-    monkeypatch.setattr(release_check, "run_folder", lambda: contextlib.nullcontext(tmp_path))
+    monkeypatch.setattr(release_check.run_tests, "run_folder", lambda: contextlib.nullcontext(tmp_path))
     monkeypatch.setattr(
-        release_check, "run_environment", lambda folder: {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+        release_check.run_tests,
+        "run_environment",
+        lambda folder: {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
     )
     monkeypatch.chdir(tmp_path)
     Path("record.md").touch()
@@ -84,7 +86,7 @@ def test_it_goes_on_where_it_was_and_repeats_what_failed(
         return run_simply(stage, environ, **settings)
 
     with monkeypatch.context() as patch:
-        patch.setattr(release_check, "run", interrupted)
+        patch.setattr(release_check.run_tests, "run", interrupted)
         with pytest.raises(KeyboardInterrupt):
             release_check.check(["bench", "browser"])
     assert rows()["browser"][0] == "not run"

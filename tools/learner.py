@@ -18,35 +18,21 @@ and the message names both. The folders beside the lessons (data, images) are co
 
 from __future__ import annotations
 
-import argparse
 import ast
+import contextlib
 import copy
 import hashlib
 import json
 from collections.abc import Iterator
-from itertools import count
 from pathlib import Path
 
-from lessons import (
-    LESSONS,
-    ROOT,
-    display_path,
-    dumps,
-    is_check,
-    is_solution,
-    print_utf8,
-    read,
-    tags,
-    write_atomically,
-)
+import lessons
 from nbformat import NotebookNode, ValidationError, reads
 
 STUB = "pass  # your code"
 TEXT_STUB = "*Your answer, in place of this line.*"
 PROMPT = "# Your guess: put a value in place of each None, then go on."
 MANIFEST = ".generated.json"
-State = dict[str, dict[str, str]]
-"""`generated`: file → hash of what was generated last; `offered`: changed file → hash of the newer edition put beside it."""
 
 
 def release(nb: NotebookNode) -> NotebookNode:
@@ -71,9 +57,9 @@ def release(nb: NotebookNode) -> NotebookNode:
         nb, resources = step(config=config).preprocess(nb, resources)
     for cell in nb.cells:
         cell.metadata.pop("execution", None)
-        if cell.cell_type == "code" and (is_solution(cell) or is_check(cell)):
-            cell.metadata["tags"] = [*tags(cell), "raises-exception"]
-        if "predict" in tags(cell):
+        if cell.cell_type == "code" and (lessons.is_solution(cell) or lessons.is_check(cell)):
+            cell.metadata["tags"] = [*lessons.tags(cell), "raises-exception"]
+        if "predict" in lessons.tags(cell):
             cell.source = f"{PROMPT}\n{blank(cell.source)}"
     nb.metadata["lesson"] = {**nb.metadata.get("lesson", {}), "edition": "learner"}
     nb.metadata["lesson"].pop("code_sha256", None)
@@ -125,50 +111,39 @@ def digest(name: str, content: bytes) -> str:
 def editions(source: Path) -> Iterator[tuple[str, bytes]]:
     """All files of the learner's edition: (path inside `work/`, content)."""
     for path in sorted(source.glob("*.ipynb")):
-        yield path.name, dumps(release(read(path))).encode()
+        yield path.name, lessons.dumps(release(lessons.read(path))).encode()
     for path in sorted(source.glob("*/**/*")):
         hidden = any(part.startswith((".", "__")) for part in path.relative_to(source).parts)
         if path.is_file() and not hidden:
             yield path.relative_to(source).as_posix(), path.read_bytes()
 
 
-def beside(target: Path, name: str, generated: dict[str, str]) -> str:
-    """The name for a newer edition beside a changed file: `x.new.ipynb`; `x.new-2.ipynb` when that was changed as well."""
-    path = Path(name)
-    for number in count(1):
-        new = path.with_suffix(f".new{'' if number == 1 else f'-{number}'}{path.suffix}").as_posix()
-        file = target / new
-        if not file.exists() or digest(new, file.read_bytes()) == generated.get(new):
-            break
-    return new
+def place(target: Path, name: str, content: bytes, generated: dict[str, str]) -> bool | str:
+    """Put one generated file where it harms nothing the learner wrote, and bring the hashes in `generated` up to date.
 
-
-def place(target: Path, name: str, content: bytes, state: State) -> bool | str:
-    """Put one generated file where it harms nothing the learner wrote, and bring `state` up to date.
-
-    Returns whether the file was written, or what to tell the learner when a newer edition was put beside a changed file.
+    Returns whether the file was written, or what to tell the learner when they have changed it and the lesson is newer.
     """
-    file, new, generated = target / name, digest(name, content), state["generated"]
-    current = digest(name, file.read_bytes()) if file.exists() else None
-    if current == new:
-        generated[name] = new
-        return False
-    if current is None or current == generated.get(name):
-        write_atomically(file, content)
-        generated[name] = new
-        return True
-    if new in (generated.get(name), state["offered"].get(name)):
-        return False
-    other = beside(target, name, generated)
-    write_atomically(target / other, content)
-    generated[other] = state["offered"][name] = new
+    new, offer = digest(name, content), Path(name).with_suffix(f".new{Path(name).suffix}").as_posix()
+    for spot in (name, offer):
+        file, known = target / spot, generated.get(spot)
+        current = digest(spot, file.read_bytes()) if file.exists() else None
+        if current == new or (known == new and (spot == offer or current is not None)):
+            generated[spot] = new
+            return False
+        if current in (None, known):
+            lessons.write_atomically(file, content)
+            generated[spot] = new
+            return spot == name or (
+                f"You have changed {lessons.display_path(target / name)}, so it stays as it is.\n"
+                f"  A newer edition of it is beside it: {lessons.display_path(file)}"
+            )
     return (
-        f"You have changed {display_path(file)}, so it stays as it is.\n"
-        f"  A newer edition of it stands beside it: {display_path(target / other)}"
+        f"You have changed {lessons.display_path(target / name)} and {lessons.display_path(target / offer)}, so both stay as they are.\n"
+        "  Give one of them another name, and run this again, to get the newest edition."
     )
 
 
-def generate(source: Path = LESSONS, target: Path = ROOT / "work") -> list[str]:
+def generate(source: Path = lessons.LESSONS, target: Path = lessons.ROOT / "work") -> list[str]:
     """Bring the learner's edition up to date. Returns what to tell the learner. Running it twice changes nothing more.
 
     Raises:
@@ -176,29 +151,29 @@ def generate(source: Path = LESSONS, target: Path = ROOT / "work") -> list[str]:
         OSError: the disk is full, or the folder cannot be written.
     """
     manifest = target / MANIFEST
-    state: State = {"generated": {}, "offered": {}}
-    try:
-        state |= json.loads(manifest.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        pass  # everything that exists and differs will be treated as the learner's own
+    generated: dict[
+        str, str
+    ] = {}  # without it, everything that exists and differs counts as the learner's own
+    with contextlib.suppress(FileNotFoundError, ValueError):
+        generated |= json.loads(manifest.read_text(encoding="utf-8")).get("generated", {})
     outcomes = []
     for name, content in editions(source):
-        outcomes.append(place(target, name, content, state))
-        write_atomically(manifest, (json.dumps(state, indent=1, sort_keys=True) + "\n").encode())
+        outcomes.append(place(target, name, content, generated))
+        manifested = json.dumps({"generated": generated}, indent=1, sort_keys=True)
+        lessons.write_atomically(manifest, f"{manifested}\n".encode())
     written = outcomes.count(True)
-    summary = [f"made or updated {written} file(s) in {display_path(target)}"] if written else []
+    summary = [f"made or updated {written} file(s) in {lessons.display_path(target)}"] if written else []
     return summary + [outcome for outcome in outcomes if isinstance(outcome, str)]
 
 
 def main() -> int:
     """Generate the learner's edition and print what the learner should know."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    parser = lessons.command_line(__doc__)
+    parser.add_argument("--source", type=Path, default=lessons.LESSONS, help="folder of the solved lessons")
+    parser.add_argument(
+        "--target", type=Path, default=lessons.ROOT / "work", help="folder of the learner's edition"
     )
-    parser.add_argument("--source", type=Path, default=LESSONS, help="folder of the solved lessons")
-    parser.add_argument("--target", type=Path, default=ROOT / "work", help="folder of the learner's edition")
     options = parser.parse_args()
-    print_utf8()
     for message in generate(options.source, options.target):
         print(message)
     return 0

@@ -8,7 +8,6 @@ Each rule takes a `Lesson` and yields problems.
 
 from __future__ import annotations
 
-import argparse
 import ast
 import base64
 import getpass
@@ -19,39 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
-from lessons import (
-    ANSI,
-    OBJECTIVES,
-    Lesson,
-    Problem,
-    anchors,
-    code_cells,
-    code_hash,
-    display_path,
-    headings,
-    is_check,
-    is_solution,
-    named_paths,
-    numbered,
-    opening_table,
-    parse,
-    print_utf8,
-    prose_lines,
-    read,
-    tags,
-)
+import lessons
 from nbformat import NotebookNode
 
-TABLE_ROWS = ("Working time", "Machine time", "Memory", "Starts", "Before you begin")
-PARTS = (
-    OBJECTIVES,
-    "Exercises",
-    "What went wrong in production",
-    "Takeaways",
-    "Stop and reset",
-    "Go further",
-)
-START_PARTS = ("Doctor", "Routes", "Tour", "Glossary")
 TAGS = {"parameters", "predict", "exercise-data", "nbval-ignore-output", "raises-exception"}
 MAX_FIGURE_BYTES = 60_000
 PLACES = re.compile(
@@ -62,34 +31,19 @@ ADDRESS = re.compile(r"\bat 0x[0-9a-f]{6,}")
 LINK = re.compile(r"(?<!\\)\]\(\s*<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\s*\)|(?:href|src)=[\"']([^\"']+)[\"']")
 
 
-def parts(lesson: Lesson) -> Iterator[Problem]:
-    """A title with the number of the file, the opening table, and the fixed headings, each once and in order."""
-    first = lesson.nb.cells[0]
-    if first.id != "title" or not re.match(rf"# {lesson.number} · \S", first.source):
-        yield first.id, f"the first cell has the id 'title' and starts with '# {lesson.number} · Name'."
-    missing = [row for row in TABLE_ROWS if row not in opening_table(first.source)]
-    if missing:
-        yield first.id, f"the opening table lacks the rows {', '.join(missing)}."
-    found = [text for cell in lesson.nb.cells for level, text in headings(cell) if level == 2]
-    wanted = START_PARTS if lesson.is_start else PARTS
-    fixed = [part for text in found for part in wanted if text.startswith(part)]
-    if fixed != list(wanted):
-        yield "", f"needs the headings '## {', '.join(wanted)}', each once and in this order; has {fixed}."
-
-
-def objectives(lesson: Lesson) -> Iterator[Problem]:
+def objectives(lesson: lessons.Lesson) -> Iterator[lessons.Problem]:
     """Each objective is proved by a cell with an assert that carries its tag."""
-    goals = [] if lesson.is_start else numbered(lesson.section_text(OBJECTIVES))
+    goals = [] if lesson.is_start else lessons.numbered(lesson.section_text(lessons.OBJECTIVES))
     wanted = {f"objective-{number}" for number in range(1, len(goals) + 1)}
-    asserting = [cell for cell in code_cells(lesson.nb) if "assert " in cell.source]
-    proved = {tag for cell in asserting for tag in tags(cell) if tag.startswith("objective-")}
+    asserting = [cell for cell in lessons.code_cells(lesson.nb) if "assert " in cell.source]
+    proved = {tag for cell in asserting for tag in lessons.tags(cell) if tag.startswith("objective-")}
     for tag in sorted(wanted - proved):
         yield "", f"no cell with an assert carries the tag '{tag}': how would one see it was reached?"
     for tag in sorted(proved - wanted):
         yield "", f"the tag '{tag}' belongs to no objective."
 
 
-def cell_ids(lesson: Lesson) -> Iterator[Problem]:
+def cell_ids(lesson: lessons.Lesson) -> Iterator[lessons.Problem]:
     """Ids mean something, and stay. (One that is used twice is replaced by a random one on reading, and so noticed.)"""
     for cell in lesson.nb.cells:
         random = re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){0,3}(-[0-9a-f]{12})?|cell-\d+", cell.id)
@@ -97,20 +51,20 @@ def cell_ids(lesson: Lesson) -> Iterator[Problem]:
             yield cell.id, "give the cell an id of lower-case words joined by '-', such as 'predict-workers'."
 
 
-def known_tags(lesson: Lesson) -> Iterator[Problem]:
+def known_tags(lesson: lessons.Lesson) -> Iterator[lessons.Problem]:
     """Every tag is one that somebody reads."""
     for cell in lesson.nb.cells:
-        for tag in sorted(set(tags(cell)) - TAGS):
+        for tag in sorted(set(lessons.tags(cell)) - TAGS):
             if not tag.startswith("objective-"):
                 yield cell.id, f"has the tag '{tag}', which nothing reads. Known: {', '.join(sorted(TAGS))}."
 
 
-def compared(lesson: Lesson) -> Iterator[Problem]:
+def compared(lesson: lessons.Lesson) -> Iterator[lessons.Problem]:
     """No cell escapes the comparison without a word: never executed, skipped, quiet, or failing unnoticed."""
-    for cell in code_cells(lesson.nb):
+    for cell in lessons.code_cells(lesson.nb):
         if cell.execution_count is None and cell.source.strip():
             yield cell.id, "was never executed, so nbval compares nothing: execute it and store its outputs."
-        unread = [tag for tag in tags(cell) if tag.startswith("nbval-") and tag not in TAGS]
+        unread = [tag for tag in lessons.tags(cell) if tag.startswith("nbval-") and tag not in TAGS]
         if unread or re.search(r"^\s*#\s*(NBVAL|PYTEST_VALIDATE)_", cell.source, re.MULTILINE):
             yield cell.id, f"has {unread or 'an NBVAL comment'}: the one mark is the tag nbval-ignore-output."
         if re.search(r";\s*(#.*)?\Z", cell.source.rstrip()):
@@ -119,25 +73,25 @@ def compared(lesson: Lesson) -> Iterator[Problem]:
             yield cell.id, "uses '!command', which passes when the command fails, or a magic: write Python."
 
 
-def executed(lesson: Lesson) -> Iterator[Problem]:
+def executed(lesson: lessons.Lesson) -> Iterator[lessons.Problem]:
     """The stored outputs are those of one Run All in a fresh kernel, of this very code, without warnings."""
-    code = code_cells(lesson.nb)
+    code = lessons.code_cells(lesson.nb)
     if [cell.execution_count for cell in code] != list(range(1, len(code) + 1)):
         yield "", "its execution counts are not those of one Run All: run make notebooks."
-    if lesson.nb.metadata.get("lesson", {}).get("code_sha256") != code_hash(lesson.nb):
+    if lesson.nb.metadata.get("lesson", {}).get("code_sha256") != lessons.code_hash(lesson.nb):
         yield "", "its code changed after its outputs were stored: run make notebooks."
     for cell in code:
         errors = [output for output in cell.outputs if output.output_type == "error"]
-        if bool(errors) != ("raises-exception" in tags(cell)):
+        if bool(errors) != ("raises-exception" in lessons.tags(cell)):
             yield cell.id, "a stored error and the tag raises-exception belong together: one is missing."
         if any(output.get("name") == "stderr" for output in cell.outputs):
             yield cell.id, "wrote to stderr: fix what warns, instead of storing the warning."
 
 
-def ignored_outputs(lesson: Lesson) -> Iterator[Problem]:
+def ignored_outputs(lesson: lessons.Lesson) -> Iterator[lessons.Problem]:
     """At most a third of the cells escape comparison, and what they show is asserted in the next one."""
-    code = code_cells(lesson.nb)
-    ignored = [cell for cell in code if "nbval-ignore-output" in tags(cell)]
+    code = lessons.code_cells(lesson.nb)
+    ignored = [cell for cell in code if "nbval-ignore-output" in lessons.tags(cell)]
     if len(ignored) * 3 > len(code):
         yield "", f"{len(ignored)} of {len(code)} code cells ignore their output: at most a third may."
     for cell, following in zip(code, [*code[1:], None], strict=True):
@@ -150,10 +104,10 @@ def output_text(output: NotebookNode) -> str:
     data = output.get("data", {})
     shown = [str(data[kind]) for kind in data if not kind.startswith("image/p")]
     texts = [output.get("text", ""), output.get("evalue", ""), *output.get("traceback", []), *shown]
-    return ANSI.sub("", "\n".join(texts))
+    return lessons.ANSI.sub("", "\n".join(texts))
 
 
-def private_details(lesson: Lesson) -> Iterator[Problem]:
+def private_details(lesson: lessons.Lesson) -> Iterator[lessons.Problem]:
     """Nothing tells on which machine, where or as whom the notebook was run, and no address that differs in every run."""
     own = {name for name in (socket.gethostname(), getpass.getuser()) if len(name) > 3} - COMMON_USERS
     names = re.compile("|".join(rf"(?<!\w){re.escape(name)}(?!\w)" for name in sorted(own)) or r"(?!)")
@@ -167,9 +121,9 @@ def private_details(lesson: Lesson) -> Iterator[Problem]:
             yield cell.id, f"its output holds {found[0]!r}, which differs in every run: define a repr."
 
 
-def figures(lesson: Lesson) -> Iterator[Problem]:
+def figures(lesson: lessons.Lesson) -> Iterator[lessons.Problem]:
     """Every picture has a text for those who do not see it, and is small."""
-    for cell in code_cells(lesson.nb):
+    for cell in lessons.code_cells(lesson.nb):
         for output in cell.outputs:
             data = output.get("data", {})
             for kind in [kind for kind in data if kind.startswith("image/")]:
@@ -179,16 +133,16 @@ def figures(lesson: Lesson) -> Iterator[Problem]:
                 if kind == "image/png" and len(base64.b64decode(data[kind])) > MAX_FIGURE_BYTES:
                     yield cell.id, f"has a figure of more than {MAX_FIGURE_BYTES:,} bytes: plot fewer points."
     for cell in lesson.nb.cells:
-        text = "\n".join(prose_lines(cell.source)) if cell.cell_type == "markdown" else ""
+        text = "\n".join(lessons.prose_lines(cell.source)) if cell.cell_type == "markdown" else ""
         bare = [tag for tag in re.findall(r"<img[^>]*>", text) if not re.search(r'alt="[^"]+"', tag)]
         if bare or re.search(r"!\[\s*\]\(", text):
             yield cell.id, "has an image without alt text: ![what it shows](path)."
 
 
-def links(lesson: Lesson) -> Iterator[Problem]:
+def links(lesson: lessons.Lesson) -> Iterator[lessons.Problem]:
     """Links to lessons, their headings and files of the repository lead somewhere; the web is reached by https."""
     for cell in lesson.nb.cells:
-        text = "\n".join(prose_lines(cell.source)) if cell.cell_type == "markdown" else ""
+        text = "\n".join(lessons.prose_lines(cell.source)) if cell.cell_type == "markdown" else ""
         for target in [a or b for a, b in LINK.findall(re.sub(r"`[^`]*`", "", text))]:
             if re.match(r"https://[^/]+\.\w+|mailto:", target):
                 continue
@@ -196,18 +150,22 @@ def links(lesson: Lesson) -> Iterator[Problem]:
             file = lesson.path.parent / unquote(path) if path else lesson.path
             if re.match(r"\w+:", target) or target.startswith("/") or not file.exists():
                 yield cell.id, f"links to {target!r}, which does not exist (web links start with https://)."
-            elif anchor and file.suffix == ".ipynb" and unquote(anchor).lower() not in anchors(read(file)):
+            elif (
+                anchor
+                and file.suffix == ".ipynb"
+                and unquote(anchor).lower() not in lessons.anchors(lessons.read(file))
+            ):
                 yield cell.id, f"links to {target!r}, but {file.name} has no such heading."
 
 
-def predictions(lesson: Lesson) -> Iterator[Problem]:
+def predictions(lesson: lessons.Lesson) -> Iterator[lessons.Problem]:
     """The learner guesses at least once, in cells that bind names to literals, whose values alone can be blanked."""
-    guesses = [cell for cell in code_cells(lesson.nb) if "predict" in tags(cell)]
+    guesses = [cell for cell in lessons.code_cells(lesson.nb) if "predict" in lessons.tags(cell)]
     if not guesses and not lesson.is_start:
         yield "", "no cell is tagged 'predict': ask for a guess before at least one result."
     for cell in guesses:
         try:
-            for node in parse(cell).body:
+            for node in lessons.parse(cell).body:
                 if not isinstance(node, ast.Assign):
                     raise ValueError(node)
                 ast.literal_eval(node.value)
@@ -218,30 +176,32 @@ def predictions(lesson: Lesson) -> Iterator[Problem]:
             )
 
 
-def exercises(lesson: Lesson) -> Iterator[Problem]:
+def exercises(lesson: lessons.Lesson) -> Iterator[lessons.Problem]:
     """Exercises come as text, solution and check, numbered alike; checks explain what is wrong."""
     cells = lesson.section("Exercises")
-    titles = [text for cell in cells for _, text in headings(cell) if text.startswith("Exercise ")]
+    titles = [text for cell in cells for _, text in lessons.headings(cell) if text.startswith("Exercise ")]
     number = int(lesson.number)
     for position, text in enumerate(titles, start=1):
         if not text.startswith(f"Exercise {number}.{position} · "):
             yield "", f"'{text}' must be 'Exercise {number}.{position} · Name'."
     wanted = [f"{kind}-{number}-{i + 1}" for i in range(len(titles)) for kind in ("exercise", "check")]
-    graded = [cell for cell in code_cells(lesson.nb) if is_solution(cell) or is_check(cell)]
+    graded = [
+        cell for cell in lessons.code_cells(lesson.nb) if lessons.is_solution(cell) or lessons.is_check(cell)
+    ]
     if [cell.id for cell in graded] != wanted or (len(titles) < 3 and not lesson.is_start):
         yield "", f"needs three exercises or more, their cells being {', '.join(wanted)}, in this order."
     for cell in graded:
         if cell.metadata.nbgrader.get("grade_id") != cell.id:
             yield cell.id, f"its nbgrader grade_id must be '{cell.id}' too."
-        asserts = [node for node in ast.walk(parse(cell)) if isinstance(node, ast.Assert)]
-        if is_check(cell) and (not asserts or any(node.msg is None for node in asserts)):
+        asserts = [node for node in ast.walk(lessons.parse(cell)) if isinstance(node, ast.Assert)]
+        if lessons.is_check(cell) and (not asserts or any(node.msg is None for node in asserts)):
             yield (
                 cell.id,
                 "a check has asserts, each with a message that says what is wrong, and where to look.",
             )
-    for cell in code_cells(lesson.nb):
+    for cell in lessons.code_cells(lesson.nb):
         marks = [cell.source.count(f"### {edge} SOLUTION") for edge in ("BEGIN", "END")]
-        if marks != ([1, 1] if is_solution(cell) else [0, 0]):
+        if marks != ([1, 1] if lessons.is_solution(cell) else [0, 0]):
             yield (
                 cell.id,
                 "a solution, and no other cell, has one ### BEGIN SOLUTION and one ### END SOLUTION.",
@@ -251,7 +211,6 @@ def exercises(lesson: Lesson) -> Iterator[Problem]:
 RULES = {
     rule.__name__.replace("_", "-"): rule
     for rule in (
-        parts,
         objectives,
         cell_ids,
         known_tags,
@@ -278,14 +237,14 @@ class Finding:
 
     def __str__(self) -> str:
         where = f" [{self.cell}]" if self.cell else ""
-        return f"{display_path(self.path)}{where}: {self.rule}: {self.message}"
+        return f"{lessons.display_path(self.path)}{where}: {self.rule}: {self.message}"
 
 
 def check(path: Path, only: str | None = None) -> list[Finding]:
     """All findings in one notebook, rule by rule; empty when it keeps every rule."""
-    lesson = Lesson(path.resolve(), read(path))
+    lesson = lessons.Lesson(path.resolve(), lessons.read(path))
     if not lesson.nb.cells:
-        return [Finding(path, "", "parts", "the notebook is empty.")]
+        return [Finding(path, "", "executed", "the notebook is empty.")]
     return [
         Finding(path, cell, name, message)
         for name, rule in RULES.items()
@@ -296,14 +255,11 @@ def check(path: Path, only: str | None = None) -> list[Finding]:
 
 def main() -> int:
     """Print the findings of the notebooks named on the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = lessons.command_line(__doc__)
     parser.add_argument("notebooks", nargs="*", help="paths of notebooks; default: all lessons")
     parser.add_argument("--only", choices=RULES, help="only this rule")
     options = parser.parse_args()
-    print_utf8()
-    paths = named_paths(options.notebooks)
+    paths = lessons.named_paths(options.notebooks)
     findings = [finding for path in paths for finding in check(path, options.only)]
     for finding in findings:
         print(finding)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
 import hashlib
 import os
@@ -13,6 +14,8 @@ from pathlib import Path
 
 import nbformat
 from nbformat import NotebookNode
+
+from lib.stage.files import replace_file
 
 ROOT = Path(__file__).resolve().parents[1]
 LESSONS = ROOT / "notebooks"
@@ -44,6 +47,13 @@ def display_path(path: Path) -> str:
     return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else os.path.relpath(path)
 
 
+def command_line(description: str) -> argparse.ArgumentParser:
+    """A parser that shows the description as it is written, for a tool that prints UTF-8."""
+    print_utf8()
+    layout = argparse.RawDescriptionHelpFormatter
+    return argparse.ArgumentParser(description=description, formatter_class=layout)
+
+
 def print_utf8() -> None:
     """Print `·` and Spanish names on a machine whose locale says ASCII, too."""
     for stream in (sys.stdout, sys.stderr):
@@ -72,14 +82,9 @@ def dumps(nb: NotebookNode) -> str:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all: a crash or a full disk leaves the old one."""
+    """Write a file whole or not at all, and its folder: a crash or a full disk leaves the old one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    replace_file(path, content)
 
 
 def code_cells(nb: NotebookNode) -> list[NotebookNode]:

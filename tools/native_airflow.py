@@ -89,10 +89,8 @@ def settings(home: Path, port: int, database: str, broker: str) -> dict[str, str
 
 
 def answers(port: int) -> bool:
-    with (
-        contextlib.suppress(OSError),
-        urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v2/version", timeout=2),
-    ):
+    address = f"http://127.0.0.1:{port}/api/v2/version"
+    with contextlib.suppress(OSError), urllib.request.urlopen(address, timeout=2):
         return True
     return False
 
@@ -139,15 +137,14 @@ def main() -> None:
     try:
         with running(options.workers, options.port or free_port()) as (where, processes):
             print(
-                f"{where}\nThe DAG upgrade_users is there, and {options.workers} workers. Ctrl-C stops all.",
+                f"{where}\nThe DAG is upgrade_users, the workers {options.workers}. Ctrl-C stops all.",
                 flush=True,
             )
             while not stop.wait(1.0):
-                for process in processes:
-                    if not process.alive:
-                        sys.exit(
-                            f"A part of Airflow has ended, so all is stopped. Its log ends with:\n{process.output()}"
-                        )
+                for ended in (process for process in processes if not process.alive):
+                    sys.exit(
+                        f"A part of Airflow has ended, so all is stopped. Its log ends with:\n{ended.output()}"
+                    )
             print("\nStopping", flush=True)
     except ProcessError as error:
         sys.exit(str(error))

@@ -10,36 +10,22 @@ figure style, say). When a cell fails, the file stays as it was.
 
 from __future__ import annotations
 
-import argparse
+import base64
 import copy
 import os
 import sys
 import time
-from collections import defaultdict
 from pathlib import Path
 
-from lessons import (
-    ANSI,
-    KERNELSPEC,
-    ROOT,
-    code_cells,
-    code_hash,
-    display_path,
-    dumps,
-    named_paths,
-    print_utf8,
-    read,
-    tags,
-    write_atomically,
-)
+import lessons
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
-from nbval.plugin import coalesce_streams
 
+PICTURE, PICTURED = lessons.LESSONS / "images" / "online_migration.png", "timeline"
 CELL_TIMEOUT = 120  # seconds
-NOT_COMPARED = {"metadata", "traceback", "output_type", "name", "execution_count"}
-NOT_COMPARED_DATA = {"image/png", "image/jpeg", "application/vnd.jupyter.widget-view+json"}
+NOT_COMPARED = {"metadata", "traceback", "execution_count", "data", "image/png", "image/jpeg"}
+NOT_COMPARED |= {"application/vnd.jupyter.widget-view+json"}
 
 
 class CellFailedError(RuntimeError):
@@ -59,7 +45,7 @@ def execute(nb: NotebookNode, folder: Path, allow_errors: bool = False) -> Noteb
     client = NotebookClient(
         fresh,
         timeout=CELL_TIMEOUT,
-        kernel_name=KERNELSPEC["name"],
+        kernel_name=lessons.KERNELSPEC["name"],
         resources={"metadata": {"path": str(folder)}},
         record_timing=False,
         store_widget_state=False,
@@ -72,7 +58,7 @@ def execute(nb: NotebookNode, folder: Path, allow_errors: bool = False) -> Noteb
         client.execute()
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
         raise CellFailedError(
-            f"cell '{running[-1].id}' failed:\n{ANSI.sub('', str(error)).strip()}"
+            f"cell '{running[-1].id}' failed:\n{lessons.ANSI.sub('', str(error)).strip()}"
         ) from error
     except AssertionError:
         if client.km is None:  # nbclient has stopped the kernel on Ctrl-C or SIGTERM, and stumbles over that
@@ -84,7 +70,7 @@ def execute(nb: NotebookNode, folder: Path, allow_errors: bool = False) -> Noteb
 def shorten_paths(text: str) -> str:
     """A traceback as it reads on every machine: paths relative to the repository or to the environment."""
     home = str(Path.home())
-    for place, short in [(sys.prefix, "site/"), (str(ROOT), ""), (sys.base_prefix, "python/")]:
+    for place, short in [(sys.prefix, "site/"), (str(lessons.ROOT), ""), (sys.base_prefix, "python/")]:
         for form in {place, "~" + place.removeprefix(home)} if place.startswith(home + "/") else {place}:
             text = text.replace(form + "/", short)
     return text
@@ -95,7 +81,7 @@ def tidy(nb: NotebookNode) -> NotebookNode:
     nb = copy.deepcopy(nb)
     lesson = nb.metadata.get("lesson", {})
     nb.metadata = NotebookNode(
-        kernelspec=NotebookNode(KERNELSPEC), language_info=NotebookNode(name="python"), lesson=lesson
+        kernelspec=NotebookNode(lessons.KERNELSPEC), language_info=NotebookNode(name="python"), lesson=lesson
     )
     for cell in nb.cells:
         cell.metadata = NotebookNode(
@@ -113,73 +99,66 @@ def join_streams(outputs: list[NotebookNode]) -> list[NotebookNode]:
     """Printed text in one piece, which a kernel sends in as many as it happens to."""
     joined: list[NotebookNode] = []
     for output in outputs:
-        last = joined[-1] if joined else None
-        if (
-            last is not None
-            and output.output_type == last.output_type == "stream"
-            and output.name == last.name
-        ):
-            last.text += output.text
+        stream = output.get("name")
+        if stream is not None and joined and joined[-1].get("name") == stream:
+            joined[-1].text += output.text
         else:
             joined.append(output)
     return joined
 
 
-def compared(cell: NotebookNode) -> dict[str, list[str]]:
-    """What nbval compares of a cell: for each kind of output its texts in order."""
-    seen: dict[str, list[str]] = defaultdict(list)
-    for output in coalesce_streams(copy.deepcopy(cell.outputs)):
-        fields = {key: value for key, value in output.items() if key not in NOT_COMPARED | {"data"}}
-        fields |= {
-            kind: text for kind, text in output.get("data", {}).items() if kind not in NOT_COMPARED_DATA
-        }
-        for key, value in fields.items():
-            seen[output.name if output.output_type == "stream" else key].append(value)
-    return seen
-
-
-def changed_cells(old: NotebookNode, new: NotebookNode) -> list[str]:
-    """The ids of the code cells whose outputs differ in something that counts."""
+def compared(cell: NotebookNode) -> list[dict[str, object]] | None:
+    """What nbval compares of a cell's outputs: no pictures, and nothing where its tag says so."""
+    if "nbval-ignore-output" in lessons.tags(cell):
+        return None
     return [
-        after.id
-        for before, after in zip(code_cells(old), code_cells(new), strict=True)
-        if before.execution_count != after.execution_count
-        or ("nbval-ignore-output" not in tags(after) and compared(before) != compared(after))
+        {key: value for key, value in (output | output.get("data", {})).items() if key not in NOT_COMPARED}
+        for output in cell.outputs
     ]
+
+
+def picture(nb: NotebookNode) -> bytes:
+    """The figure of lesson 05 that the README shows."""
+    [cell] = [cell for cell in nb.cells if cell.id == PICTURED]
+    pictures = [output.data["image/png"] for output in cell.outputs if "image/png" in output.get("data", {})]
+    return base64.b64decode(pictures[0])
 
 
 def refresh(path: Path, force: bool = False) -> str:
     """Execute one notebook, store what changed, and say in a few words what that was."""
-    old = read(path)
+    old = lessons.read(path)
     new = execute(old, path.parent)
-    reasons = [] if old.metadata.get("lesson", {}).get("code_sha256") == code_hash(old) else ["code"]
-    if changed := changed_cells(old, new):
-        reasons.append(f"outputs of {', '.join(changed)}")
-    if dumps(tidy(old)) != path.read_text(encoding="utf-8"):
+    reasons = [] if old.metadata.get("lesson", {}).get("code_sha256") == lessons.code_hash(old) else ["code"]
+    changed = [
+        after.id
+        for before, after in zip(lessons.code_cells(tidy(old)), lessons.code_cells(new), strict=True)
+        if before.execution_count != after.execution_count or compared(before) != compared(after)
+    ]
+    reasons += [f"outputs of {', '.join(changed)}"] if changed else []
+    if lessons.dumps(tidy(old)) != path.read_text(encoding="utf-8"):
         reasons.append("format")
     if not reasons and not force:
         return "unchanged, nothing stored"
     new.metadata.lesson = NotebookNode(
-        {"measures": False, **old.metadata.get("lesson", {}), "code_sha256": code_hash(new)}
+        {"measures": False, **old.metadata.get("lesson", {}), "code_sha256": lessons.code_hash(new)}
     )
-    write_atomically(path, dumps(new).encode())
+    lessons.write_atomically(path, lessons.dumps(new).encode())
+    if path.parent == lessons.LESSONS and any(cell.id == PICTURED for cell in new.cells):
+        lessons.write_atomically(PICTURE, picture(new))
     return f"stored (changed: {'; '.join(reasons) or 'nothing, but --force was given'})"
 
 
 def main() -> int:
     """Refresh the notebooks named on the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = lessons.command_line(__doc__)
     parser.add_argument("notebooks", nargs="*", help="paths of notebooks; default: all lessons")
     parser.add_argument(
         "--force", action="store_true", help="store the outputs even when nothing that counts changed"
     )
     options = parser.parse_args()
-    print_utf8()
     failed = 0
-    for path in named_paths(options.notebooks):
-        print(f"{display_path(path)} … ", end="", flush=True)
+    for path in lessons.named_paths(options.notebooks):
+        print(f"{lessons.display_path(path)} … ", end="", flush=True)
         started = time.monotonic()
         try:
             outcome = refresh(path, options.force)

@@ -18,20 +18,9 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+import run_tests
 from lessons import lesson_paths, print_utf8, write_atomically
 from project import ROOT, STATE
-from run_tests import (
-    APART,
-    PYTEST,
-    SIDE_BY_SIDE,
-    STRICT,
-    Stage,
-    adopt_orphans,
-    measures,
-    run,
-    run_environment,
-    run_folder,
-)
 
 from lib.benchmark import environment
 
@@ -45,13 +34,7 @@ TIMED = """
     tests/monitoring/test_names.py tests/versioning/test_run_migration.py tests/integration/test_killed_kernels.py
 """.split()
 #: What benchmarks and this check write, which makes no other state of the repository.
-WRITTEN = [
-    ":!benchmarks/*.csv",
-    ":!benchmarks/*.json",
-    ":!benchmarks/*.md",
-    ":!benchmarks/*.png",
-    ":!README.md",
-]
+WRITTEN = ":!benchmarks/*.csv :!benchmarks/*.json :!benchmarks/*.md :!benchmarks/*.png :!README.md".split()
 COUNTED = re.compile(r"^=*\s*((?:\d+ \w+(?:, )?)+) in [\d.]+s", re.MULTILINE)
 HEAD = """# Release check
 
@@ -74,17 +57,19 @@ class Step:
 def steps() -> Iterator[Step]:
     """All steps: grading and browser for all lessons, benchmarks at full size, the long tests, and ten times all that depends on time."""
     grading = ["tests/integration/test_grading.py", "tests/integration/test_grading_lessons.py"]
-    yield Step("grading", [*PYTEST, *grading], {"GRADING_LESSONS": "all"})
+    yield Step("grading", [*run_tests.PYTEST, *grading], {"GRADING_LESSONS": "all"})
     for path in lesson_paths():
-        browser = [*PYTEST, "tests/integration/test_browser.py"]
+        browser = [*run_tests.PYTEST, "tests/integration/test_browser.py"]
         yield Step(f"browser {path.name[:2]}", browser, {"BROWSER_LESSONS": path.name[:2]})
     yield Step("bench", [sys.executable, "benchmarks/run.py"])
-    yield Step("long: code", [*PYTEST, "tests", *APART, "-m", "long"], {"LONG": "1"})
+    yield Step("long: code", [*run_tests.PYTEST, "tests", *run_tests.APART, "-m", "long"], {"LONG": "1"})
     yield Step("long: integration", [sys.executable, "tools/integration.py", "-m", "long"], {"LONG": "1"})
     for number in range(1, REPEATS + 1):
-        yield Step(f"repeats {number}: tests", [*PYTEST, *SIDE_BY_SIDE, *TIMED])
-        for path in filter(measures, lesson_paths()):
-            yield Step(f"repeats {number}: lesson {path.name[:2]}", [*PYTEST, *STRICT, str(path)])
+        yield Step(f"repeats {number}: tests", [*run_tests.PYTEST, *run_tests.SIDE_BY_SIDE, *TIMED])
+        for path in filter(run_tests.measures, lesson_paths()):
+            yield Step(
+                f"repeats {number}: lesson {path.name[:2]}", [*run_tests.PYTEST, *run_tests.STRICT, str(path)]
+            )
 
 
 def state_of_repository() -> str:
@@ -100,16 +85,18 @@ def state_of_repository() -> str:
 def take(step: Step) -> tuple[bool, str]:
     """Run a step in a home folder of its own; whether it passed, and what pytest counted or another command said last."""
     log = FOLDER / f"{re.sub(r'[^a-z0-9]+', '-', step.name)}.log"
-    with run_folder() as folder, log.open("w", encoding="utf-8") as output:
+    with run_tests.run_folder() as folder, log.open("w", encoding="utf-8") as output:
         busy = folder / "busy"
-        environ = run_environment(folder) | step.environ | {"LESSONS_BUSY": str(busy)}
+        environ = run_tests.run_environment(folder) | step.environ | {"LESSONS_BUSY": str(busy)}
         into = {"stdout": output, "stderr": subprocess.STDOUT}
-        passed = run(Stage(step.name, step.command), environ, **into)
+        passed = run_tests.run(run_tests.Stage(step.name, step.command), environ, **into)
         text = log.read_text(encoding="utf-8", errors="replace").replace(f"{ROOT}/", "")
         said = (COUNTED.findall(text) or text.strip().splitlines() or ["nothing"])[-1][:100].replace("|", "¦")
         if "pytest" in step.command:
             passed &= " passed" in said
-            if not run(Stage("nothing left behind", [*PYTEST, "tests/after"]), environ, **into):
+            if not run_tests.run(
+                run_tests.Stage("nothing left behind", [*run_tests.PYTEST, "tests/after"]), environ, **into
+            ):
                 passed, said = False, f"{said}; something was left behind"
         if busy.exists():
             passed, said = False, busy.read_text(encoding="utf-8").splitlines()[0]
@@ -147,7 +134,7 @@ def main() -> None:
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     print_utf8()
-    adopt_orphans()
+    run_tests.adopt_orphans()
     sys.exit(not check(options.only or list(PIECES), options.again))
 
 

@@ -21,10 +21,5 @@ def test_full_none_and_the_points_of_one_exercise(path: Path, tmp_path: Path) ->
     checks = [cell for cell in code_cells(read(path)) if is_check(cell)]
     points = [cell.metadata["nbgrader"]["points"] for cell in checks]
     first = next(cell.id for cell in code_cells(read(path)) if is_solution(cell))
-    _, graded, _ = grade_three(Order(path.name[:2]), [first], tmp_path)
-    assert {student: float(row["score"]) for student, row in graded.items()} == {
-        "ana": sum(points),
-        "bea": 0,
-        "carla": points[0],
-    }
-    assert {row["status"] for row in graded.values()} == {"graded"}
+    _, graded = grade_three(Order(path.name[:2]), [first], tmp_path)
+    assert graded == {"ana": sum(points), "bea": 0, "carla": points[0]}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 from collections.abc import Iterator
 
@@ -22,7 +21,6 @@ def nowhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     docker_network.cache_clear()
     yield
     docker_network.cache_clear()
-    gc.collect()  # here, where it is no error that Docker's library leaves the sockets of failed attempts open
 
 
 def test_the_remedy_is_named() -> None:
