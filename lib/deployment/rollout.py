@@ -104,10 +104,8 @@ class BlueGreen:
         self.history.check_version(release.version)
         with self.lock():
             now = self.status()
-            if now.coming:
-                raise DeploymentError(
-                    f"{now.coming.name} is {now.state}: `resume` goes on, `rollback` goes back"
-                )
+            if coming := now.coming:
+                raise DeploymentError(f"{coming.name} is {now.state}: `resume` goes on, `rollback` goes back")
             self._write(replace(now, state="planned", coming=release), f"deploy {release.name}")
             return self._go_on()
 
@@ -121,13 +119,9 @@ class BlueGreen:
         with self.lock():
             now = self.status()
             if now.state == "idle":
-                raise DeploymentError(
-                    "nothing is under way, and nothing is kept warm: deploy the former release"
-                )
+                raise DeploymentError("nothing is under way, nor kept warm: deploy the former release")
             if now.state == "baked":  # the old colour may be half gone
-                raise DeploymentError(
-                    "the old release is being retired: `resume`, then deploy the former release"
-                )
+                raise DeploymentError("the old release is being retired: `resume`, then deploy it again")
             self._write(replace(now, going_back=True), "rollback asked for")
             return self._go_on()
 
@@ -142,14 +136,11 @@ class BlueGreen:
         """Keep other controllers away while the block runs. Raises BusyError."""
         self.directory.mkdir(parents=True, exist_ok=True)
         path = self.directory / "lock"
-        attempt, release = file_lock(
-            path, f"process {os.getpid()} since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
-        )
+        me = f"process {os.getpid()} since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
+        attempt, release = file_lock(path, me)
         if not attempt():
-            holder = path.read_text() if path.exists() else ""
-            raise BusyError(
-                f"another deployment is at work: {holder or 'it has just begun'}; wait for its end"
-            )
+            holder = path.read_text() if path.exists() else "it has just ended"
+            raise BusyError(f"another deployment is at work: {holder}; wait for its end")
         try:
             yield
         finally:
@@ -174,20 +165,17 @@ class BlueGreen:
         while (now := self.status()).coming:
             if now.going_back:
                 self._back(now)
-                self._write(
-                    replace(now, state="idle", coming=None, going_back=False), f"back from {now.state}"
-                )
+                before = replace(now, state="idle", coming=None, going_back=False)
+                self._write(before, f"back from {now.state}")
                 continue
             step, following = self._steps()[now.state]
             gate = step(now)
             if not gate.passed:
                 refused, after = gate, replace(now, going_back=True)
-            elif following == "idle":
-                after = replace(
-                    now, state="idle", running=now.coming, colour=self._new_colour(now), coming=None
-                )
             else:
                 after = replace(now, state=following)
+                if following == "idle":
+                    after = replace(after, running=now.coming, colour=self._new_colour(now), coming=None)
             self._write(after, str(gate))
         if refused:
             running = now.running.name if now.running else "nothing"
@@ -234,8 +222,8 @@ class BlueGreen:
         reasons = (reason for gate in gates for reason in gate.reasons)
         return Gate(gates[0].name if gates else "replicas", (*missing, *reasons))
 
-    def _healthy(self, now: Deployment) -> Gate:
-        return self._each(now, lambda port: health_gate(lambda: answers(port, "/ready")))
+    def _healthy(self, now: Deployment, **counts: int) -> Gate:
+        return self._each(now, lambda port: health_gate(lambda: answers(port, "/ready"), **counts))
 
     def _test(self, now: Deployment) -> Gate:
         return self._each(now, lambda port: smoke_gate(port, self.smoke_user))
@@ -255,9 +243,7 @@ class BlueGreen:
         begin = time.monotonic()
         while True:
             elapsed = time.monotonic() - begin
-            gate = self._each(
-                now, lambda port: health_gate(lambda: answers(port, "/ready"), successes=1, failures=3)
-            )
+            gate = self._healthy(now, successes=1, failures=3)
             if gate.passed and self.traffic:
                 requests = self.traffic()
                 server = requests["served_by"]

@@ -19,11 +19,11 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Annotated, Any, Literal
 
-import prometheus_client
 import sqlalchemy as sa
 import uvicorn
 from fastapi import APIRouter, Body, Depends, FastAPI, Header, HTTPException, Query, Request, Response
 from fastapi.responses import JSONResponse
+from prometheus_client import CollectorRegistry, Gauge, Histogram, Info, ProcessCollector, generate_latest
 from sqlalchemy.dialects import postgresql
 
 from lib.deployment.settings import ServiceSettings
@@ -38,6 +38,7 @@ Fault = Literal["slow", "crash", "unready", "wrong schema", "failing writes"]
 #: Upper ends, in seconds. An objective must be one of them, for between two ends nobody knows: compose/monitoring has 0.25.
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
+PATIENCE = 30  # seconds that requests under way get when the service ends
 TABLE_LOCK = 1819503731  # any number that nobody else uses
 METADATA = sa.MetaData()
 TABLE = sa.Table(
@@ -56,7 +57,7 @@ def known_history(version: int) -> SchemaHistory:
     return SchemaHistory(USERS.name, first=USERS.schema(1), steps=steps)
 
 
-class UnreadableError(ValueError):
+class UnreadableError(RuntimeError):
     """A record in the database can't be read at this version; the message has every reason."""
 
 
@@ -131,45 +132,20 @@ class Users:
 
 def application(settings: ServiceSettings) -> FastAPI:
     """The service as an application of ASGI."""
-    app = FastAPI(
-        title="Users",
-        version=f"{settings.release}, schema {settings.version}",
-        description=__doc__.split("\n")[0],
-    )
+    version = f"{settings.release}, schema {settings.version}"
+    app = FastAPI(title="Users", version=version, description=__doc__.split("\n")[0])
     app.state.settings, app.state.users = settings, Users(settings.database, settings.version)
     app.state.faults = dict[Fault, float]()
-    _add_operations(app)
+    _add_probes(app)
+    _add_metrics(app)
     _add_users(app, app.state.users)
     if settings.faults:
         _add_faults(app)
     return app
 
 
-def _add_operations(app: FastAPI) -> None:
-    registry = prometheus_client.CollectorRegistry()
-    prometheus_client.ProcessCollector(registry=registry)  # processor time, memory, start
-    labels = {"release": app.state.settings.release, "schema_version": str(app.state.settings.version)}
-    prometheus_client.Info("service", "Which release this is", registry=registry).info(labels)
-    under_way = prometheus_client.Gauge("http_requests_in_progress", "Requests under way", registry=registry)
-    seconds = prometheus_client.Histogram(
-        "http_request_duration_seconds",
-        "Time to answer",
-        ["method", "route", "code"],
-        registry=registry,
-        buckets=BUCKETS,
-    )
-
-    @app.middleware("http")
-    async def measure(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-        start, code = time.perf_counter(), 500  # what is answered when nobody catches an error
-        with under_way.track_inprogress():
-            try:
-                response = await call_next(request)
-                code = response.status_code
-                return response
-            finally:
-                route = getattr(request.scope.get("route"), "path", "none")  # not one series for each id
-                seconds.labels(request.method, route, code).observe(time.perf_counter() - start)
+def _add_probes(app: FastAPI) -> None:
+    settings = app.state.settings
 
     @app.exception_handler(UnreadableError)
     async def unreadable(_: Request, error: UnreadableError) -> JSONResponse:
@@ -194,12 +170,43 @@ def _add_operations(app: FastAPI) -> None:
     @app.get("/version")
     async def version() -> dict[str, str | int]:
         """The release, and the schema version at which it reads and writes."""
-        return {"release": app.state.settings.release, "schema_version": app.state.settings.version}
+        return {"release": settings.release, "schema_version": settings.version}
+
+
+def _add_metrics(app: FastAPI) -> None:
+    registry, settings = CollectorRegistry(), app.state.settings
+    ProcessCollector(registry=registry)  # processor time, memory, start
+    release = {"release": settings.release, "schema_version": str(settings.version)}
+    Info("service", "Which release this is", registry=registry).info(release)
+    under_way = Gauge("http_requests_in_progress", "Requests under way", registry=registry)
+    name, labels = "http_request_duration_seconds", ["method", "route", "code"]
+    seconds = Histogram(name, "Time to answer", labels, registry=registry, buckets=BUCKETS)
+
+    @app.middleware("http")
+    async def measure(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+        start, code = time.perf_counter(), 500  # what is answered when nobody catches an error
+        with under_way.track_inprogress():
+            try:
+                response = await call_next(request)
+                code = response.status_code
+                return response
+            finally:
+                route = getattr(request.scope.get("route"), "path", "none")  # not one series for each id
+                seconds.labels(request.method, route, code).observe(time.perf_counter() - start)
 
     @app.get("/metrics")
     async def metrics() -> Response:
         """For Prometheus."""
-        return Response(prometheus_client.generate_latest(registry), media_type="text/plain; version=0.0.4")
+        return Response(generate_latest(registry), media_type="text/plain; version=0.0.4")
+
+
+def _create(users: Users, user: User, key: str | None) -> tuple[User, bool]:
+    try:
+        return users.create(user, key)
+    except ValueError as error:
+        raise HTTPException(422, error.args[0]) from error
+    except KeyError as error:
+        raise HTTPException(409, error.args[0]) from error
 
 
 def _add_users(app: FastAPI, users: Users) -> None:
@@ -217,14 +224,7 @@ def _add_users(app: FastAPI, users: Users) -> None:
         """Create a user. With the same `Idempotency-Key` again the same user comes back, and none is created."""
         if "failing writes" in app.state.faults:
             raise HTTPException(500, "told to fail")
-        try:
-            created, new = users.create(user, idempotency_key)
-        except UnreadableError:
-            raise
-        except ValueError as error:
-            raise HTTPException(422, error.args[0]) from error
-        except KeyError as error:
-            raise HTTPException(409, error.args[0]) from error
+        created, new = _create(users, user, idempotency_key)
         response.status_code = 201 if new else 200
         return created
 
@@ -272,16 +272,13 @@ def main() -> None:
     """Serve on a port. SIGTERM ends it once the requests under way are answered."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("port", type=int)
-    parser.add_argument(
-        "--host", default="127.0.0.1", help="0.0.0.0 in a container, whose network is private"
-    )
-    parser.add_argument("--patience", type=int, default=30, help="seconds to wait for requests under way")
+    parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 in a container with a private network")
     args = parser.parse_args()
     app = application(ServiceSettings.from_environment())
     with suppress(KeyboardInterrupt):
         uvicorn.run(
             app, host=args.host, port=args.port, log_level="warning", access_log=False,
-            timeout_graceful_shutdown=args.patience, timeout_keep_alive=75,
+            timeout_graceful_shutdown=PATIENCE, timeout_keep_alive=75,
         )  # fmt: skip
 
 

@@ -11,7 +11,6 @@ a process of its own, which dies with its owner.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import csv
@@ -36,13 +35,8 @@ LONG_PATH = "/?seconds=1"
 COLUMNS = ["kind", "user", "due", "sent", "ended", "status", "served_by", "outcome"]
 Outcome = Literal["ok", "refused", "reset", "stale", "timeout", "5xx", "4xx", "wrong body"]
 #: What is written: a user that is valid at every version.
-USER = {
-    "name": "Núria Ñíguez",
-    "created_at": "2024-01-01",
-    "email": None,
-    "updated_at": "2024-01-01",
-    "phone": None,
-}
+USER = {"name": "Núria Ñíguez", "created_at": "2024-01-01", "updated_at": "2024-01-01"}
+USER |= {"email": None, "phone": None}
 
 
 @dataclass(frozen=True)
@@ -140,24 +134,15 @@ class _Sender:
 
     def __init__(self, load: Load, session: aiohttp.ClientSession, log: IO[str]) -> None:
         self.load, self.session, self.log = load, session, csv.writer(log)
-        self.under_way = set[asyncio.Task[None]]()
-        self.ending = asyncio.Event()
-        self.rng, self.users = random.Random(1), list[str]()
-
-    def start(self, kind: str, due: float) -> asyncio.Task[None]:
-        task = asyncio.create_task(self._send(kind, due))
-        self.under_way.add(task)
-        task.add_done_callback(self.under_way.discard)
-        return task
+        self.ending, self.rng, self.users = asyncio.Event(), random.Random(1), list[str]()
 
     async def _send(self, kind: str, due: float) -> None:
         sent, status, served_by = time.monotonic(), 0, ""
         trace: dict[str, bool] = {}
         method, path, user, options = self._request(kind)
         try:
-            async with self.session.request(
-                method, self.load.url + path, trace_request_ctx=trace, **options
-            ) as answer:
+            url, options = self.load.url + path, options | {"trace_request_ctx": trace}
+            async with self.session.request(method, url, **options) as answer:
                 status, served_by = answer.status, answer.headers.get("X-Served-By", "")
                 body = await answer.read()
             outcome = "ok" if status < 400 else f"{status // 100}xx"
@@ -184,26 +169,22 @@ class _Sender:
             return "get"
         return "read" if self.users and self.rng.random() >= self.load.writes else "write"
 
-    async def short(self) -> None:
-        """One request after another, each at its moment."""
+    async def short(self, tasks: asyncio.TaskGroup) -> None:
+        """Start one request after another, each at its moment."""
         due = time.monotonic()
         while True:
             due += 1 / self.load.rate
             while (delay := due - time.monotonic()) > 0 and not self.ending.is_set():  # a timer may be early
-                await _pause(self.ending, delay)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self.ending.wait(), delay)
             if self.ending.is_set():
                 return
-            self.start(self._kind(), due)
+            tasks.create_task(self._send(self._kind(), due))
 
     async def long(self) -> None:
-        """One long request after another."""
+        """Send one long request after another."""
         while not self.ending.is_set():
-            await self.start("long", time.monotonic())
-
-
-async def _pause(event: asyncio.Event, seconds: float) -> None:
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(event.wait(), seconds)
+            await self._send("long", time.monotonic())
 
 
 def _is_user(body: bytes, user: str) -> bool:
@@ -233,31 +214,25 @@ async def _run(load: Load, log: Path) -> None:
 
     traces.on_connection_reuseconn.append(note_reuse)
     connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=60)
-    options = {
-        "connector": connector,
-        "trace_configs": [traces],
-        "timeout": aiohttp.ClientTimeout(total=load.timeout),
-    }
-    async with aiohttp.ClientSession(**options) as session:
+    timeout = aiohttp.ClientTimeout(total=load.timeout)
+    async with aiohttp.ClientSession(connector=connector, trace_configs=[traces], timeout=timeout) as session:
         session._retry_connection = False  # else aiohttp would send a GET again, and hide a failure
         with log.open("w", encoding="utf-8", newline="", buffering=1) as file:
             csv.writer(file).writerow(COLUMNS)
             sender = _Sender(load, session, file)
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, sender.ending.set)
-            await asyncio.gather(sender.short(), *(sender.long() for _ in range(load.long)))
-            while sender.under_way:
-                await asyncio.wait(sender.under_way)
+            async with asyncio.TaskGroup() as tasks:  # its end waits for what is under way
+                for _ in range(load.long):
+                    tasks.create_task(sender.long())
+                await sender.short(tasks)
 
 
 def main() -> None:
-    """Run a load in this process until SIGTERM."""
+    """Run a load in this process until SIGTERM. Arguments: a Load as JSON, and the file that gets one line a request."""
     import uvloop
 
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("load", help="a Load, as JSON")
-    parser.add_argument("log", type=Path, help="the file that gets one line a request")
-    args = parser.parse_args()
-    uvloop.run(_run(Load(**json.loads(args.load)), args.log))
+    load, log = sys.argv[1:]
+    uvloop.run(_run(Load(**json.loads(load)), Path(log)))
 
 
 if __name__ == "__main__":

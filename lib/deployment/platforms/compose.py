@@ -49,7 +49,7 @@ class Compose:
 
     def exists(self) -> bool:
         """See `LastingPlatform`."""
-        return self._variables.exists() and bool(self._containers(everything=True))
+        return self._variables.exists() and bool(self._containers())
 
     def start(self, port: int) -> str:
         """See `LastingPlatform`."""
@@ -64,7 +64,7 @@ class Compose:
                 ROUTER_PORT=str(port or free_port()),
                 ROUTES=str(self._map.parent),
             )
-            self._note("blue")
+            replace_file(self._map, "active blue\n")
         self._compose(*UP, "database", "router")
         return f"http://127.0.0.1:{self._get()['ROUTER_PORT']}"
 
@@ -79,20 +79,14 @@ class Compose:
 
     def create(self, colour: Colour, release: Release) -> list[int]:
         """See `Platform`."""
-        values = {
-            "IMAGE": image(Path(release.tree or ROOT)),
-            "RELEASE": release.name,
-            "SCHEMA": str(release.version),
-            "REPLICAS": str(release.replicas),
-        }
-        self._set(**{f"{colour.upper()}_{name}": value for name, value in values.items()})
+        values = {"RELEASE": release.name, "SCHEMA": release.version, "REPLICAS": release.replicas}
+        values |= {"IMAGE": image(Path(release.tree or ROOT))}
+        self._set(**{f"{colour.upper()}_{name}": str(value) for name, value in values.items()})
         self._compose(*UP, colour)
         deadline, wanted = time.monotonic() + PATIENCE, 2 * release.replicas  # each is in both backends
         while sum(row["status"].startswith("UP") for row in self._servers(colour)) < wanted:
             if time.monotonic() > deadline:
-                raise PlatformError(
-                    f"the router has not found {release.replicas} replicas of {colour} in {PATIENCE:g} s"
-                )
+                raise PlatformError(f"the router does not find {release.replicas} replicas of {colour}")
             time.sleep(0.05)
         return self.ports(colour)
 
@@ -108,7 +102,7 @@ class Compose:
 
     def switch(self, colour: Colour) -> None:
         """See `Platform`."""
-        self._note(colour)
+        replace_file(self._map, f"active {colour}\n")  # for a router that starts again
         if answer := self._ask(f"set map /routes/{MAP} active {colour}"):
             raise PlatformError(f"the router refused to switch to {colour}: {answer}")
 
@@ -126,12 +120,11 @@ class Compose:
     def _client(self) -> docker.DockerClient:
         return engine()
 
-    def _containers(self, service: str | None = None, *, everything: bool = False) -> list[Container]:
+    def _containers(self, service: str | None = None) -> list[Container]:
+        """The containers of the project, or of one of its services; those that have ended, too."""
         labels = [f"{PROJECT}={self.project}", *([f"{SERVICE}={service}"] if service else [])]
         with explained("The containers of the project"):
-            return self._client.containers.list(
-                all=everything, filters={"label": labels}, ignore_removed=True
-            )
+            return self._client.containers.list(all=True, filters={"label": labels}, ignore_removed=True)
 
     def _ask(self, command: str) -> str:
         """Send a command to the router's runtime API; return the answer."""
@@ -146,10 +139,6 @@ class Compose:
         """What the router knows of the replicas of a colour: a row for each, in each of the two backends."""
         table = csv.DictReader(self._ask("show stat -1 4 -1").removeprefix("# ").splitlines())
         return [row for row in table if row["svname"].startswith(colour)]
-
-    def _note(self, colour: Colour) -> None:
-        """Write which colour is active, for a router that starts again."""
-        replace_file(self._map, f"active {colour}\n")
 
     def _get(self) -> dict[str, str]:
         """The variables of the Compose file."""

@@ -98,9 +98,7 @@ class Kubernetes:
         deadline = time.monotonic() + PATIENCE
         while self._endpoints() != set(self._pods(colour)):
             if time.monotonic() > deadline:
-                raise PlatformError(
-                    f"after {PATIENCE:g} s the Service still has other pods than those of {colour}"
-                )
+                raise PlatformError(f"the Service still sends to other pods than those of {colour}")
             time.sleep(0.2)
 
     def active(self) -> Colour:
