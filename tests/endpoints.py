@@ -31,10 +31,6 @@ class Bare:
             return fetch(f"http://127.0.0.1:{port}/")[0] == self.name
         return False
 
-    def start_again(self) -> None:
-        self._run(self.port)
-        self.process.wait_until(lambda: self._ready(self.port), name=self.name)
-
 
 @contextlib.contextmanager
 def bare(name: str) -> Iterator[Bare]:

@@ -38,7 +38,6 @@ from lib.stage.traffic import USER, Traffic, summary
 from lib.versioning.users import USERS
 
 ROOT = Path(__file__).parents[2]
-VERBS = ("status", "resume", "rollback", "down")
 PLATFORMS: dict[str, Callable[[Path], LastingPlatform]] = {
     "local": Detached,
     "compose": Compose,
@@ -99,14 +98,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rollout = BlueGreen(platform, directory, smoke_user=USER, bake=args.bake, progress=_print_step)
     try:
         if args.version in VERBS:
-            return {"status": _status, "resume": _resume, "rollback": _rollback, "down": _down}[args.version](
-                rollout, platform
-            )
-        try:
-            release = _release(args, directory)
-        except ValueError as error:
-            made.error(str(error))
-        return _deploy(rollout, platform, release, args)
+            return VERBS[args.version](rollout, platform)
+        return _deploy(rollout, platform, _release(made, args, directory), args)
     except KeyboardInterrupt:
         print("\ninterrupted: `resume` goes on, `rollback` goes back", file=sys.stderr)
         return 130
@@ -172,6 +165,9 @@ def _down(rollout: BlueGreen, platform: LastingPlatform) -> int:
     return 0
 
 
+VERBS = {"status": _status, "resume": _resume, "rollback": _rollback, "down": _down}
+
+
 def _print_step(message: str) -> None:
     state, _, note = message.partition(": ")
     print(f"[{STEPS.get(state, state)}] {note}", flush=True)  # type: ignore[call-overload]
@@ -186,13 +182,16 @@ def _print_running(rollout: BlueGreen) -> int:
 # ── Releases ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _release(args: argparse.Namespace, directory: Path) -> Release:
-    """The release that is asked for. Raises ValueError if there is no such schema version, or no replica."""
+def _release(made: Parser, args: argparse.Namespace, directory: Path) -> Release:
+    """The release that is asked for; a bad argument if there is no such schema version, or no replica."""
     tree = _tree_of_tag(args.version, directory)
     if tree is None:
         print(f"{args.version} is no Git tag: it labels the working tree")
-    schema = USERS.check_version(args.schema or _latest_schema(tree))
-    return Release(args.version, schema, replicas=args.replicas, tree=tree and str(tree))
+    try:
+        schema = USERS.check_version(args.schema or _latest_schema(tree))
+        return Release(args.version, schema, replicas=args.replicas, tree=tree and str(tree))
+    except ValueError as error:
+        made.error(str(error))
 
 
 def _tree_of_tag(name: str, directory: Path) -> Path | None:

@@ -213,9 +213,9 @@ def test_stopped_it_answers_what_it_has_taken(database: Server) -> None:
         ThreadPoolExecutor(5) as threads,
     ):
         _, ana = create(replica, ANA)
-        replica.fault("slow", 1.0)
+        replica.fault("slow", 5.0)
         answers = [threads.submit(call, replica.port, f"/users/{ana['id']}") for _ in range(5)]
-        time.sleep(0.4)
+        until(lambda: counted(replica)["http_requests_in_progress"] == 6)  # the scrape is one of them
         replica.stop()
         assert [answer.result()[0] for answer in answers] == [200] * 5
     with pytest.raises(OSError):
@@ -247,8 +247,8 @@ def test_a_release_knows_nothing_of_later_versions() -> None:
 
 def test_an_answer_that_is_not_the_user_is_a_failure(old: Replica) -> None:
     old.fault("wrong schema")
-    with Traffic(f"http://127.0.0.1:{old.port}", rate=50, writes=0.3) as traffic:
-        time.sleep(1)
+    with Traffic(f"http://127.0.0.1:{old.port}", rate=50, writes=0.3, timeout=60) as traffic:
+        until(lambda: {"read", "write"} == set(traffic.requests()["kind"]))
     old.mend("wrong schema")
     kinds = traffic.requests().groupby("kind")["outcome"].unique()
     assert list(kinds["read"]) == ["wrong body"] and list(kinds["write"]) == ["ok"]

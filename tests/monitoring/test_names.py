@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 
 import promql_parser
@@ -14,7 +13,7 @@ from lib.deployment.replicas import call
 from lib.deployment.states import Release
 from lib.scaling.settings import LATE
 from lib.scaling.workers import WorkerPool
-from lib.stage.scraping import Scraper, Target, fetch, parse
+from lib.stage.scraping import Target, fetch, parse
 from lib.stage.servers import postgres
 from lib.stage.traffic import USER
 
@@ -99,20 +98,3 @@ def test_what_we_tell_is_asked_for(served: list[Series]) -> None:
 def test_names_that_others_tell_are_used() -> None:
     asked = {one.name for query in QUERIES for one in selectors(promql_parser.parse(query.expression))}
     assert asked >= {one["__name__"] for one in DOCUMENTED + OWN}
-
-
-def test_scraped_again_and_again_a_target_that_is_gone_is_down() -> None:
-    with postgres() as database, Local(database.url) as platform:
-        [port] = platform.create("blue", Release("v1.0.0", 1))
-        targets = {"replica": Target("service", f"http://127.0.0.1:{port}/metrics")}
-        with Scraper(lambda: targets, every=0.05) as scraper:
-            time.sleep(0.3)
-            platform.replicas["blue"][0].kill()
-            time.sleep(0.3)
-        up = scraper.read("up")
-        assert up["value"].iloc[0] == 1.0 and up["value"].iloc[-1] == 0.0
-        assert up["value"].is_monotonic_decreasing
-        told = scraper.read("service_info")
-        assert set(told["release"]) == {"v1.0.0"} and len(told) == up["value"].sum()
-        with pytest.raises(KeyError, match="no sample of 'service_inf' in .*; there are .*service_info"):
-            scraper.read("service_inf")
