@@ -110,14 +110,13 @@ class Router:
         """
         routes = Routes("blue", replicas={checked_colour(c): list(ports) for c, ports in replicas.items()})
         self.port, self.metrics_port, self._lock = port, 0, threading.RLock()
-        with contextlib.ExitStack() as undo:
-            self._process = undo.enter_context(Process())
+        self._process = Process()
+        with self._process.stopped_on_failure():
             self._file = Path(directory or self._process.directory).absolute() / "routes.json"
             self._file.parent.mkdir(parents=True, exist_ok=True)
             if not self._file.exists():
                 self._write(routes)
             self.start()
-            undo.pop_all()
 
     @property
     def url(self) -> str:

@@ -67,13 +67,12 @@ class Traffic:
         """Start; return once the first requests are under way. Options: the other fields of `Load`."""
         self.load = Load(url, rate, **options)
         self._requests: pd.DataFrame | None = None
-        with contextlib.ExitStack() as undo:
-            self._process = undo.enter_context(Process())
+        self._process = Process()
+        with self._process.stopped_on_failure():
             self._log = self._process.directory / "requests.csv"
             command = [sys.executable, "-m", __name__, json.dumps(asdict(self.load)), self._log]
             self._process.run(command, cwd=ROOT, stop_signal=signal.SIGTERM)
             self._process.wait_until(self._is_under_way, name="The traffic")
-            undo.pop_all()
 
     def _is_under_way(self) -> bool:
         return self._log.exists() and self._log.read_bytes().count(b"\n") > 1
