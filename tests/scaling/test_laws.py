@@ -56,31 +56,6 @@ def test_the_usl_without_coherency_is_amdahl(n, serial):
     assert usl(n, 3.0, serial, 0) == pytest.approx(3.0 * amdahl(n, serial))
 
 
-def test_usl_broadcasts():
-    assert usl([[1], [2]], 10.0, [0.0, 0.5, 1.0], 0.0).shape == (2, 3)
-    assert usl(4, 10.0, 0.1, 0.01) == pytest.approx(40 / 1.42)
-
-
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: amdahl(0, 0.1), "workers: 0 is not allowed. Give finite numbers, at least 1."),
-        (lambda: amdahl([1, np.nan], 0.1), "workers: nan is not allowed"),
-        (lambda: amdahl(2, 1.5), "serial: 1.5 is not allowed. Give finite numbers, at least 0, at most 1."),
-        (lambda: gustafson(2, -0.1), "serial: -0.1 is not allowed"),
-        (lambda: gustafson(-2, 0.1), "workers: -2 is not allowed"),
-        (lambda: usl(2, 0, 0.1, 0.1), "gamma: 0 is not allowed. Give finite numbers, above 0."),
-        (lambda: usl(2, 1, 0.1, -1), "beta: -1 is not allowed"),
-        (lambda: usl(2, 1, 2, 0), "alpha: 2 is not allowed"),
-        (lambda: usl("two", 1, 0, 0), "workers: 'two' is no number"),
-        (lambda: usl(np.inf, 1, 0, 0), "workers: inf is not allowed"),
-    ],
-)
-def test_numbers_that_make_no_sense_are_refused(call, message):
-    with pytest.raises(ValueError, match=message.replace(".", r"\.")):
-        call()
-
-
 # ── Fit ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -134,16 +109,13 @@ def test_the_peak_is_the_highest_point():
     assert around.max() <= fit.peak_throughput
 
 
-def test_one_worker_can_be_the_peak():
-    workers = [1, 2, 4, 8]
-    assert fit_usl(workers, usl(workers, 10, 0.5, 0.9)).peak_workers == 1
-
-
-def test_without_contention_and_coherency_there_is_no_limit():
-    workers = [1, 2, 4, 8]
-    fit = fit_usl(workers, usl(workers, 10, 0, 0))
-    assert fit.at_bound == ("alpha", "beta")
-    assert fit.peak_workers == fit.peak_throughput == np.inf
+@pytest.mark.parametrize(
+    ("alpha", "beta", "peak", "bound"), [(0.5, 0.9, 1, ()), (0, 0, np.inf, ("alpha", "beta"))]
+)
+def test_the_peak_at_the_edges(alpha, beta, peak, bound):
+    fit = fit_usl([1, 2, 4, 8], usl([1, 2, 4, 8], 10, alpha, beta))
+    assert (fit.peak_workers, fit.at_bound) == (peak, bound)
+    assert fit.peak_throughput == pytest.approx(10 * peak)
 
 
 @pytest.mark.parametrize("true", [(10.0, 0.05, 0.004), (10.0, 0.05, 0.0)], ids=["inside", "at the bound"])
@@ -236,7 +208,8 @@ def test_percentiles_of_waiting():
     assert wait_percentile(shares, 3.6, 1.0, 4).mean() == pytest.approx(mean_wait(3.6, 1.0, 4), rel=1e-3)
 
 
-def test_waiting_is_vectorised():
+def test_arrays_are_broadcast():
+    assert usl([[1], [2]], 10.0, [0.0, 0.5, 1.0], 0.0).shape == (2, 3)
     servers = np.array([1, 2, 5, 50])
     together = mean_wait(servers * 0.8, 1.0, servers)
     assert together == pytest.approx([float(mean_wait(n * 0.8, 1.0, n)) for n in servers])
@@ -251,17 +224,6 @@ def test_little():
     assert little(rate=4, time_s=0) == 0
 
 
-def test_little_wants_two_of_three():
-    with pytest.raises(ValueError, match="Give two of number, rate and time_s to get the third; given: rate"):
-        little(rate=4)
-    with pytest.raises(ValueError, match="given: none"):
-        little()
-    with pytest.raises(ValueError, match="given: number, rate, time_s"):
-        little(number=1, rate=1, time_s=1)
-    with pytest.raises(ValueError, match="rate: 0 is not allowed"):
-        little(number=1, rate=0)
-
-
 @pytest.mark.parametrize("function", [waiting_probability, mean_wait])
 def test_unstable_systems_are_refused_with_what_would_do(function):
     with pytest.raises(
@@ -271,26 +233,6 @@ def test_unstable_systems_are_refused_with_what_would_do(function):
     with pytest.raises(UnstableQueueError, match="At least 3 servers"):
         function([1, 2.5], 1, 2)
     function(5, 2, 11)
-
-
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: mean_wait(-1, 1, 1), "arrivals: -1 is not allowed"),
-        (lambda: mean_wait(1, 0, 1), "service_s: 0 is not allowed"),
-        (lambda: mean_wait(1, np.nan, 1), "service_s: nan is not allowed"),
-        (lambda: mean_wait(1, 0.1, 0), "servers: 0 is not allowed"),
-        (lambda: mean_wait(1, 0.1, [2, 1.5]), "servers: 1.5 is not allowed. Give whole numbers."),
-        (
-            lambda: wait_percentile(1, 1, 0.1, 1),
-            "share: 1 is not allowed. Give shares below 1, such as 0.99.",
-        ),
-        (lambda: wait_percentile(-0.5, 1, 0.1, 1), "share: -0.5 is not allowed"),
-    ],
-)
-def test_queues_that_make_no_sense_are_refused(call, message):
-    with pytest.raises(ValueError, match=message):
-        call()
 
 
 # ── Cost ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -332,17 +274,36 @@ def test_one_demand_is_enough_and_a_machine_has_no_size_below_one():
     assert list(compare_costs(2, fit=SMALL)["size"]) == [1]
 
 
+# ── Refusals ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("call", "message"),
     [
-        ({"demand": 0}, "demand: 0 is not allowed"),
-        ({"demand": [1, np.nan]}, "demand: nan is not allowed"),
-        ({"price": -1}, "price: -1 is not allowed"),
-        ({"returns": 0}, "returns: 0 is not allowed"),
-        ({"returns": 1.2}, "returns: 1.2 is not allowed. Give finite numbers, above 0, at most 1."),
-        ({"largest": 0.5}, "largest: 0.5 is not allowed"),
+        (lambda: amdahl(0, 0.1), "workers: 0 is not allowed. Give finite numbers, at least 1."),
+        (lambda: amdahl([1, np.nan], 0.1), "workers: nan is not allowed"),
+        (lambda: amdahl(2, 1.5), "serial: 1.5 is not allowed. Give finite numbers, at least 0, at most 1."),
+        (lambda: gustafson(2, -0.1), "serial: -0.1 is not allowed"),
+        (lambda: usl(2, 0, 0.1, 0.1), "gamma: 0 is not allowed. Give finite numbers, above 0."),
+        (lambda: usl(2, 1, 0.1, -1), "beta: -1 is not allowed"),
+        (lambda: usl(2, 1, 2, 0), "alpha: 2 is not allowed"),
+        (lambda: usl("two", 1, 0, 0), "workers: 'two' is no number"),
+        (lambda: usl(np.inf, 1, 0, 0), "workers: inf is not allowed"),
+        (lambda: mean_wait(-1, 1, 1), "arrivals: -1 is not allowed"),
+        (lambda: mean_wait(1, 0, 1), "service_s: 0 is not allowed"),
+        (lambda: mean_wait(1, 0.1, [2, 1.5]), "servers: 1.5 is not allowed. Give whole numbers."),
+        (lambda: wait_percentile(1, 1, 0.1, 1), "share: 1 is not allowed. Give shares below 1, such as 0.99."),
+        (lambda: wait_percentile(-0.5, 1, 0.1, 1), "share: -0.5 is not allowed"),
+        (lambda: little(rate=4), "Give two of number, rate and time_s to get the third; given: rate"),
+        (lambda: little(), "given: none"),
+        (lambda: little(number=1, rate=1, time_s=1), "given: number, rate, time_s"),
+        (lambda: little(number=1, rate=0), "rate: 0 is not allowed"),
+        (lambda: compare_costs(0, fit=SMALL), "demand: 0 is not allowed"),
+        (lambda: compare_costs(10, fit=SMALL, price=-1), "price: -1 is not allowed"),
+        (lambda: compare_costs(10, fit=SMALL, returns=1.2), "returns: 1.2 is not allowed. Give finite numbers, above 0, at most 1."),
+        (lambda: compare_costs(10, fit=SMALL, largest=0.5), "largest: 0.5 is not allowed"),
     ],
-)
-def test_costs_that_make_no_sense_are_refused(options, message):
-    with pytest.raises(ValueError, match=message):
-        compare_costs(**({"demand": 10, "fit": SMALL} | options))
+)  # fmt: skip
+def test_numbers_that_make_no_sense_are_refused(call, message):
+    with pytest.raises(ValueError, match=message.replace(".", r"\.")):
+        call()

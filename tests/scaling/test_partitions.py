@@ -43,6 +43,10 @@ def state(folder: Path) -> dict[str, tuple[int, int, bytes]]:
     }
 
 
+def files_of(partition: str) -> list[str]:
+    return [f"manifest/{partition}.json", partition, f"quarantine/{partition}"]
+
+
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
     """Four partitions of users, about one in twenty broken."""
@@ -68,48 +72,31 @@ def test_a_partition_comes_out_as_the_manager_says(source: Path, target: Path) -
     assert sum(len(one["errors"]) for one in aside) >= len(aside) == entry.quarantined > 0
     assert (entry.read, entry.passed) == (500, len(expected.records))
     assert entry.read == entry.passed + entry.quarantined
-    assert sorted(state(target)) == [
-        "manifest/part-1.ndjson.json",
-        "part-1.ndjson",
-        "quarantine/part-1.ndjson",
-    ]
+    assert sorted(state(target)) == files_of("part-1.ndjson")
 
 
-def test_a_second_time_nothing_is_written(source: Path, target: Path) -> None:
+@pytest.mark.parametrize("content", [b"half a fi", None], ids=["cut off", "gone"])
+@pytest.mark.parametrize("file", ["part-0.ndjson", "quarantine/part-0.ndjson", "manifest/part-0.ndjson.json"])
+def test_a_file_that_does_not_fit_is_written_again(
+    file: str, content: bytes | None, source: Path, target: Path
+) -> None:
     first = upgrade_file(source / "part-0.ndjson", target, 3)
-    before = state(target)
-    assert upgrade_file(source / "part-0.ndjson", target, 3) == first
-    assert state(target) == before
-
-
-@pytest.mark.parametrize(
-    "harm", ["source", "version", "output", "quarantine", "gone", "manifest", "no manifest"]
-)
-def test_whatever_does_not_fit_is_done_again(harm: str, source: Path, target: Path) -> None:
-    upgrade_file(source / "part-0.ndjson", target, 3)
     good = {name: content for name, (_, _, content) in state(target).items()}
-    version = 3
-    if harm == "source":
-        write(source / "part-0.ndjson", list(make_users(10, seed=8)))
-    elif harm == "version":
-        version = 2
-    elif harm == "output":
-        (target / "part-0.ndjson").write_bytes(b"half a fi")
-    elif harm == "quarantine":
-        (target / "quarantine" / "part-0.ndjson").write_bytes(b"")
-    elif harm == "gone":
-        (target / "part-0.ndjson").unlink()
-    elif harm == "manifest":
-        (target / "manifest" / "part-0.ndjson.json").write_bytes(b'{"partition": "part-0.ndjson", "vers')
+    if content is None:
+        (target / file).unlink()
     else:
-        (target / "manifest" / "part-0.ndjson.json").unlink()
-    entry = upgrade_file(source / "part-0.ndjson", target, version)
-    if harm in ("source", "version"):
-        records = lines(source / "part-0.ndjson")
+        (target / file).write_bytes(content)
+    assert upgrade_file(source / "part-0.ndjson", target, 3) == first
+    assert {name: content for name, (_, _, content) in state(target).items()} == good
+
+
+def test_another_source_or_version_is_upgraded_anew(source: Path, target: Path) -> None:
+    upgrade_file(source / "part-0.ndjson", target, 3)
+    for version, records in ((2, lines(source / "part-0.ndjson")), (3, list(make_users(10, seed=8)))):
+        write(source / "part-0.ndjson", records)
+        entry = upgrade_file(source / "part-0.ndjson", target, version)
         assert lines(target / "part-0.ndjson") == MANAGER.upgrade_many(records, version).records
         assert (entry.read, entry.version) == (len(records), version)
-    else:
-        assert {name: content for name, (_, _, content) in state(target).items()} == good
 
 
 def test_a_crash_while_writing_leaves_no_file(
@@ -140,11 +127,7 @@ partitions.upgrade_file(Path({str(source / "part-0.ndjson")!r}), Path({str(targe
     other.touch()
     upgrade_file(source / "part-0.ndjson", target, 3)
     other.unlink()
-    assert sorted(state(target)) == [
-        "manifest/part-0.ndjson.json",
-        "part-0.ndjson",
-        "quarantine/part-0.ndjson",
-    ]
+    assert sorted(state(target)) == files_of("part-0.ndjson")
 
 
 # ── On workers ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -170,12 +153,9 @@ def test_every_record_is_accounted_for_and_a_second_run_does_nothing(
     assert manifest["read"].sum() == 2000
     assert (manifest["read"] == manifest["passed"] + manifest["quarantined"]).all()
     for name, row in manifest.iterrows():
+        quarantined = lines(target / "quarantine" / str(name))
         assert len(lines(target / str(name))) == row["passed"]
-        assert (
-            len(lines(target / "quarantine" / str(name)))
-            == row["quarantined"]
-            == sum(row["reasons"].values())
-        )
+        assert len(quarantined) == row["quarantined"] == sum(row["reasons"].values())
     before = state(target)
     assert upgrade_partitions(pool, source, target, 3).equals(manifest)
     assert state(target) == before
