@@ -1,6 +1,6 @@
 """How each database spells what a migration needs: names, types, literals, conversions, and a failure with a count.
 
-Reserved words and types are SQLAlchemy's, which is imported when the first script is made. Every expression is NULL where
+Reserved words are SQLAlchemy's, which is imported when the first script is made. Every expression is NULL where
 its argument is NULL *or can't be converted exactly*, so that one rule finds the offending rows: an argument, no result.
 """
 
@@ -10,10 +10,18 @@ import math
 from datetime import UTC, datetime
 from functools import cached_property
 from importlib import import_module
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from lib.versioning.expressions import Computed
 from lib.versioning.schema import Field, is_unicode
+
+_TYPES: Final = {
+    "string": "TEXT",
+    "integer": "BIGINT",
+    "float": "DOUBLE PRECISION",
+    "boolean": "BOOLEAN",
+    "timestamp": "TIMESTAMP",
+}
 
 
 class SqlError(ValueError):
@@ -69,18 +77,8 @@ class Dialect:
         return quoted if quoted == name else f"{self.quote(table)}.{quoted}"
 
     def type(self, field: Field) -> str:
-        """Return the type of a field's column."""
-        import sqlalchemy as sa
-
-        kinds: dict[str, Any] = {
-            "string": sa.String(field.length) if field.length else sa.Text(),
-            "integer": sa.BigInteger(),
-            "float": sa.Double(),
-            "boolean": sa.Boolean(),
-            "timestamp": sa.TIMESTAMP(),
-        }
-        compiled = self._sqlalchemy.type_compiler_instance.process(kinds[field.type])
-        return compiled.removesuffix(" WITHOUT TIME ZONE")
+        """Return the type of a field's column; SQLite goes by the affinity of the same names."""
+        return f"VARCHAR({field.length})" if field.length else _TYPES[field.type]
 
     def literal(self, value: Any, kind: str = "string") -> str:
         """Write a value of a field's type. Raises SqlError for what the database can't hold."""

@@ -160,5 +160,5 @@ def part(source: str, separator: str, number: int) -> Computed:
 
 def join(first: str, separator: str, second: str) -> Computed:
     """Two strings, joined with a separator. It fails where only one of them is None."""
-    reason = f"can't be joined with {second}, because only one of them is null"
+    reason = f"cannot be joined with {second}, because only one of them is null"
     return Computed(join_parts, (first, second), (separator,), "string", reason)

@@ -71,10 +71,7 @@ class DataVersionManager:
         Fields that are absent or None are filled; filled ones are kept, and reported in `report` or as a ChangeWarning.
         Raises UnknownVersionError, ValueError if the record is newer than the target, and InvalidRecordError.
         """
-        version, target = self._check(record, target_version)
-        if version > target:
-            raise ValueError(f"the record is at version {version}, above {target}: downgrade_data goes back")
-        return self._migrate(record, version, target, report)
+        return self._change(record, target_version, report, upward=True)
 
     def downgrade_data(self, record: Record, target_version: int, report: Report | None = None) -> Record:
         """Return a new record at `target_version`, an earlier one.
@@ -82,12 +79,9 @@ class DataVersionManager:
         Values that upgrading again would not restore are lost, and reported in `report` or as a ChangeWarning.
         Raises UnknownVersionError, ValueError if the record is older than the target, and InvalidRecordError.
         """
-        version, target = self._check(record, target_version)
-        if version < target:
-            raise ValueError(f"the record is at version {version}, below {target}: upgrade_data goes forward")
-        return self._migrate(record, version, target, report)
+        return self._change(record, target_version, report, upward=False)
 
-    def _check(self, record: Record, target: int) -> tuple[int, int]:
+    def _change(self, record: Record, target: int, report: Report | None, *, upward: bool) -> Record:
         self.history.check_version(target)
         version, problem = record_version(self.history, record)
         if problem:
@@ -96,7 +90,11 @@ class DataVersionManager:
             raise InvalidRecordError([problem])
         if errors := self._errors(record, version):
             raise InvalidRecordError(errors)
-        return version, target
+        if upward and version > target:
+            raise ValueError(f"the record is at version {version}, above {target}: downgrade_data goes back")
+        if not upward and version < target:
+            raise ValueError(f"the record is at version {version}, below {target}: upgrade_data goes forward")
+        return self._migrate(record, version, target, report)
 
     def _errors(self, record: Any, version: int) -> list[str]:
         return validator(self.history.schema(version), self.extra)(record)
@@ -118,7 +116,7 @@ class DataVersionManager:
             warnings.warn(
                 f"from version {version} to {target}: {', '.join(changes)}",
                 ChangeWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
         return migrated
 

