@@ -105,6 +105,8 @@ def test_row_2_an_unknown_target_is_refused_and_the_known_versions_named(
 def test_row_3_a_target_below_the_record_is_refused_and_the_way_back_named(vm: DataVersionManager) -> None:
     with pytest.raises(ValueError, match=r"version 3.*above 1.*downgrade_data"):
         vm.upgrade_data(JUAN_AT_3, 1)
+    with pytest.raises(ValueError, match=r"version 1.*below 2.*upgrade_data"):
+        vm.downgrade_data(JUAN, 2)
     assert vm.downgrade_data(JUAN_AT_3, 1) == JUAN | {"schema_version": 1}
 
 
@@ -118,9 +120,9 @@ def test_row_4_a_filled_field_of_a_later_version_is_kept_and_reported(
     report = Report()
     assert vm.upgrade_data(ahead, 3, report) == JUAN_AT_3 | {name: value}
     assert report.kept == {name: 1}
-    with pytest.warns(ChangeWarning, match=f"kept {name}") as told:
+    with pytest.warns(ChangeWarning, match=f"kept {name}") as warned:
         vm.upgrade_data(ahead, 3)
-    assert told[0].filename == __file__, "the warning points at the caller"
+    assert warned[0].filename == __file__, "the warning points at the caller"
 
 
 @pytest.mark.parametrize("label", ["1", True, 3.0, None, [1], "3", False, 1.0])

@@ -43,21 +43,14 @@ def adds(name: str) -> list[AddField]:
     [
         ({3: adds("a")}, "version 3 can't follow 1; the next is 2"),
         ({2: adds("a"), 4: adds("b")}, "version 4 can't follow 2; the next is 3"),
-        ({3: adds("a"), 2: adds("b")}, "version 3 can't follow 1; the next is 2"),
         ([(2, adds("a")), (2, adds("b"))], "version 2 is declared twice, or steps back from 2"),
-        ([(2, adds("a")), (3, adds("b")), (2, adds("c"))], "version 2 is declared twice, or steps back from 3"),
         ({1: adds("a")}, "version 1 is declared twice, or steps back from 1"),
-        ({0: adds("a")}, "version 0 can't follow 1; the next is 2"),
         ({-1: adds("a")}, "version -1 can't follow 1; the next is 2"),
         ({"2": adds("a")}, "a version is an integer, not string '2'"),
-        ({2.0: adds("a")}, "a version is an integer, not float 2.0"),
         ({True: adds("a")}, "a version is an integer, not boolean True"),
-        ({None: adds("a")}, "a version is an integer, not null"),
         ({2: []}, "step to version 2: give a list of one or more operations"),
-        ({2: iter([])}, "step to version 2: give a list of one or more operations"),
         ({2: AddField("a", "string", nullable=True)}, "step to version 2: give a list of one or more operations"),
         ({2: ["add a"]}, "step to version 2, operation 1: 'add a' is no operation such as AddField"),
-        ({2: [*adds("a"), None]}, "step to version 2, operation 2: None is no operation such as AddField"),
         ({2: [AddField]}, "operation 1: <class 'lib.versioning.operations.AddField'> is no operation"),
         ({2: adds("a"), 3: adds("a")}, "step to version 3, operation 1: AddField string 'a': there is such a field already"),
         ({2: [RenameField("id", "a")], 3: [DropField("id")]}, "step to version 3, operation 1: DropField string 'id': there is no field"),
@@ -129,14 +122,6 @@ def test_a_history_comes_through_pickle() -> None:
     assert DataVersionManager(copied).upgrade_data(record, 3) == DataVersionManager().upgrade_data(record, 3)
 
 
-def test_a_hundred_versions_are_one_way() -> None:
-    steps = {version: adds(f"f{version}") for version in range(2, 101)}
-    vm = DataVersionManager(SchemaHistory("things", first=FIRST, steps=steps))
-    record = vm.upgrade_data({"id": "x"}, 100)
-    assert len(record) == 101
-    assert vm.downgrade_data(record, 1) == {"id": "x", "schema_version": 1}
-
-
 # ── There and back ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -175,7 +160,7 @@ def equal(field: Field, a: Any, b: Any) -> bool:
 
 @settings(max_examples=200)
 @given(st.data())
-def test_there_and_back_gives_the_same_record_up_to_the_loss_that_is_told(data: st.DataObject) -> None:
+def test_there_and_back_gives_the_same_record_up_to_the_loss_that_is_reported(data: st.DataObject) -> None:
     history = data.draw(strategies.histories())
     start, target = (data.draw(st.sampled_from(history.versions)) for _ in range(2))
     record = data.draw(strategies.records(history, start, extra=True))
@@ -192,9 +177,9 @@ def test_there_and_back_gives_the_same_record_up_to_the_loss_that_is_told(data: 
     schema = history.schema(start)
     changed = {field.name for field in schema if not equal(field, record[field.name], returned[field.name])}
     source = origins(history.steps(start, target), schema.names, up)
-    told = {name for lost in (there.lost, back.lost) for name in lost}
-    event("lossless" if not told else "with losses")
-    unexplained = changed - {field for name in told for field in source.get(name, {name})}
+    reported = {name for lost in (there.lost, back.lost) for name in lost}
+    event("lossless" if not reported else "with losses")
+    unexplained = changed - {field for name in reported for field in source.get(name, {name})}
     # None gives way to a filled value where it arrives; that one is told as kept.
     kept = {field for name in (*there.kept, *back.kept) for field in source.get(name, {name})}
     assert {name for name in unexplained if name not in kept or record[name] is not None} == set()
@@ -202,13 +187,3 @@ def test_there_and_back_gives_the_same_record_up_to_the_loss_that_is_told(data: 
     assert returned.keys() - schema.names - {"schema_version"} <= extra
     known = {field.name for version in history.versions for field in history.schema(version)}
     assert {name: returned[name] for name in extra - known} == {name: record[name] for name in extra - known}
-
-
-@given(strategies.records(USERS, 1))
-def test_users_upgraded_and_downgraded_are_the_same(record: dict[str, Any]) -> None:
-    vm, report = DataVersionManager(), Report()
-    for version in (2, 3):
-        upgraded = vm.upgrade_data(record, version, report)
-        assert vm.downgrade_data(upgraded, 1, report) == record | {"schema_version": 1}
-    assert not report.kept
-    assert not report.lost

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+import enum
 import warnings
 from typing import Any
 
@@ -21,8 +21,6 @@ from lib.versioning import (
     Report,
     Schema,
     SchemaHistory,
-    UnknownVersionError,
-    make_users,
 )
 
 Record = dict[str, Any]
@@ -43,6 +41,10 @@ TYPED = SchemaHistory(
 )
 VALID = {"s": "a", "i": 1, "f": 1.0, "b": True, "t": "2024-01-01", "o": None}
 FORMS = ("single", "bulk")
+
+
+class Number(enum.IntEnum):
+    ONE = 1
 
 
 def validate(form: str, vm: DataVersionManager, record: Any) -> list[str]:
@@ -74,70 +76,37 @@ def upgrade(
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize(
-    "change",
-    [
-        {"s": "añoñé"}, {"s": ""}, {"s": "🙂" * 5}, {"s": "\0"}, {"i": 2**63 - 1}, {"i": -(2**63)},
-        {"f": float("nan")}, {"f": float("inf")},
-        {"f": -0.0}, {"b": False}, {"t": "2024-02-29"}, {"t": "2000-02-29T23:59:59.123456+14:00"}, {"t": "2024-01-01T10:00:00"},
-        {"o": "x"}, {"schema_version": 1}, {"undeclared": [1, {}]}, {"x": "y"}, {"x": 5},
-    ],
-    ids=repr,
-)  # fmt: skip
-def test_valid(form: str, change: Record) -> None:
-    assert validate(form, DataVersionManager(TYPED), VALID | change) == []
-
-
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize(
     ("name", "value", "reason"),
     [
-        # exact types
-        ("s", 5, "expected string (got integer 5)"),
+        # exact types; NaN is a valid float and an error elsewhere
         ("s", b"5", "expected string (got bytes)"),
         ("s", True, "expected string (got boolean True)"),
+        ("s", ["a"], "expected string (got array of 1)"),
+        ("s", float("nan"), "expected string (got float nan)"),
+        ("o", {"a": 1}, "expected string (got object of 1)"),
         ("i", True, "expected integer (got boolean True)"),
         ("i", 5.0, "expected integer (got float 5.0)"),
-        ("i", "5", "expected integer (got string '5')"),
+        ("i", Number.ONE, "expected integer (got Number)"),
         ("f", 5, "expected float (got integer 5)"),
-        ("f", False, "expected float (got boolean False)"),
         ("f", "nan", "expected float (got string 'nan')"),
         ("b", 1, "expected boolean (got integer 1)"),
-        ("b", "true", "expected boolean (got string 'true')"),
         ("t", 1704067200, "expected timestamp (got integer 1704067200)"),
-        ("o", 5, "expected string (got integer 5)"),
-        ("s", ["a"], "expected string (got array of 1)"),
-        ("o", {"a": 1}, "expected string (got object of 1)"),
-        # NaN is a valid float and an error elsewhere
-        ("i", float("nan"), "expected integer (got float nan)"),
-        ("s", float("nan"), "expected string (got float nan)"),
-        ("t", float("nan"), "expected timestamp (got float nan)"),
-        ("o", float("nan"), "expected string (got float nan)"),
         # None and nothing
         ("s", None, "null, but required"),
         ("i", None, "null, but required"),
-        ("f", None, "null, but required"),
-        ("b", None, "null, but required"),
         ("t", None, "null, but required"),
         ("o", ..., "missing"),
         ("s", ..., "missing"),
         # range, length, Unicode
         ("i", 2**63, "outside the 64-bit range (got integer of 64 bits)"),
         ("i", -(2**63) - 1, "outside the 64-bit range (got integer of 64 bits)"),
-        ("s", "abcdef", "longer than 5 characters (got 6)"),
         ("s", "🙂" * 6, "longer than 5 characters (got 6)"),
-        ("s", "\ud83d", r"lone surrogate, which is no Unicode text (got string '\ud83d')"),
         ("o", "a\udc00", r"lone surrogate, which is no Unicode text (got string 'a\udc00')"),
         ("t", "2024-01-0\ud83d", r"lone surrogate, which is no Unicode text (got string '2024-01-0\ud83d')"),
         # the calendar and the clock
         ("t", "2023-02-29", "no such calendar day (got string '2023-02-29')"),
-        ("t", "1900-02-29", "no such calendar day (got string '1900-02-29')"),
-        ("t", "2024-02-30T10:00:00", "no such calendar day (got string '2024-02-30T10:00:00')"),
         ("t", "2024-01-01T24:00:00", "no such time of day or offset (got string '2024-01-01T24:00:00')"),
-        ("t", "2024-01-01T10:00:60", "no such time of day or offset (got string '2024-01-01T10:00:60')"),
         ("t", "2024-W09-4", "not an ISO 8601 timestamp (got string '2024-W09-4')"),
-        ("t", "20240101", "not an ISO 8601 timestamp (got string '20240101')"),
-        ("t", "2024-01-01 10:00:00", "not an ISO 8601 timestamp (got string '2024-01-01 10:00:00')"),
-        ("t", "", "not an ISO 8601 timestamp (got string '')"),
         ("t", "2024-01-01\n2024-01-01", r"not an ISO 8601 timestamp (got string '2024-01-01\n2024-01-01')"),
     ],
 )  # fmt: skip
@@ -193,14 +162,6 @@ def test_extra_fields_by_policy(form: str) -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("absent", [{}, {"updated_at": None}])
-def test_an_absent_or_none_updated_at_is_filled(form: str, absent: Record) -> None:
-    upgraded, report = upgrade(form, DataVersionManager(), ANA | absent)
-    assert upgraded == ANA_AT_3
-    assert (report.kept, report.lost) == ({}, {})
-
-
-@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("extra", ["keep", "drop"])
 def test_a_record_labelled_1_that_carries_later_fields_keeps_them(form: str, extra: Any) -> None:
     later = {"email": "ana@example.org", "updated_at": "2025-01-01", "phone": "600"}
@@ -252,17 +213,6 @@ def test_validation_never_raises_and_changes_nothing(record: Any, data: st.DataO
     assert repr(record) == before
 
 
-def test_a_version_that_is_given_goes_before_the_label() -> None:
-    vm = DataVersionManager()
-    assert vm.validate_schema(ANA | {"schema_version": 3}, 1) == {"valid": True, "version": 1, "errors": []}
-    assert vm.validate_schema(ANA, 4)["errors"] == [
-        "schema_version: unknown version (got integer 4; known: 1, 2, 3)"
-    ]
-    assert vm.validate_schema(None, 1) == {
-        "valid": False, "version": 0, "errors": ["record: expected an object (got null)"],
-    }  # fmt: skip
-
-
 @pytest.mark.parametrize("method", ["upgrade_data", "downgrade_data"])
 @pytest.mark.parametrize("record", [None, [], "text", 5, {"id": None}, ANA | {"created_at": "x"}])
 def test_an_invalid_record_is_refused_with_every_error(method: str, record: Any) -> None:
@@ -273,27 +223,13 @@ def test_an_invalid_record_is_refused_with_every_error(method: str, record: Any)
     assert str(refused.value) == "; ".join(refused.value.errors)
 
 
-def test_the_wrong_way_is_refused_and_the_other_named() -> None:
-    vm = DataVersionManager()
-    with pytest.raises(ValueError, match="at version 3, above 2: downgrade_data goes back"):
-        vm.upgrade_data(ANA_AT_3, 2)
-    with pytest.raises(ValueError, match="at version 1, below 2: upgrade_data goes forward"):
-        vm.downgrade_data(ANA, 2)
-    assert vm.upgrade_data(ANA_AT_3, 3) == vm.downgrade_data(ANA_AT_3, 3) == ANA_AT_3
-
-
-def test_an_unknown_version_is_told_before_an_invalid_record() -> None:
-    with pytest.raises(UnknownVersionError, match="99"):
-        DataVersionManager().upgrade_data({}, 99)
-
-
 def test_without_a_report_a_change_is_warned_of_where_the_caller_stands() -> None:
     vm = DataVersionManager()
-    with pytest.warns(ChangeWarning) as told:
+    with pytest.warns(ChangeWarning) as warned:
         vm.upgrade_data(ANA | {"email": "x" * 200}, 3)
         vm.downgrade_data(ANA_AT_3 | {"phone": "600", "email": "a@b"}, 1)
-    assert [warning.filename for warning in told] == [__file__, __file__]
-    kept, lost = (str(warning.message) for warning in told)
+    assert [warning.filename for warning in warned] == [__file__, __file__]
+    kept, lost = (str(warning.message) for warning in warned)
     assert kept == f"from version 1 to 3: kept email (string '{'x' * 40}…')"
     assert lost == "from version 3 to 1: lost phone (string '600'), lost email (string 'a@b')"
 
@@ -318,37 +254,7 @@ def test_a_report_gathers_what_happened_to_several_records() -> None:
     assert (report.versions, report.kept, report.lost) == ({1: 2, 3: 2}, {"email": 1}, {"email": 1})
 
 
-def test_values_inside_are_shared_not_copied() -> None:
-    inside = {"deep": [1]}
-    assert DataVersionManager().upgrade_data(ANA | {"x": inside}, 3)["x"] is inside
-
-
 @pytest.mark.parametrize("extra", ["ignore", "", None, True, ["keep"]])
 def test_an_unknown_policy_is_refused(extra: Any) -> None:
     with pytest.raises(ValueError, match="choose 'keep', 'drop' or 'forbid'"):
         DataVersionManager(extra=extra)
-
-
-def test_managers_of_different_histories_and_policies_do_not_disturb_each_other() -> None:
-    users, typed, strict = DataVersionManager(), DataVersionManager(TYPED), DataVersionManager(extra="forbid")
-    record = ANA | {"x": 1}
-    assert users.upgrade_data(record, 3)["phone"] is None
-    assert typed.upgrade_data(VALID, 2)["x"] == "-"
-    with pytest.raises(InvalidRecordError):
-        strict.upgrade_data(record, 3)
-    assert users.upgrade_data(record, 3)["x"] == 1
-
-
-def test_nothing_given_is_ever_changed() -> None:
-    vm = DataVersionManager()
-    for version in (1, 2, 3):
-        for user in make_users(60, seed=9, version=version, broken=0.3, ahead=0.3):
-            before = copy.deepcopy(user)
-            for target in (1, 2, 3):
-                for method in (vm.upgrade_data, vm.downgrade_data):
-                    try:
-                        method(user, target, Report()).clear()
-                    except ValueError:
-                        continue
-            vm.validate_schema(user)
-            assert user == before

@@ -27,7 +27,6 @@ from lib.versioning import (
     SplitField,
 )
 from lib.versioning.expressions import (
-    CONVERSIONS,
     float_to_integer,
     integer_to_float,
     integer_to_string,
@@ -110,39 +109,25 @@ NOTHING: tuple[dict[str, int], dict[str, int]] = ({}, {})
     ("history", "before", "after", "kept", "lost"),
     [
         (ADD, {"id": 1}, {"id": 1, "note": "none"}, *NOTHING),
-        (ADD, {"id": 1, "note": None}, {"id": 1, "note": "none"}, *NOTHING),
-        (ADD, {"id": 1, "note": ""}, {"id": 1, "note": ""}, {"note": 1}, {}),
         (ADD, {"id": 1, "note": "x"}, {"id": 1, "note": "x"}, {"note": 1}, {}),
         (ADD_NULLABLE, {"id": 1}, {"id": 1, "note": None}, *NOTHING),
-        (ADD_NULLABLE, {"id": 1, "note": "x"}, {"id": 1, "note": "x"}, {"note": 1}, {}),
         (ADD_NULLABLE_WITH_DEFAULT, {"id": 1}, {"id": 1, "note": "none"}, *NOTHING),
         (ADD_NAN, {"id": 1}, {"id": 1, "value": NAN}, *NOTHING),
         (COPY, {"id": 1, "a": 2.5}, {"id": 1, "a": 2.5, "b": 2.5}, *NOTHING),
-        (COPY, {"id": 1, "a": 2.5, "b": None}, {"id": 1, "a": 2.5, "b": 2.5}, *NOTHING),
         (COPY, {"id": 1, "a": 2.5, "b": 0.0}, {"id": 1, "a": 2.5, "b": 0.0}, {"b": 1}, {}),
-        (COPY, {"id": 1, "a": NAN}, {"id": 1, "a": NAN, "b": NAN}, *NOTHING),
         (COPY_NULLABLE, {"id": 1, "a": None}, {"id": 1, "a": None, "b": None}, *NOTHING),
         (DROP, {"id": 1, "note": "none"}, {"id": 1}, *NOTHING),
         (DROP, {"id": 1, "note": "x"}, {"id": 1}, {}, {"note": 1}),
-        (DROP_NULLABLE, {"id": 1, "note": None}, {"id": 1}, *NOTHING),
         (DROP_NULLABLE, {"id": 1, "note": "x"}, {"id": 1}, {}, {"note": 1}),
-        (DROP_NULLABLE_WITH_DEFAULT, {"id": 1, "note": "none"}, {"id": 1}, *NOTHING),
         (DROP_NULLABLE_WITH_DEFAULT, {"id": 1, "note": None}, {"id": 1}, {}, {"note": 1}),
         (RENAME, {"id": 1, "a": "x"}, {"id": 1, "b": "x"}, *NOTHING),
-        (RENAME, {"id": 1, "a": None}, {"id": 1, "b": None}, *NOTHING),
-        (RENAME, {"id": 1, "a": "x", "b": None}, {"id": 1, "b": "x"}, *NOTHING),
-        (RENAME, {"id": 1, "a": "x", "b": "x"}, {"id": 1, "b": "x"}, {"b": 1}, {}),
         (RENAME, {"id": 1, "a": "x", "b": "y"}, {"id": 1, "b": "y"}, {"b": 1}, {"a": 1}),
         (RENAME, {"id": 1, "a": None, "b": "y"}, {"id": 1, "b": "y"}, {"b": 1}, {}),
-        (SPLIT, {"id": 1, "name": "Ana López"}, {"id": 1, "first": "Ana", "last": "López"}, *NOTHING),
         (SPLIT, {"id": 1, "name": "Ana López Gil"}, {"id": 1, "first": "Ana", "last": "López Gil"}, *NOTHING),
-        (SPLIT, {"id": 1, "name": " "}, {"id": 1, "first": "", "last": ""}, *NOTHING),
         (SPLIT, {"id": 1, "name": None}, {"id": 1, "first": None, "last": None}, *NOTHING),
         (SPLIT, {"id": 1, "name": "A B", "last": "C"}, {"id": 1, "first": "A", "last": "C"}, {"last": 1}, {"name": 1}),
-        (SPLIT, {"id": 1, "name": "A B", "last": "B"}, {"id": 1, "first": "A", "last": "B"}, {"last": 1}, {}),
         (SPLIT_AA, {"id": 1, "name": "xaaay"}, {"id": 1, "first": "x", "last": "ay"}, *NOTHING),
         (FLOAT, {"id": 1, "n": 5}, {"id": 1, "n": 5.0}, *NOTHING),
-        (FLOAT, {"id": 1, "n": None}, {"id": 1, "n": None}, *NOTHING),
         (FLOAT, {"id": 1, "n": -(2**63)}, {"id": 1, "n": -(2.0**63)}, *NOTHING),
         (TEXT, {"id": 1, "n": -50}, {"id": 1, "n": "-50"}, *NOTHING),
         (NUMBER, {"id": 1, "n": "-50"}, {"id": 1, "n": -50}, *NOTHING),
@@ -162,31 +147,22 @@ def test_forward(
     [
         (ADD, {"id": 1, "note": "none"}, {"id": 1}, *NOTHING),
         (ADD, {"id": 1, "note": "x"}, {"id": 1}, {}, {"note": 1}),
-        (ADD_NULLABLE, {"id": 1, "note": None}, {"id": 1}, *NOTHING),
         (ADD_NULLABLE, {"id": 1, "note": ""}, {"id": 1}, {}, {"note": 1}),
         (ADD_NULLABLE_WITH_DEFAULT, {"id": 1, "note": None}, {"id": 1}, {}, {"note": 1}),
-        (ADD_NULLABLE_WITH_DEFAULT, {"id": 1, "note": "none"}, {"id": 1}, *NOTHING),
         (ADD_NAN, {"id": 1, "value": NAN}, {"id": 1}, *NOTHING),
-        (ADD_NAN, {"id": 1, "value": 0.0}, {"id": 1}, {}, {"value": 1}),
-        (COPY, {"id": 1, "a": 2.5, "b": 2.5}, {"id": 1, "a": 2.5}, *NOTHING),
         (COPY, {"id": 1, "a": 2.5, "b": 3.5}, {"id": 1, "a": 2.5}, {}, {"b": 1}),
         (COPY, {"id": 1, "a": NAN, "b": float("nan")}, {"id": 1, "a": NAN}, *NOTHING),
         (COPY, {"id": 1, "a": NAN, "b": 1.0}, {"id": 1, "a": NAN}, {}, {"b": 1}),
         (COPY_NULLABLE, {"id": 1, "a": 1.5, "b": None}, {"id": 1, "a": 1.5}, {}, {"b": 1}),
-        (COPY_NULLABLE, {"id": 1, "a": None, "b": None}, {"id": 1, "a": None}, *NOTHING),
         (DROP, {"id": 1}, {"id": 1, "note": "none"}, *NOTHING),
-        (DROP, {"id": 1, "note": "x"}, {"id": 1, "note": "x"}, {"note": 1}, {}),
         (DROP_NULLABLE, {"id": 1}, {"id": 1, "note": None}, *NOTHING),
         (DROP_NULLABLE_WITH_DEFAULT, {"id": 1}, {"id": 1, "note": "none"}, *NOTHING),
-        (RENAME, {"id": 1, "b": "x"}, {"id": 1, "a": "x"}, *NOTHING),
         (RENAME, {"id": 1, "b": "x", "a": "y"}, {"id": 1, "a": "y"}, {"a": 1}, {"b": 1}),
         (SPLIT, {"id": 1, "first": "Ana", "last": "López Gil"}, {"id": 1, "name": "Ana López Gil"}, *NOTHING),
-        (SPLIT, {"id": 1, "first": "", "last": ""}, {"id": 1, "name": " "}, *NOTHING),
         (SPLIT, {"id": 1, "first": None, "last": None}, {"id": 1, "name": None}, *NOTHING),
         (SPLIT, {"id": 1, "first": "Ana Sol", "last": "Gil"}, {"id": 1, "name": "Ana Sol Gil"}, {}, {"first": 1, "last": 1}),
         (SPLIT, {"id": 1, "first": "A", "last": "B", "name": "N"}, {"id": 1, "name": "N"}, {"name": 1}, {"first": 1}),
         (SPLIT_AA, {"id": 1, "first": "xa", "last": "y"}, {"id": 1, "name": "xaaay"}, {}, {"first": 1, "last": 1}),
-        (FLOAT, {"id": 1, "n": 5.0}, {"id": 1, "n": 5}, *NOTHING),
         (FLOAT, {"id": 1, "n": -(2.0**63)}, {"id": 1, "n": -(2**63)}, *NOTHING),
         (TEXT, {"id": 1, "n": "-50"}, {"id": 1, "n": -50}, *NOTHING),
         (NUMBER, {"id": 1, "n": -50}, {"id": 1, "n": "-50"}, *NOTHING),
@@ -229,7 +205,7 @@ def test_backward(
         (DROP, {"id": 1, "note": 5, "schema_version": 2}, 1, ["note: expected string (got integer 5)"]),
     ],
 )  # fmt: skip
-def test_what_can_not_be_migrated_is_told_in_both_forms(
+def test_what_can_not_be_migrated_is_reported_in_both_forms(
     history: SchemaHistory, record: Record, target: int, errors: list[str]
 ) -> None:
     got = Outcome(history, labelled(record, 3 - target), target)
@@ -254,7 +230,7 @@ def test_a_wrong_value_of_a_later_version_does_not_crash_the_steps_that_work_on_
         assert [error.partition(":")[0] for error in got.errors] == ["a", "n", "t"]
 
 
-def test_all_failures_of_a_record_are_told() -> None:
+def test_all_failures_of_a_record_are_reported() -> None:
     things = history(
         [Field("a", "string"), Field("b", "string"), Field("n", "integer")],
         SplitField("a", ("a1", "a2"), "-"),
@@ -341,7 +317,7 @@ def test_a_date_becomes_its_midnight_and_the_instant_stays(text: str) -> None:
 
 # ── Declarations that make no sense ──────────────────────────────────────────────────────────────────────────────
 
-A, N = Field("a", "string"), Field("n", "integer")
+A, N, D = Field("a", "string"), Field("n", "integer"), Field("d", "string", default="x")
 
 
 class Colour(enum.StrEnum):
@@ -357,47 +333,35 @@ class Colour(enum.StrEnum):
         (AddField("a", "string", nullable=True), "there is such a field already"),
         (AddField("b", "string", default="x", copy_from="a"), "give default or copy_from, not both"),
         (AddField("b", "string", default=None), "its default is no valid value: null"),
-        (AddField("b", "string", copy_from="c"), "there is no field 'c' here; there are a, n"),
+        (AddField("b", "string", copy_from="c"), "there is no field 'c' here; there are a, n, d"),
         (AddField("b", "string", copy_from="b"), "there is no field 'b' here"),
         (AddField("b", "integer", copy_from="a"), "b can't be a copy of a: type, length or nullability differ"),
-        (AddField("b", "string", length=5, copy_from="a"), "b can't be a copy of a: type, length or nullability differ"),
         (AddField("b", "string", copy_from=Colour.A), "field name Colour: use"),
-        (AddField("b", "string", copy_from=["a"]), "field name array of 1: use"),
-        (AddField("b", "integer", default=2**63), "outside the 64-bit range"),
         (AddField("b'; import os #", "string", nullable=True), "field name string \"b'; import os #\""),
         (AddField("schema_version", "integer", default=1), "reserved for the version of the record"),
-        (DropField("c"), "there is no field 'c' here; there are a, n"),
+        (DropField("c"), "there is no field 'c' here; there are a, n, d"),
         (DropField("a"), "it is required and has no default"),
         (DropField("a", default=5), "its default is no valid value: expected string"),
         (DropField("a", default=None), "its default is no valid value: null"),
-        (RenameField("c", "d"), "there is no field 'c' here"),
+        (RenameField("c", "e"), "there is no field 'c' here"),
         (RenameField("a", "n"), "there is a field 'n' already"),
-        (RenameField("a", "a"), "there is a field 'a' already"),
-        (RenameField("a", "x y"), "field name string 'x y': use"),
         (RenameField("a", "schema_version"), "reserved"),
         (RenameField("a", "r[']}; __import__('os').abort() #"), "use 1 to 63 of the letters"),
         (RenameField("a", None), "field name null"),
-        (RenameField("a", ["b"]), "field name array of 1"),
         (ConvertField("c", "float"), "there is no field 'c' here"),
         (ConvertField("a", "float"), "no conversion of string to float; there are: integer to float"),
-        (ConvertField("a", "string"), "no conversion of string to string"),
         (ConvertField("n", "timestamp"), "no conversion of integer to timestamp"),
-        (ConvertField("n", "nonsense"), "no conversion of integer to nonsense"),
         (ConvertField("n", ["float"]), "no conversion of integer to ['float']"),
         (ConvertField("n", "float", length=5), "length 5: a positive number, for strings only"),
-        (ConvertField("n", "string", length=0), "length 0"),
+        (ConvertField("d", "integer"), "its default 'x' can't be converted: no 64-bit integer"),
         (SplitField("c", ("x", "y"), " "), "there is no field 'c' here"),
         (SplitField("n", ("x", "y"), " "), "only a string can be split, not integer"),
         (SplitField("a", ("x",), " "), "into: a pair of names, not ('x',)"),
         (SplitField("a", ["x", "y"], " "), "into: a pair of names, not ['x', 'y']"),
-        (SplitField("a", "xy", " "), "into: a pair of names, not 'xy'"),
         (SplitField("a", ("x", "n"), " "), "there is a field 'n' already"),
-        (SplitField("a", ("a", "x"), " "), "there is a field 'a' already"),
         (SplitField("a", ("x", "x"), " "), "declared twice: x"),
         (SplitField("a", ("x", "y z"), " "), "field name string 'y z'"),
-        (SplitField("a", ("x", None), " "), "field name null"),
         (SplitField("a", ("x", "y"), ""), "separator: Unicode text of at least one character, not ''"),
-        (SplitField("a", ("x", "y"), None), "separator: Unicode text of at least one character, not None"),
         (SplitField("a", ("x", "y"), "\ud83d"), "separator: Unicode text"),
         (SplitField("a", ("x", "y"), Colour.RED), "separator: Unicode text"),
         (SplitField(None, ("x", "y"), " "), "field name null"),
@@ -407,7 +371,7 @@ def test_what_makes_no_sense_is_refused_when_declared_and_the_place_named(
     operation: Operation, words: str
 ) -> None:
     with pytest.raises(DeclarationError) as refused:
-        SchemaHistory("things", first=Schema(A, N), steps={2: [AddField("ok", "boolean", default=True)], 3: [
+        SchemaHistory("things", first=Schema(A, N, D), steps={2: [AddField("ok", "boolean", default=True)], 3: [
             RenameField("ok", "fine"), RenameField("fine", "ok"), operation,
         ]})  # fmt: skip
     message = str(refused.value).replace(", ok", "")
@@ -423,14 +387,6 @@ def test_a_required_field_can_not_be_a_copy_of_one_that_may_be_none() -> None:
     assert history([A], AddField("b", "string", nullable=True, copy_from="a")).schema(2)["b"].nullable
 
 
-def test_a_default_that_can_not_be_converted_is_refused() -> None:
-    with pytest.raises(DeclarationError, match=r"its default 'x' can't be converted: no 64-bit integer"):
-        history([Field("n", "string", default="x")], ConvertField("n", "integer"))
-    assert (
-        history([Field("n", "string", default="5")], ConvertField("n", "integer")).schema(2)["n"].default == 5
-    )
-
-
 def test_derived_schemas() -> None:
     first = [Field("a", "string", True, None, 9, ("old",)), Field("n", "integer", default=3, aliases=("m",))]
     split = history(first, SplitField("a", ("x", "y"), "-"), ConvertField("n", "string", 5)).schema(2)
@@ -444,10 +400,6 @@ def test_derived_schemas() -> None:
     added = history(first, AddField("b", "string", True), AddField("c", "integer", copy_from="n")).schema(2)
     assert added["b"] == Field("b", "string", True, None)
     assert added["c"] == Field("c", "integer"), "a copied field has no static default"
-
-
-def test_every_conversion_is_tested_here() -> None:
-    assert len(CONVERSIONS) == 5
 
 
 # ── Data never becomes code ──────────────────────────────────────────────────────────────────────────────────────

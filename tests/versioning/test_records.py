@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from typing import Any
 
 import oracle
@@ -12,7 +11,7 @@ import strategies
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from lib.versioning import USERS, AddField, Field, Schema, SchemaHistory, UnknownVersionError
+from lib.versioning import USERS, AddField, Field, Schema, SchemaHistory
 from lib.versioning.records import (
     migrator,
     migrator_source,
@@ -120,52 +119,12 @@ def test_a_result_is_a_new_dict_in_the_order_of_its_schema(extra: Any) -> None:
     assert same.record is not migrated.record
 
 
-def test_undeclared_fields_are_kept_dropped_or_forbidden() -> None:
-    record = ANA | {"x": [1], 5: "no name"}
-    kept, dropped = (migrate(USERS, record, 2, extra) for extra in ("keep", "drop"))
-    assert kept is not None
-    assert dropped is not None
-    assert kept.record.keys() - dropped.record.keys() == {"x", 5}
-    assert dropped.record.keys() == {*USERS.schema(2).names, "schema_version"}
-    assert validator(USERS.schema(1), "keep")(record) == validator(USERS.schema(1), "drop")(record) == []
-    assert validator(USERS.schema(1), "forbid")(record) == [
-        "extra field: not declared (got string 'x')",
-        "extra field: not declared (got integer 5)",
-    ]
-
-
 def test_an_undeclared_field_in_the_place_of_a_missing_one_is_told_too() -> None:
     record = {"id": "1", "name": "Ana", "created": "2024-01-01"}
     assert validator(USERS.schema(1), "forbid")(record) == [
         "created_at: missing",
         "extra field: not declared (got string 'created')",
     ]
-
-
-@pytest.mark.parametrize(
-    ("record", "version", "words"),
-    [
-        ({}, 1, None),
-        ({"schema_version": 3}, 3, None),
-        ({"schema_version": 4}, 4, "schema_version: unknown version (got integer 4; known: 1, 2, 3)"),
-        ({"schema_version": 0}, 0, "schema_version: unknown version (got integer 0; known: 1, 2, 3)"),
-        ({"schema_version": True}, 0, "schema_version: expected a version as an integer (got boolean True)"),
-        ({"schema_version": "1"}, 0, "schema_version: expected a version as an integer (got string '1')"),
-        ({"schema_version": None}, 0, "schema_version: expected a version as an integer (got null)"),
-        ({"schema_version": []}, 0, "schema_version: expected a version as an integer (got array of 0)"),
-        ([], 0, "record: expected an object (got array of 0)"),
-        (None, 0, "record: expected an object (got null)"),
-        ("x", 0, "record: expected an object (got string 'x')"),
-    ],
-)
-def test_the_version_of_a_record(record: Any, version: int, words: str | None) -> None:
-    assert record_version(USERS, record) == (version, words)
-
-
-def test_functions_are_compiled_once() -> None:
-    assert validator(USERS.schema(2), "keep") is validator(USERS.schema(2), "keep")
-    assert validator(USERS.schema(2), "keep") is not validator(USERS.schema(2), "forbid")
-    assert migrator(USERS, 1, 3, "keep") is migrator(USERS, 1, 3, "keep")
 
 
 def test_histories_that_differ_only_in_what_they_fill_do_not_share_functions() -> None:
@@ -180,13 +139,6 @@ def test_histories_that_differ_only_in_what_they_fill_do_not_share_functions() -
         migrated = migrate(history, {"id": "1"}, 2, "keep")
         assert migrated is not None
         assert migrated.record["a"] == value
-
-
-def test_an_unknown_version_has_no_function() -> None:
-    for make in (migrator, migrator_source):
-        function: Callable[..., Any] = make
-        with pytest.raises(UnknownVersionError, match="known: 1, 2, 3"):
-            function(USERS, 1, 4, "keep")
 
 
 def test_the_source_can_be_read() -> None:

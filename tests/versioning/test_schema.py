@@ -20,7 +20,6 @@ from lib.versioning import DeclarationError, Field, Schema
 from lib.versioning.schema import (
     MISSING,
     NO_DEFAULT,
-    TYPES,
     check_name,
     describe,
     is_unicode,
@@ -35,10 +34,8 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.mark.parametrize(
     "text",
     [
-        "2024-01-01", "2024-02-29", "2000-02-29", "0001-01-01", "9999-12-31", "2024-01-01T00:00:00", "2024-01-01T23:59:59",
-        "2024-01-01T10:00:00.1", "2024-01-01T10:00:00.12", "2024-01-01T10:00:00.123", "2024-01-01T10:00:00.1234",
-        "2024-01-01T10:00:00.12345", "2024-01-01T10:00:00.123456", "2024-01-01T10:00:00Z", "2024-01-01T10:00:00.5Z",
-        "2024-01-01T10:00:00+00:00", "2024-01-01T10:00:00-00:00", "2024-01-01T10:00:00+23:59", "2024-01-01T10:00:00-23:59",
+        "2024-01-01", "2000-02-29", "0001-01-01", "9999-12-31", "2024-01-01T23:59:59", "2024-01-01T10:00:00.1",
+        "2024-01-01T10:00:00.123456", "2024-01-01T10:00:00Z", "2024-01-01T10:00:00-00:00", "2024-01-01T10:00:00+23:59",
         "2024-01-01T10:00:00.123456+05:30", "0001-01-01T00:00:00-00:01", "9999-12-31T23:59:59.999999+00:01",
     ],
 )  # fmt: skip
@@ -58,23 +55,14 @@ SHAPE, DAY, TIME, RANGE = (
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("", SHAPE), ("not a date", SHAPE), ("2024", SHAPE), ("2024-01", SHAPE), ("20240101", SHAPE), ("2024-1-1", SHAPE),
-        ("24-01-01", SHAPE), ("2024/01/01", SHAPE), ("01-01-2024", SHAPE), ("2024-W09-4", SHAPE), ("2024-W09", SHAPE),
-        ("2024W094", SHAPE), ("2024-060", SHAPE), ("2024-01-01T", SHAPE), ("2024-01-01T10", SHAPE), ("2024-01-01T10:00", SHAPE),
-        ("2024-01-01T10:00Z", SHAPE), ("2024-01-01T100000", SHAPE), ("20240101T100000", SHAPE), ("2024-01-01 10:00:00", SHAPE),
-        ("2024-01-01t10:00:00", SHAPE), ("2024-01-01T10:00:00z", SHAPE), ("2024-01-01T10:00:00.", SHAPE),
-        ("2024-01-01T10:00:00.1234567", SHAPE), ("2024-01-01T10:00:00,5", SHAPE), ("2024-01-01T10:00:00+01", SHAPE),
-        ("2024-01-01T10:00:00+0100", SHAPE), ("2024-01-01T10:00:00+01:00:00", SHAPE), ("2024-01-01T10:00:00 +01:00", SHAPE),
-        ("2024-01-01T10:00:00\u221201:00", SHAPE), ("2024-01-01Z", SHAPE), ("2024-01-01+01:00", SHAPE), (" 2024-01-01", SHAPE),
-        ("2024-01-01 ", SHAPE), ("2024-01-01\n", SHAPE), ("+2024-01-01", SHAPE), ("-2024-01-01", SHAPE), ("12024-01-01", SHAPE),
-        ("٢٠٢٤-٠١-٠١", SHAPE), ("\uff12024-01-01", SHAPE), ("2024-01-01T10:00:00\u0660", SHAPE), ("2024\u201001\u201001", SHAPE),
-        ("2024-01-01T10:00:00Z+01:00", SHAPE), ("2024-01-01T10:00:00ZZ", SHAPE), ("2024-01-01\x00", SHAPE),
-        ("2024-02-30", DAY), ("2023-02-29", DAY), ("1900-02-29", DAY), ("2024-04-31", DAY), ("2024-00-01", DAY), ("2024-13-01", DAY),
-        ("2024-01-00", DAY), ("2024-01-32", DAY), ("0000-01-01", DAY), ("2023-02-29T10:00:00Z", DAY), ("0000-01-01T00:00:00", DAY),
-        ("2024-01-01T24:00:00", TIME), ("2024-01-01T24:00:00Z", TIME), ("2024-01-01T24:00:00.000000+00:00", TIME),
-        ("2024-01-01T25:00:00", TIME), ("2024-01-01T10:60:00", TIME), ("2024-01-01T23:59:60", TIME), ("2016-12-31T23:59:60Z", TIME),
-        ("2024-01-01T10:00:00+24:00", TIME), ("2024-01-01T10:00:00-24:00", TIME), ("2024-01-01T10:00:00+99:00", TIME),
-        ("2024-01-01T10:00:00+10:60", TIME), ("2024-01-01T10:00:00-10:99", TIME), ("2024-01-01T10:00:00+23:60", TIME),
+        ("", SHAPE), ("2024", SHAPE), ("20240101", SHAPE), ("2024-1-1", SHAPE), ("2024-W09-4", SHAPE), ("2024-060", SHAPE),
+        ("2024-01-01T10:00", SHAPE), ("2024-01-01 10:00:00", SHAPE), ("2024-01-01t10:00:00", SHAPE), ("2024-01-01T10:00:00z", SHAPE),
+        ("2024-01-01T10:00:00.", SHAPE), ("2024-01-01T10:00:00.1234567", SHAPE), ("2024-01-01T10:00:00,5", SHAPE),
+        ("2024-01-01T10:00:00+01", SHAPE), ("2024-01-01T10:00:00\u221201:00", SHAPE), ("2024-01-01Z", SHAPE), (" 2024-01-01", SHAPE),
+        ("2024-01-01\n", SHAPE), ("12024-01-01", SHAPE), ("٢٠٢٤-٠١-٠١", SHAPE), ("2024-01-01\x00", SHAPE),
+        ("2024-02-30", DAY), ("1900-02-29", DAY), ("2024-13-01", DAY), ("0000-01-01", DAY), ("2023-02-29T10:00:00Z", DAY),
+        ("2024-01-01T24:00:00", TIME), ("2024-01-01T10:60:00", TIME), ("2016-12-31T23:59:60Z", TIME), ("2024-01-01T10:00:00+24:00", TIME),
+        ("2024-01-01T10:00:00+10:60", TIME), ("2024-01-01T10:00:00+23:60", TIME),
         ("0001-01-01T00:00:00+00:01", RANGE), ("9999-12-31T23:59:59-00:01", RANGE), ("9999-12-31T23:59:00.5-00:01", RANGE),
     ],
 )  # fmt: skip
@@ -111,71 +99,6 @@ def test_edited_timestamps_are_judged_as_by_the_rule_written_out(
 
 class Colour(enum.StrEnum):
     RED = "red"
-
-
-class Number(enum.IntEnum):
-    ONE = 1
-
-
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        (Field("f", "string"), ""),
-        (Field("f", "string"), "x" * 10_000_000),
-        (Field("f", "string", length=3), "añ🙂"),
-        (Field("f", "string"), "\0"),
-        (Field("f", "string"), Colour.RED),
-        (Field("f", "string", nullable=True), None),
-        (Field("f", "integer"), 0),
-        (Field("f", "integer"), 2**63 - 1),
-        (Field("f", "integer"), -(2**63)),
-        (Field("f", "float"), 0.0),
-        (Field("f", "float"), float("nan")),
-        (Field("f", "float"), float("-inf")),
-        (Field("f", "boolean"), False),
-        (Field("f", "timestamp"), "2024-01-01"),
-    ],
-)
-def test_values_that_are_valid(field: Field, value: Any) -> None:
-    assert field.problem(value) is None
-
-
-@pytest.mark.parametrize(
-    ("field", "value", "problem"),
-    [
-        (Field("f", "string"), MISSING, "missing"),
-        (Field("f", "string", nullable=True), MISSING, "missing"),
-        (Field("f", "string"), None, "null, but required"),
-        (Field("f", "string"), 5, "expected string (got integer 5)"),
-        (Field("f", "string"), b"5", "expected string (got bytes)"),
-        (Field("f", "string"), True, "expected string (got boolean True)"),
-        (Field("f", "string"), ["a"], "expected string (got array of 1)"),
-        (Field("f", "string"), {}, "expected string (got object of 0)"),
-        (Field("f", "string"), float("nan"), "expected string (got float nan)"),
-        (Field("f", "string", length=2), "abc", "longer than 2 characters (got 3)"),
-        (Field("f", "string"), "\ud83d", r"lone surrogate, which is no Unicode text (got string '\ud83d')"),
-        (
-            Field("f", "timestamp"),
-            "\ud83d",
-            r"lone surrogate, which is no Unicode text (got string '\ud83d')",
-        ),
-        (Field("f", "integer"), True, "expected integer (got boolean True)"),
-        (Field("f", "integer"), 5.0, "expected integer (got float 5.0)"),
-        (Field("f", "integer"), "5", "expected integer (got string '5')"),
-        (Field("f", "integer"), Number.ONE, "expected integer (got Number)"),
-        (Field("f", "integer"), 2**63, "outside the 64-bit range (got integer of 64 bits)"),
-        (Field("f", "integer"), -(2**63) - 1, "outside the 64-bit range (got integer of 64 bits)"),
-        (Field("f", "float"), 5, "expected float (got integer 5)"),
-        (Field("f", "float"), True, "expected float (got boolean True)"),
-        (Field("f", "float"), "nan", "expected float (got string 'nan')"),
-        (Field("f", "boolean"), 1, "expected boolean (got integer 1)"),
-        (Field("f", "boolean"), "true", "expected boolean (got string 'true')"),
-        (Field("f", "timestamp"), 1704067200, "expected timestamp (got integer 1704067200)"),
-        (Field("f", "timestamp"), "x" * 999, f"not an ISO 8601 timestamp (got string '{'x' * 40}…')"),
-    ],
-)
-def test_values_that_are_not_and_the_words_for_it(field: Field, value: Any, problem: str) -> None:
-    assert field.problem(value) == problem
 
 
 @given(st.data())
@@ -297,7 +220,3 @@ def test_a_schema_comes_through_pickle_and_copy_into_another_process() -> None:
         "assert schema == same and hash(schema) == hash(same) and schema['a'].default is NO_DEFAULT"
     )
     subprocess.run([sys.executable, "-c", code], input=pickle.dumps(schema), cwd=ROOT, check=True)
-
-
-def test_there_are_five_types() -> None:
-    assert list(TYPES) == ["string", "integer", "float", "boolean", "timestamp"]
