@@ -160,7 +160,7 @@ def equal(field: Field, a: Any, b: Any) -> bool:
 
 @settings(max_examples=200)
 @given(st.data())
-def test_there_and_back_gives_the_same_record_up_to_the_loss_that_is_reported(data: st.DataObject) -> None:
+def test_there_and_back_gives_the_same_record_up_to_the_loss_that_is_told(data: st.DataObject) -> None:
     history = data.draw(strategies.histories())
     start, target = (data.draw(st.sampled_from(history.versions)) for _ in range(2))
     record = data.draw(strategies.records(history, start, extra=True))
@@ -177,9 +177,9 @@ def test_there_and_back_gives_the_same_record_up_to_the_loss_that_is_reported(da
     schema = history.schema(start)
     changed = {field.name for field in schema if not equal(field, record[field.name], returned[field.name])}
     source = origins(history.steps(start, target), schema.names, up)
-    reported = {name for lost in (there.lost, back.lost) for name in lost}
-    event("lossless" if not reported else "with losses")
-    unexplained = changed - {field for name in reported for field in source.get(name, {name})}
+    told = {name for lost in (there.lost, back.lost) for name in lost}
+    event("lossless" if not told else "with losses")
+    unexplained = changed - {field for name in told for field in source.get(name, {name})}
     # None gives way to a filled value where it arrives; that one is told as kept.
     kept = {field for name in (*there.kept, *back.kept) for field in source.get(name, {name})}
     assert {name for name in unexplained if name not in kept or record[name] is not None} == set()
