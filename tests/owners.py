@@ -36,12 +36,10 @@ time.sleep(300)
 def owner(code: str, prefix: tuple[str, ...] = ()) -> Iterator[subprocess.Popen[str]]:
     """Run `code` in another Python process, the owner of what it starts; killed at the end."""
     command = [*prefix, sys.executable, "-c", PRELUDE + code]
-    pipe = subprocess.PIPE
     with subprocess.Popen(
         command,
         cwd=ROOT,
-        stdin=pipe,
-        stdout=pipe,
+        stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +12,7 @@ import pytest
 from containers import Engine
 from learners import failures
 from lessons import LESSONS, code_cells, lesson_paths, read, tags
+from owners import line, owner
 from waiting import until
 
 import notebooks
@@ -26,16 +25,14 @@ from lib.stage.images import POSTGRES, VALKEY, image
 from lib.stage.keeper import LABEL
 from lib.stage.traffic import Traffic, summary
 
-ROOT = Path(__file__).parents[2]
 #: The lessons with a parameter BACKEND.
 ON_CONTAINERS = ["02_scaling_out_with_celery", "07_blue_green", "08_rolling_and_canary"]
 OWNER = """
-from lib.stage import servers
 from lib.stage.containers import docker_network
-server = servers.valkey(backend="docker")
+server = valkey(backend="docker")
 network = docker_network("docker")
-print(network.owner, network._keeper.pid, network._keeper._supervisor.pid, flush=True)
-input()
+print(network.owner, network._keeper._supervisor.pid, network._keeper.pid, flush=True)
+time.sleep(300)
 """
 
 
@@ -168,35 +165,23 @@ def test_an_error_shows_the_log_of_a_container(network: Network) -> None:
         network.run("nothing", "no-such-image:1.0")
 
 
-def owner() -> tuple[subprocess.Popen[str], str, int, int]:
-    process = subprocess.Popen(
-        [sys.executable, "-c", OWNER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
-    )
-    assert process.stdout
-    label, keeper, supervisor = process.stdout.readline().split()
-    return process, label, int(keeper), int(supervisor)
-
-
-def end(process: subprocess.Popen[str]) -> None:
-    process.kill()
-    process.communicate()
-
-
 def test_a_killed_owner_leaves_nothing(network: Network) -> None:
-    process, label, _, _ = owner()
-    assert len(of_owner(network, label)) == 2
-    end(process)
-    until(lambda: of_owner(network, label) == [])
+    with owner(OWNER) as process:
+        label = line(process).split()[0]
+        assert len(of_owner(network, label)) == 2
+        process.kill()
+        until(lambda: of_owner(network, label) == [])
 
 
 def test_what_a_killed_keeper_leaves_goes_with_the_next_start(network: Network) -> None:
-    process, label, keeper, supervisor = owner()
-    for pid in (supervisor, keeper):
-        os.kill(pid, signal.SIGKILL)
-    end(process)
+    with owner(OWNER) as process:
+        label, *pids = line(process).split()
+        for pid in pids:
+            os.kill(int(pid), signal.SIGKILL)
     assert len(of_owner(network, label)) == 2
-    following, other, _, _ = owner()
-    assert of_owner(network, label) == [] and len(of_owner(network, other)) == 2
-    assert of_owner(network, network.owner) != []  # that of a living one is left alone
-    end(following)
-    until(lambda: of_owner(network, other) == [])
+    with owner(OWNER) as following:
+        other = line(following).split()[0]
+        assert of_owner(network, label) == [] and len(of_owner(network, other)) == 2
+        assert of_owner(network, network.owner) != []  # that of a living one is left alone
+        following.kill()
+        until(lambda: of_owner(network, other) == [])
