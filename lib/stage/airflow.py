@@ -63,14 +63,10 @@ class Airflow:
                     raise
             time.sleep(1)
 
-    def state(self, dag: str, run: str) -> str:
-        """The state of a run: queued, running, success or failed."""
-        return self._ask(f"/api/v2/dags/{dag}/dagRuns/{run}")["state"]
-
     def wait(self, dag: str, run: str, *, timeout: float) -> str:
         """Wait until a run has ended, and return `success` or `failed`. TimeoutError after so many seconds."""
         deadline = time.monotonic() + timeout
-        while (state := self.state(dag, run)) not in OVER:
+        while (state := self._ask(f"/api/v2/dags/{dag}/dagRuns/{run}")["state"]) not in OVER:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"the run {run} of {dag} is still {state} after {timeout:g} s")
             time.sleep(0.5)
