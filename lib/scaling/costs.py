@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
     from lib.scaling.fitting import UslFit
 
+#: The biggest machine that can be bought, in units of the small one.
+LARGEST = 64.0
+
 
 def workers_needed(demand: ArrayLike, gamma: ArrayLike, alpha: ArrayLike, beta: ArrayLike) -> Numbers:
     """The fewest workers whose throughput by `usl` is at least `demand`; infinite where no number of them gets there."""
@@ -29,42 +32,30 @@ def workers_needed(demand: ArrayLike, gamma: ArrayLike, alpha: ArrayLike, beta: 
     return np.where(usl(n, g, a, b) >= d * (1 - 1e-9), n, np.inf)
 
 
-def compare_costs(
-    demand: ArrayLike,
-    *,
-    fit: UslFit,
-    price: float = 1.0,
-    returns: float = 0.8,
-    largest: float = 64.0,
-) -> pd.DataFrame:
+def compare_costs(demand: ArrayLike, *, fit: UslFit, returns: float = 0.8) -> pd.DataFrame:
     """What a throughput costs on many small machines (horizontal) and on one big machine (vertical).
 
-    Assumptions, to be replaced by your own prices and measurements: n small machines do what `fit` says, and cost n times
-    `price`. A machine of s times the size costs s times as much, as sizes of one family do at the large cloud providers,
-    and does `fit.gamma` s^`returns`: with `returns` below 1 each further processor adds less. Sizes go up to `largest`.
+    Assumptions, to be replaced by your own prices and measurements: n small machines do what `fit` says, and cost n.
+    A machine of s times the size costs s times as much, as sizes of one family do at the large cloud providers, and does
+    `fit.gamma` s^`returns`: with `returns` below 1 each further processor adds less. Sizes go up to `LARGEST`.
 
     Args:
         demand: tasks a second, one or several.
         fit: throughput by number of small machines.
-        price: of a small machine for an hour.
         returns: the exponent, above 0 and at most 1.
-        largest: the biggest machine that can be bought, in units of the small one.
 
     Returns:
-        One row a demand: `demand`, `workers`, `horizontal` (price an hour), `size`, `vertical` (price an hour), `cheaper`
+        One row a demand: `demand`, `workers`, `horizontal`, `size`, `vertical` (prices in units of a small machine's), `cheaper`
         ("horizontal", "vertical", "equal", or "neither"). What can't reach the demand is infinite.
     """
     import pandas as pd
 
     wanted = np.atleast_1d(checked("demand", demand, 0, above=True))
-    price, power = (
-        float(checked("price", price, 0, above=True)),
-        checked("returns", returns, 0, 1, above=True),
-    )
+    power = checked("returns", returns, 0, 1, above=True)
     workers = workers_needed(wanted, fit.gamma, fit.alpha, fit.beta)
     size = np.maximum((wanted / fit.gamma) ** (1 / power), 1.0)
-    size = np.where(size <= checked("largest", largest, 1), size, np.inf)
+    size = np.where(size <= LARGEST, size, np.inf)
     cases = [np.isinf(workers) & np.isinf(size), workers < size, workers > size]
     names = np.select(cases, ["neither", "horizontal", "vertical"], "equal")
-    columns = {"demand": wanted, "workers": workers, "horizontal": workers * price}
-    return pd.DataFrame({**columns, "size": size, "vertical": size * price, "cheaper": names})
+    columns = {"demand": wanted, "workers": workers, "horizontal": workers}
+    return pd.DataFrame({**columns, "size": size, "vertical": size, "cheaper": names})

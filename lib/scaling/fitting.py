@@ -66,8 +66,8 @@ class UslFit:
         """Throughput of n workers."""
         return usl(workers, self.gamma, self.alpha, self.beta)
 
-    def band(self, workers: ArrayLike, level: float = 0.95) -> tuple[Numbers, Numbers]:
-        """The lower and the upper end of the confidence band of the *curve*, by the delta method; never below 0.
+    def band(self, workers: ArrayLike) -> tuple[Numbers, Numbers]:
+        """The lower and the upper end of the 95 % confidence band of the *curve*, by the delta method; never below 0.
 
         It says how well the curve is known if the law holds and the scatter is alike at all worker counts; single
         measurements scatter more widely, and a law that does not hold is not found out by its band. With four
@@ -77,13 +77,10 @@ class UslFit:
         """
         from scipy.special import stdtrit  # scipy.stats has it too, and takes a second to import
 
-        level = float(checked("level", level, 0, above=True))
-        if level >= 1:
-            raise ValueError(f"level: {level:g} is not allowed. Give a share below 1, such as 0.95.")
         middle = self.predict(workers)
         slopes = gradient(np.asarray(workers, dtype=float), self.gamma, self.alpha, self.beta)
         variance = np.einsum("...i,ij,...j->...", slopes, np.array(self.covariance), slopes)
-        reach = stdtrit(self.degrees, (1 + level) / 2) * np.sqrt(np.maximum(variance, 0))
+        reach = stdtrit(self.degrees, 0.975) * np.sqrt(np.maximum(variance, 0))
         return np.maximum(middle - reach, 0), middle + reach
 
 

@@ -41,7 +41,7 @@ def _name(task: Task) -> str:
 @signals.task_prerun.connect
 def _begin(task: Task, **_: Any) -> None:
     task.request.begun = time.perf_counter()
-    if queued := task.request.get("queued"):  # by the clock of whoever sent it
+    if queued := task.request.get("queued"):  # by the sender's clock
         WAITED.labels(_name(task)).observe(max(0.0, time.time() - queued))
 
 

@@ -172,11 +172,7 @@ class WorkerPool:
         return self._workers[-1]
 
     def kill(
-        self,
-        *,
-        whole_worker: bool = True,
-        once: Callable[[set[str]], object] = bool,
-        timeout: float = 60.0,
+        self, *, whole_worker: bool = True, once: Callable[[set[str]], object] = bool, timeout: float = 60.0
     ) -> set[str]:
         """Kill a worker in the middle of as many tasks as it does at a time; return their ids. Nothing replaces it but `scale`.
 
@@ -235,12 +231,7 @@ class WorkerPool:
                 ids.append(uuid())
                 self._sent[ids[-1]] = queued = time.time()
                 self._app.send_task(
-                    name,
-                    values,
-                    task_id=ids[-1],
-                    producer=producer,
-                    retry=False,
-                    headers={"queued": queued},
+                    name, values, task_id=ids[-1], producer=producer, retry=False, headers={"queued": queued}
                 )
         return ids
 
