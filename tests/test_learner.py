@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
-import sys
 from pathlib import Path
 
 import learner
@@ -250,14 +248,3 @@ def test_crash_between_file_and_record_is_harmless(
     edit(source / NAME, "sum-means", "Third edition.")
     generate(source, target)
     assert cell(read(target / NAME), "sum-means").source == "Third edition." and NEWER not in files(target)
-
-
-def test_command_line(
-    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(
-        sys, "argv", ["learner.py", "--source", str(source), "--target", str(tmp_path / "out")]
-    )
-    assert learner.main() == 0
-    assert capsys.readouterr().out.startswith("made or updated 4 file(s) in ")
-    assert set(json.loads((tmp_path / "out" / MANIFEST).read_text())) == {"generated"}

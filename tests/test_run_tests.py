@@ -147,11 +147,6 @@ def test_a_notebook_that_is_not_there(name: str) -> None:
         run_tests.stages(None, name)
 
 
-def test_only_a_part_can_be_run() -> None:
-    assert [stage.name for stage in run_tests.stages("plain", None)] == ["plain tests", "nothing left behind"]
-    assert "plain tests" not in [stage.name for stage in run_tests.stages("lessons", None)]
-
-
 def test_what_a_shell_has_set_does_not_reach_the_tests(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
