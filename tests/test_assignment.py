@@ -148,7 +148,7 @@ def test_a_list_is_read(tmp_path: Path) -> None:
         (lambda folder: (folder / "course/release/03").mkdir(parents=True), "no folder of a student"),
     ],
 )
-def test_nothing_to_grade_is_told(prepare: Callable[[Path], None], message: str, tmp_path: Path) -> None:
+def test_nothing_to_grade_is_reported(prepare: Callable[[Path], None], message: str, tmp_path: Path) -> None:
     prepare(tmp_path)
     with pytest.raises(AssignmentError, match=message):
         grade.grade(tmp_path / "submissions", tmp_path / "course")

@@ -90,7 +90,7 @@ def test_interrupted_run_leaves_neither_a_kernel_nor_a_changed_file(lesson: Path
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as run:
         until(lambda: note.exists() and note.read_text() != "")
         run.send_signal(signal.SIGTERM)
-        said, _ = run.communicate(timeout=60)
+        said, _ = run.communicate(timeout=300)
     assert run.returncode == 1 and said.endswith("interrupted; the file was left as it was\n"), said
     assert lesson.read_bytes() == before
     until(lambda: not Path("/proc", note.read_text()).exists())

@@ -7,7 +7,7 @@ machine's network and its other containers are left alone), Compose, and what th
 tests/integration/containers.py. What takes long to make is kept in `.state/integration`. Where an engine answers already, that one is used,
 with the official images. Where neither is possible, the tests that need an engine are skipped, and say why.
 
-The engine is one process for the kernel: the first of a namespace of processes. When it ends, or whoever started it is killed, so are all
+The engine is one process for the kernel: the first of a namespace of processes. When it ends, or its starter is killed, so are all
 containers, and mounts and networks with them. The tests run in its network, where a published port is one of 127.0.0.1.
 """
 

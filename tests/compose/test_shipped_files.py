@@ -32,7 +32,7 @@ def problems(name: str, service: dict[str, Any]) -> list[str]:
     found = []
     uid = str(service.get("user", "")).partition(":")[0]
     if uid in ("", "0", "root"):
-        found.append("runs as root, or as whoever the image says")
+        found.append("runs as root, or as the user that the image names")
     if service.get("cap_drop") != ["ALL"] or "no-new-privileges:true" not in service.get("security_opt", []):
         found.append("keeps capabilities")
     if service.get("privileged") or service.get("network_mode") == "host":
@@ -43,8 +43,8 @@ def problems(name: str, service: dict[str, Any]) -> list[str]:
     if "healthcheck" not in service and service.get("restart") != "no":
         found.append("has no health check")
     tag = VARIABLE.sub("x", service["image"]).rpartition("/")[2].partition(":")[2]
-    told = VARIABLE.fullmatch(service["image"])  # by whoever deploys it
-    if "build" not in service and not told and not re.fullmatch(r"v?\d+\.\d+\S*", tag):
+    chosen = VARIABLE.fullmatch(service["image"])  # when the file is deployed
+    if "build" not in service and not chosen and not re.fullmatch(r"v?\d+\.\d+\S*", tag):
         found.append(f"takes the image {service['image']}, which may be another one tomorrow")
     found += [
         f"publishes {port} beyond loopback"
