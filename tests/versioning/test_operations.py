@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import enum
 from typing import Any
 
@@ -34,7 +33,6 @@ from lib.versioning.expressions import (
     to_date_time,
 )
 from lib.versioning.operations import Operation
-from lib.versioning.records import migrator_source, validator_source
 
 Record = dict[str, Any]
 NAN = float("nan")
@@ -439,29 +437,3 @@ def test_members_of_enums_and_other_kinds_of_string_are_data_too() -> None:
             "c": "red",
             "schema_version": 1,
         }
-
-
-class _WithoutData(ast.NodeTransformer):
-    def visit_Constant(self, node: ast.Constant) -> ast.Constant:
-        return ast.copy_location(ast.Constant("data"), node) if isinstance(node.value, str) else node
-
-
-def _skeleton(source: str) -> str:
-    return ast.dump(_WithoutData().visit(ast.parse(source)))
-
-
-@given(st.lists(strategies.texts().filter(bool), min_size=3, max_size=3))
-def test_the_code_generated_is_the_same_whatever_the_data(texts: list[str]) -> None:
-    def sources(separator: str, default: str, restored: str) -> list[str]:
-        things = history(
-            [Field("a", "string"), Field("b", "string")],
-            SplitField("a", ("x", "y"), separator),
-            AddField("c", "string", default=default),
-            DropField("b", default=restored),
-        )
-        return [migrator_source(things, 1, 2, "drop"), migrator_source(things, 2, 1, "keep")] + [
-            validator_source(things.schema(version), "forbid") for version in (1, 2)
-        ]
-
-    for ours, plain in zip(sources(*texts), sources("p", "q", "s"), strict=True):
-        assert _skeleton(ours) == _skeleton(plain)
