@@ -16,14 +16,12 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 import os
 import re
 import subprocess
 import sys
 import tarfile
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import NoReturn
 
@@ -34,7 +32,7 @@ from lib.deployment.platforms.kubernetes import Kubernetes
 from lib.deployment.rollout import BlueGreen, BusyError, DeploymentError
 from lib.deployment.states import Release, State
 from lib.stage.processes import ProcessError
-from lib.stage.traffic import USER, Traffic, summary
+from lib.stage.traffic import USER
 from lib.versioning.users import USERS
 
 ROOT = Path(__file__).parents[2]
@@ -79,7 +77,6 @@ def parser() -> Parser:
     add("--state-dir", type=Path, default=ROOT / ".state" / "deploy", help="has a folder for each target")
     add("--port", type=int, default=0, help="of the router, for the first deployment (default: a free one)")
     add("--bake", type=float, default=5.0, help="seconds for which the old version stays warm")
-    add("--traffic", type=float, metavar="RATE", help="send so many requests a second meanwhile, and count")
     return made
 
 
@@ -91,8 +88,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         made.error(f"version {args.version!r}: letters, digits, dots, +, _ and - only")
     if args.dry_run and args.version in VERBS:
         made.error("--dry-run: only with a new version")
-    if args.target == "kubernetes" and args.traffic:
-        made.error("--traffic: the address of a Service is one of the cluster; send it from there")
     directory = args.state_dir / args.target
     platform = PLATFORMS[args.target](directory)
     rollout = BlueGreen(platform, directory, smoke_user=USER, bake=args.bake, progress=_print_step)
@@ -121,16 +116,8 @@ def _deploy(rollout: BlueGreen, platform: LastingPlatform, release: Release, arg
             deployed.unlink()
             print("the platform has ended since, and what was deployed with it: beginning anew")
         address = platform.start(args.port)
-    loaded = args.traffic and platform.ports(platform.active())
-    with Traffic(address, args.traffic, writes=0.2) if loaded else nullcontext() as traffic:
-        if traffic:
-            rollout.traffic, rollout.objective = traffic.requests, {"least": 1, "p99_s": 5.0}
-        rollout.deploy(release)
+    rollout.deploy(release)
     print(f"address: {address}")
-    if traffic:
-        print("traffic:", json.dumps(counts := summary(traffic.requests())))
-        if counts["failed"]:
-            return 2
     return _print_running(rollout)
 
 

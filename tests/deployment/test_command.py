@@ -16,10 +16,12 @@ from pathlib import Path
 import pytest
 from controllers import killed_at
 from endpoints import fetch
+from traffic_checks import assert_all_ok, colours, sent_after
 from waiting import until
 
 from lib.deployment import __main__ as command_line
 from lib.stage.ports import free_port
+from lib.stage.traffic import Traffic
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "compose" / "deploy-zero-downtime.sh"
@@ -67,7 +69,9 @@ def test_without_an_argument_it_says_how_and_fails() -> None:
     ("arguments", "complaint"),
     [
         (["v1", "--target", "elsewhere"], "invalid choice: 'elsewhere'"),
-        (["v1", "--target", "kubernetes", "--traffic", "50"], "send it from there"),
+        (["status", "--dry-run"], "only with a new version"),
+        (["v1", "--replicas", "0"], "replicas=0: at least 1"),
+        (["v1", "--schema", "9"], "known: 1, 2, 3"),
         (["v1", "--no-such"], "unrecognized arguments"),
         (["v1/x"], "letters, digits, dots"),
         (["v1", "--schema", "x"], "invalid int value"),
@@ -119,13 +123,14 @@ def test_one_version_after_the_other_interrupted_resumed_and_rolled_back(state: 
     port = free_port()
     status, output = deploy(state, "v1", 1, "--port", port)
     assert status == 0 and "nothing to be compatible with" in output and "there was nothing before" in output
-    told = [re.match(r"\[(\d)/7", line) for line in output.splitlines()]
-    assert [step[1] for step in told if step] == ["1", "2", "3", "4", "5", "6", "6", "7"]
+    steps = [re.match(r"\[(\d)/7", line) for line in output.splitlines()]
+    assert [step[1] for step in steps if step] == ["1", "2", "3", "4", "5", "6", "6", "7"]
 
-    status, output = deploy(state, "v2", 2, "--traffic", 50)
-    counts = json.loads(re.findall(r"^traffic: (.*)$", output, re.MULTILINE)[0])
-    assert (status, counts["failed"]) == (0, 0) and counts["requests"] > 50
-    assert f"address: http://127.0.0.1:{port}" in output and "running: v2" in output
+    with Traffic(f"http://127.0.0.1:{port}", rate=20, writes=0.2, timeout=60) as traffic:
+        status, output = deploy(state, "v2", 2)
+        assert colours(sent_after(traffic)) == {"green"}
+    assert_all_ok(traffic.requests())
+    assert status == 0 and f"address: http://127.0.0.1:{port}" in output and "running: v2" in output
 
     killed_at("1/7", slowly(state, "v3"), ENVIRONMENT)  # long before it would switch
     status, output = run("status", "--state-dir", state)

@@ -446,39 +446,6 @@ def test_rolled_out_under_traffic_nothing_fails(platform: Local, tmp_path: Path)
     assert platform.ports("green") == []
 
 
-def test_a_bad_canary_hits_few(platform: Local, tmp_path: Path) -> None:
-    real(platform, tmp_path).deploy(ONE)
-
-    def spoil(message: str) -> None:
-        if message == "canary: 10%":
-            platform.replicas["green"][0].fault("wrong schema")
-
-    with load(platform) as traffic:
-        rollout = real(platform, tmp_path, traffic, Canary, shares=(0.1, 0.5), pause=60.0, progress=spoil)
-        with pytest.raises(DeploymentError, match="'wrong body'"):
-            rollout.deploy(TWO)
-        assert colours(sent_after(traffic)) == {"blue"}
-    requests = traffic.requests()
-    hit = (requests["outcome"] == "wrong body").sum()
-    assert 0 < hit < 0.25 * len(requests) and set(requests["outcome"]) == {"ok", "wrong body"}
-
-
-@pytest.mark.parametrize(
-    ("fault", "gate"), [("unready", "health: refused"), ("wrong schema", "smoke tests: refused")]
-)
-def test_a_faulty_release_gets_no_traffic(fault: str, gate: str, platform: Local, tmp_path: Path) -> None:
-    real(platform, tmp_path).deploy(ONE)
-
-    def spoil(message: str) -> None:
-        if message.startswith("created:"):
-            platform.replicas["green"][0].fault(fault)
-
-    with load(platform) as traffic, pytest.raises(DeploymentError, match=gate):
-        real(platform, tmp_path, traffic, progress=spoil).deploy(TWO)
-    assert_all_ok(traffic.requests())
-    assert colours(traffic.requests()) == {"blue"} and platform.ports("green") == []
-
-
 CONTROLLER = """
 import sys
 from pathlib import Path
@@ -519,22 +486,6 @@ def test_a_real_controller_killed_is_followed_by_another(
     assert (now.running, platform.active()) == ((TWO, "green") if then == "resume" else (ONE, "blue"))
     assert platform.ports(now.next_colour) == [] and len(platform.ports(now.colour)) == 1
     assert_all_ok(traffic.requests())
-
-
-def test_the_proxy_killed_in_a_state_comes_back_as_the_file_says(platform: Local, tmp_path: Path) -> None:
-    rollout, seen = real(platform, tmp_path), []
-    rollout.deploy(ONE)
-
-    def kill(message: str) -> None:
-        state = rollout.status().state
-        platform.router.kill()
-        platform.router.start()
-        switched = state == "idle" or STATES.index(state) >= STATES.index("switched")
-        seen.append(platform.active() == ("green" if switched else "blue"))
-
-    rollout.progress = kill
-    rollout.deploy(TWO)
-    assert seen == [True] * len(STATES)
 
 
 def test_replicas_that_died_are_replaced_and_those_of_the_same_release_stay(platform: Local) -> None:
