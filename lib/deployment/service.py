@@ -223,7 +223,7 @@ def _add_users(app: FastAPI, users: Users) -> None:
     ) -> User:
         """Create a user. With the same `Idempotency-Key` again the same user comes back, and none is created."""
         if "failing writes" in app.state.faults:
-            raise HTTPException(500, "told to fail")
+            raise HTTPException(500, "this fault was asked for")
         created, new = _create(users, user, idempotency_key)
         response.status_code = 201 if new else 200
         return created
