@@ -36,7 +36,7 @@ def run(*arguments: object) -> tuple[int, str]:
         env=ENVIRONMENT,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
     return done.returncode, done.stdout + done.stderr
 
@@ -55,7 +55,7 @@ def deploy(state: Path, version: str, schema: int, *options: object) -> tuple[in
 
 def slowly(state: Path, *arguments: str) -> list[str]:
     """The command of a deployment that takes its time at the end."""
-    return [*COMMAND, *arguments, "--bake", "5", "--state-dir", str(state)]
+    return [*COMMAND, *arguments, "--bake", "600", "--state-dir", str(state)]
 
 
 def test_without_an_argument_it_says_how_and_fails() -> None:
@@ -161,7 +161,7 @@ def test_one_version_after_the_other_interrupted_resumed_and_rolled_back(state: 
         while not controller.stdout.readline().startswith("[3/7"):
             assert controller.poll() is None
         controller.send_signal(signal.SIGINT)
-        assert (controller.wait(30), controller.stderr.read()) == (
+        assert (controller.wait(120), controller.stderr.read()) == (
             130,
             "\ninterrupted: `resume` goes on, `rollback` goes back\n",
         )
@@ -197,7 +197,7 @@ def test_a_platform_is_stopped_by_the_process_that_has_started_it(state: Path) -
 
 def test_a_second_deployment_at_once_is_refused(state: Path) -> None:
     assert deploy(state, "v1", 1)[0] == 0
-    command = [*COMMAND, "v2", "--schema", "2", "--bake", "10", "--state-dir", str(state)]
+    command = slowly(state, "v2", "--schema", "2")
     with subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True) as first:
         assert first.stdout and first.stdout.readline() and first.stdout.readline()
         status, output = deploy(state, "v3", 3)
