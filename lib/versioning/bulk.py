@@ -1,14 +1,14 @@
 """Many records at once: what passes, what is put aside and why, and what changed, in counts.
 
-Records are worked on in chunks of one version. `lib.versioning.suspects` names the few that need a closer look, and the
-functions of `lib.versioning.records` take that look; the others are known to be valid.
+Records are worked on in chunks. `lib.versioning.suspects` names the few that need a closer look, and the functions of
+`lib.versioning.records` take that look; the others are known to be valid.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import repeat
 from operator import itemgetter
@@ -85,9 +85,6 @@ def count(notes: Iterable[tuple[str, Any]]) -> Counter[str]:
 #: So many records at a time are worked on, so that all passes over them find them in the processor's cache.
 CHUNK: Final = 1000
 
-#: Records that are put aside: by their place in a list the version and every error.
-Aside = dict[int, tuple[int, list[str]]]
-
 
 @dataclass(frozen=True)
 class _Task:
@@ -97,7 +94,6 @@ class _Task:
     extra: Extra
     target: int | None
     way: Way
-    doubtful: bool
 
     def beyond(self, version: int) -> list[str]:
         """Say so if a version lies on the wrong side of the target."""
@@ -109,20 +105,9 @@ class _Task:
         return [f"{VERSION_KEY}: {side} the target version (got {version}, the target is {self.target})"]
 
 
-def process(
-    history: SchemaHistory,
-    extra: Extra,
-    records: list[Any],
-    target: int | None,
-    way: Way,
-    *,
-    doubtful: bool = False,
-) -> Batch:
-    """Validate all records at their own versions, and migrate those that are valid to `target` (None: leave them).
-
-    If they are all `doubtful`, each gets a closer look at once.
-    """
-    task, whole = _Task(history, extra, target, way, doubtful), Batch([], [], Report(read=len(records)))
+def process(history: SchemaHistory, extra: Extra, records: list[Any], target: int | None, way: Way) -> Batch:
+    """Validate all records at their own versions, and migrate those that are valid to `target` (None: leave them)."""
+    task, whole = _Task(history, extra, target, way), Batch([], [], Report(read=len(records)))
     for start in range(0, len(records), CHUNK):
         _process_chunk(task, records[start : start + CHUNK], start, whole)
     whole.report.passed, whole.report.quarantined = len(whole.records), len(whole.quarantined)
@@ -132,99 +117,59 @@ def process(
 def _process_chunk(task: _Task, records: list[Any], start: int, whole: Batch) -> None:
     """Add to `whole` what becomes of some records, of which the first has the place `start` in the input.
 
-    All that have the same version as the first are done together, then all that have the same as the first that is left.
-    """
-    aside: Aside = {}
-    done: dict[int, Record] = {}
-    places: Sequence[int] = range(len(records))
-    while places:
-        group = records if len(places) == len(records) else [records[place] for place in places]
-        results, bad, others = _process_version(task, group, whole.report)
-        aside.update((places[at], what) for at, what in bad.items())
-        if not others and not done:
-            whole.records.extend(results)
-            break
-        done.update(zip(drop_positions(places, others | bad.keys()), results, strict=True))
-        places = [places[at] for at in sorted(others)]
-    whole.records.extend(done[place] for place in sorted(done))
-    reasons: list[str] = []
-    for place in sorted(aside):
-        version, errors = aside[place]
-        whole.quarantined.append(
-            {"line": start + place + 1, "version": version, "errors": errors, "raw": records[place]}
-        )
-        reasons += map(reason_of, errors)
-    whole.report.reasons.update(reasons)
-
-
-def _process_version(task: _Task, records: list[Any], report: Report) -> tuple[list[Record], Aside, set[int]]:
-    """Process the records that have the same version as the first (or version 1, if the first has none that is known).
-
-    Return the results of those that pass, those that are put aside, and the places of records of other versions.
+    Those that are surely valid at the version of the first are done together if they can be, all others one by one.
     """
     version, unknown = record_version(task.history, records[0])
     label = None if unknown or VERSION_KEY not in records[0] else version
     version = 1 if unknown else version
-    aside, others = _put_aside(task, version, label, records)
-    if number := len(records) - len(others) - sum(own != version for own, _ in aside.values()):
-        report.versions[version] += number
-    places: Sequence[int] = range(len(records))
-    if aside or others:
-        gone = others | aside.keys()
-        places, records = drop_positions(places, gone), drop_positions(records, gone)
-    if beyond := task.beyond(version):
-        aside.update((at, (version, beyond)) for at in places)
-        return [], aside, others
+    doubtful = suspects(task.history.schema(version), task.extra, records, label)
+    sure = drop_positions(records, doubtful) if doubtful else records
+    together = _process_together(task, version, sure)
+    if together is not None and sure:
+        whole.report.versions[version] += len(sure)
+    done: dict[int, Record] = {}
+    for at in range(len(records)) if together is None else sorted(doubtful):
+        own, errors, result = _process_one(task, records[at], at not in doubtful, whole.report)
+        if errors:
+            line: Quarantined = {"line": start + at + 1, "version": own, "errors": errors, "raw": records[at]}
+            whole.quarantined.append(line)
+            whole.report.reasons.update(map(reason_of, errors))
+        else:
+            done[at] = result
+    if done and together:
+        done.update(zip(drop_positions(range(len(records)), doubtful), together, strict=True))
+    whole.records.extend((done[at] for at in sorted(done)) if done else together or ())
+
+
+def _process_together(task: _Task, version: int, records: list[Record]) -> list[Record] | None:
+    """Return what becomes of valid records of one version; None if they must be looked at one by one."""
     if task.target is None:
-        return records, aside, others
-    results, failed = _migrate(task, version, task.target, records, report)
-    aside.update((places[at], (version, errors)) for at, errors in failed.items())
-    return results, aside, others
+        return records
+    migrate_all = None if task.beyond(version) else plain_migrator(task.history, version, task.target)
+    if migrate_all is None or not _are_plain(task.history.schema(version), records):
+        return None
+    return migrate_all(records)
 
 
-def _put_aside(task: _Task, version: int, label: int | None, records: list[Any]) -> tuple[Aside, set[int]]:
-    """Return the invalid records, and the places of those of other versions."""
-    schema = task.history.schema(version)
-    validate = validator(schema, task.extra)
-    aside: Aside = {}
-    others: set[int] = set()
-    doubtful = range(len(records)) if task.doubtful else suspects(schema, task.extra, records, label)
-    for at in doubtful:
-        own, unknown = record_version(task.history, records[at])
-        if unknown:
-            aside[at] = own, [unknown]
-        elif own != version:
-            others.add(at)
-        elif errors := validate(records[at]):
-            aside[at] = own, errors
-    return aside, others
-
-
-def _migrate(
-    task: _Task, version: int, target: int, records: list[Record], report: Report
-) -> tuple[list[Record], dict[int, list[str]]]:
-    """Migrate valid records of one version. Return those that come out, and by place what is wrong with the others."""
-    migrate_all = plain_migrator(task.history, version, target)
-    if migrate_all and _are_plain(task.history.schema(version), records):
-        return migrate_all(records), {}
-    migrate = migrator(task.history, version, target, task.extra)
-    recheck = needs_recheck(task.history, version, target)
-    check = validator(task.history.schema(target), task.extra)
-    results: list[Record] = []
-    bad: dict[int, list[str]] = {}
-    for at, record in enumerate(records):
-        kept, lost, failed = [], [], []
-        result = migrate(record, kept.append, lost.append, failed.append)
-        if recheck and not failed:
-            failed = check(result)
-        if failed:
-            bad[at] = failed
-            continue
-        results.append(result)
-        if kept or lost:
-            report.kept.update(count(kept))
-            report.lost.update(count(lost))
-    return results, bad
+def _process_one(task: _Task, record: Any, valid: bool, report: Report) -> tuple[int, list[str], Record]:
+    """Return a record's version, every error, and what becomes of it. `valid` says that it was seen to be valid."""
+    version, unknown = record_version(task.history, record)
+    if unknown:
+        return version, [unknown], record
+    report.versions[version] += 1
+    errors = [] if valid else validator(task.history.schema(version), task.extra)(record)
+    errors = errors or task.beyond(version)
+    if errors or task.target is None:
+        return version, errors, record
+    kept, lost, failed = [], [], []
+    migrate = migrator(task.history, version, task.target, task.extra)
+    result = migrate(record, kept.append, lost.append, failed.append)
+    if not failed and needs_recheck(task.history, version, task.target):
+        failed = validator(task.history.schema(task.target), task.extra)(result)
+    if not failed and (kept or lost):
+        report.kept.update(count(kept))
+        report.lost.update(count(lost))
+    return version, failed, result
 
 
 def _are_plain(schema: Schema, records: list[Record]) -> bool:

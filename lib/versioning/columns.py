@@ -1,19 +1,21 @@
-"""Whole Arrow columns: how they stand for the values of a field, and which of their values may be invalid.
+"""Whole Arrow tables and columns: how they come in, how they stand for the values of a field, and which may be invalid.
 
 A mask may suspect a valid value; it never misses an invalid one. What is wrong, in words, only `Field.problem` says.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from lib.versioning.history import UnknownVersionError
 from lib.versioning.schema import VERSION_KEY, Field
 from lib.versioning.timestamps import Mask, string_buffers, suspect_timestamps
 
@@ -26,6 +28,51 @@ ARROW_TYPES: Final = {
     "timestamp": pa.string(),
 }
 _VIEWS: Final = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
+
+
+class ArrowStream(Protocol):
+    """A table of any library that speaks Arrow's PyCapsule interface: Arrow, pandas, Polars, DuckDB and others."""
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        """Hand over the columns; most libraries copy nothing."""
+
+
+# ── Tables and their labels ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def with_version(table: pa.Table, version: int) -> pa.Table:
+    """Return the table with its version in the metadata of its schema; nothing is copied."""
+    metadata = table.schema.metadata or {}
+    return table.replace_schema_metadata(metadata | {VERSION_KEY.encode(): str(version).encode()})
+
+
+def noted_version(table: pa.Table) -> int | None:
+    """The version in the metadata of a table's schema; None if there is none. Raises UnknownVersionError for no number."""
+    text = (table.schema.metadata or {}).get(VERSION_KEY.encode())
+    if text is not None and not text.isdigit():
+        raise UnknownVersionError(f"{VERSION_KEY} in the metadata of the table: not a number (got {text!r})")
+    return None if text is None else int(text)
+
+
+def as_arrow(data: ArrowStream) -> pa.Table:
+    """Make an Arrow table of anything that speaks Arrow's PyCapsule interface; an Arrow table comes back as it is.
+
+    Of a pandas frame the index is left out, NaN and NaT count as missing (here, and nowhere else), and the version is
+    `frame.attrs["schema_version"]`, if there is one. Raises TypeError, and pyarrow's errors, which name the column, where a column
+    mixes types; `upgrade_many` takes such records.
+    """
+    if isinstance(data, pa.Table):
+        return data
+    if not hasattr(data, "__arrow_c_stream__"):
+        kind = type(data).__name__
+        raise TypeError(f"a table of Arrow, pandas, Polars or DuckDB, not {kind}; records go to upgrade_many")
+    table = pa.table(data)
+    metadata = dict(table.schema.metadata or {})
+    noted = json.loads(metadata.pop(b"pandas", "{}"))
+    index = [name for name in noted.get("index_columns", ()) if isinstance(name, str)]
+    table = table.drop_columns(index).replace_schema_metadata(metadata)
+    version = noted.get("attributes", {}).get(VERSION_KEY)
+    return table if version is None else with_version(table, version)
 
 
 # ── Layouts ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -78,7 +125,7 @@ def alike(a: pa.ChunkedArray, b: pa.ChunkedArray, field: Field) -> tuple[pa.Chun
     return canonical(a, field), canonical(b, field)
 
 
-def opened(table: pa.Table) -> pa.Table:
+def without_special_layouts(table: pa.Table) -> pa.Table:
     """Return a table without the layouts that Arrow can't filter, or whose `null_count` tells less than the truth.
 
     They are views, runs, and dictionaries with a null among their values. All other columns are shared.

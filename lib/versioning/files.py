@@ -65,8 +65,7 @@ def migrate_file(
     for lines, size in _chunks(source):
         sure, left = _read_typed(manager.history, lines, target, whole) if typed else ([], range(len(lines)))
         values, unreadable = _read(lines, left, first)
-        doubtful = 2 * len(left) < len(lines)
-        batch = process(manager.history, manager.extra, list(values.values()), target, way, doubtful=doubtful)
+        batch = process(manager.history, manager.extra, list(values.values()), target, way)
         passed = _put_places(batch, list(values))
         entries = sorted(unreadable + batch.quarantined, key=lambda entry: entry["line"])
         for entry in entries:

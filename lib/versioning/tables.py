@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -24,23 +24,24 @@ from numpy.typing import NDArray
 from lib.versioning.bulk import Report, Way, process, reason_of
 from lib.versioning.columns import (
     ARROW_TYPES,
+    ArrowStream,
+    as_arrow,
     canonical,
     constant,
     most_rows,
-    opened,
+    noted_version,
     row_values,
     rows_as_records,
     suspects,
+    with_version,
+    without_special_layouts,
 )
-from lib.versioning.history import SchemaHistory, UnknownVersionError
+from lib.versioning.history import SchemaHistory
 from lib.versioning.records import Extra, record_version, validator
 from lib.versioning.schema import VERSION_KEY, Field, Schema
 from lib.versioning.table_steps import migrate
 from lib.versioning.timestamps import Mask
 from lib.versioning.users import USERS
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 Places = NDArray[np.int64]
 
@@ -57,10 +58,13 @@ class TableBatch(NamedTuple):
     report: Report
 
 
-def validate_table(table: pa.Table, history: SchemaHistory = USERS, *, extra: Extra = "keep") -> TableBatch:
+def validate_table(
+    table: ArrowStream, history: SchemaHistory = USERS, *, extra: Extra = "keep"
+) -> TableBatch:
     """Put aside every row that is not valid at its own version; the others come back as they are.
 
-    Raises UnknownVersionError for a version in the metadata that is none, ValueError for columns that share a name.
+    The table may be one of Arrow, pandas, Polars or DuckDB: see `as_arrow`. Raises UnknownVersionError for a version in the
+    metadata that is none, ValueError for columns that share a name.
     """
     job = _start(table, history, extra)
     _put_invalid_aside(job)
@@ -69,7 +73,7 @@ def validate_table(table: pa.Table, history: SchemaHistory = USERS, *, extra: Ex
 
 
 def upgrade_table(
-    table: pa.Table,
+    table: ArrowStream,
     target_version: int,
     history: SchemaHistory = USERS,
     *,
@@ -86,7 +90,7 @@ def upgrade_table(
 
 
 def downgrade_table(
-    table: pa.Table,
+    table: ArrowStream,
     target_version: int,
     history: SchemaHistory = USERS,
     *,
@@ -95,44 +99,6 @@ def downgrade_table(
 ) -> TableBatch:
     """Downgrade all rows, of whatever version; put aside what `downgrade_data` would refuse. See `upgrade_table`."""
     return _change(table, target_version, "downgrade", history, extra, validated)
-
-
-# ── Labels, and pandas ───────────────────────────────────────────────────────────────────────────────────────────
-
-
-def with_version(table: pa.Table, version: int) -> pa.Table:
-    """Return the table with its version in the metadata of its schema; nothing is copied."""
-    metadata = table.schema.metadata or {}
-    return table.replace_schema_metadata(metadata | {VERSION_KEY.encode(): str(version).encode()})
-
-
-def noted_version(table: pa.Table) -> int | None:
-    """The version in the metadata of a table's schema; None if there is none. Raises UnknownVersionError for no number."""
-    text = (table.schema.metadata or {}).get(VERSION_KEY.encode())
-    if text is not None and not text.isdigit():
-        raise UnknownVersionError(f"{VERSION_KEY} in the metadata of the table: not a number (got {text!r})")
-    return None if text is None else int(text)
-
-
-def from_pandas(frame: pd.DataFrame, version: int | None = None) -> pa.Table:
-    """Make a table of a data frame, without its index. NaN, NaT and NA count as missing: here, and nowhere else.
-
-    The version is the one given, else the one that `to_pandas` noted in `frame.attrs`, else that of a column.
-    Raises pyarrow's errors, which name the column, where a column mixes types; `upgrade_many` takes such records.
-    """
-    table = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
-    version = frame.attrs.get(VERSION_KEY) if version is None else version
-    return table if version is None else with_version(table, version)
-
-
-def to_pandas(table: pa.Table) -> pd.DataFrame:
-    """Make a data frame with columns of Arrow's types, so that integers with gaps stay integers."""
-    import pandas as pd
-
-    frame = table.to_pandas(types_mapper=pd.ArrowDtype)
-    if (version := noted_version(table)) is not None:
-        frame.attrs[VERSION_KEY] = version
-    return frame
 
 
 # ── Rows by version, and rows put aside ──────────────────────────────────────────────────────────────────────────
@@ -176,14 +142,15 @@ def _all_but(rows: int, places: list[int] | Places) -> Mask:
     return mask
 
 
-def _start(table: pa.Table, history: SchemaHistory, extra: Extra) -> _Job:
+def _start(data: ArrowStream, history: SchemaHistory, extra: Extra) -> _Job:
     """Count the rows of each version, and put those aside whose version can't be told."""
     if extra not in ("keep", "drop", "forbid"):
         raise ValueError(f"extra={extra!r}: choose 'keep', 'drop' or 'forbid'")
+    table = as_arrow(data)
     names = table.column_names
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"columns that share a name: {', '.join(twice)}; rename or drop all but one")
-    table = opened(table)
+    table = without_special_layouts(table)
     job = _Job(table, history, extra, _parts(table, history), Report(read=table.num_rows))
     for version, rows in job.parts:
         job.report.versions[version] = table.num_rows if rows is None else int(np.count_nonzero(rows))
@@ -292,9 +259,9 @@ def _quarantined(job: _Job) -> pa.Table:
 
 
 def _change(
-    table: pa.Table, target: int, way: Way, history: SchemaHistory, extra: Extra, validated: bool
+    data: ArrowStream, target: int, way: Way, history: SchemaHistory, extra: Extra, validated: bool
 ) -> TableBatch:
-    schema, job = history.schema(target), _start(table, history, extra)
+    schema, job = history.schema(target), _start(data, history, extra)
     table = job.table
     if not validated:
         _put_invalid_aside(job)

@@ -24,8 +24,6 @@ from lib.versioning.suspects import drop_positions, suspects_in
 
 #: What decoding a line may raise.
 UNREADABLE: Final = (msgspec.MsgspecError, RecursionError, ValueError)
-#: After so many lines that can't be decoded the rest is left as well: failing takes longer than not trying.
-MOST_LEFT: Final = 200
 #: Strings by their length; a float is not among them, since msgspec takes an integer for one.
 _TYPES: Final[dict[str, Any]] = {
     "string": str,
@@ -116,18 +114,17 @@ def _set(records: list[Any], attribute: str, values: Iterable[Any]) -> None:
 
 
 def _decode_all(decode: Callable[[bytes], Any], lines: list[bytes]) -> tuple[list[Any], list[int]]:
-    """Return what lines hold, and the places of those that can't be decoded or were not tried."""
+    """Return what lines hold, and the places of those that can't be decoded."""
     records: list[Any] = []
     left: list[int] = []
     rest = iter(lines)
     values = map(decode, rest)
-    while len(left) < MOST_LEFT:
+    while True:
         try:
             records.extend(values)  # keeps what came before an error
             return records, left
         except UNREADABLE:
             left.append(len(lines) - length_hint(rest) - 1)
-    return records, [*left, *range(left[-1] + 1, len(lines))]
 
 
 def typed_lines(history: SchemaHistory, first: bytes, target: int | None) -> TypedLines | None:

@@ -9,8 +9,10 @@ from datetime import UTC, date, datetime, timedelta
 from itertools import product
 from typing import Any
 
+import duckdb
 import numpy as np
 import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -32,16 +34,13 @@ from lib.versioning import (
     UnknownVersionError,
     make_users,
 )
-from lib.versioning.columns import constant, most_rows, suspects
+from lib.versioning.columns import constant, most_rows, suspects, with_version
 from lib.versioning.schema import VERSION_KEY, timestamp_problem
 from lib.versioning.tables import (
     TableBatch,
     downgrade_table,
-    from_pandas,
-    to_pandas,
     upgrade_table,
     validate_table,
-    with_version,
 )
 from lib.versioning.timestamps import BLOCK, suspect_timestamps
 
@@ -729,39 +728,61 @@ def test_a_constant_column_has_its_length(value: str | None, chunks: int, more: 
     assert len(column) == length and set(column.to_pylist()) <= {value}
 
 
-# ── pandas ───────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── Tables of other libraries ────────────────────────────────────────────────────────────────────────────────────
+
+NUMBERS = SchemaHistory("n", first=Schema(Field("n", "integer", nullable=True), Field("s", "string")), steps={
+    2: [AddField("m", "integer", nullable=True)], 3: [AddField("k", "string", default="x")]})  # fmt: skip
 
 
-def test_only_the_pandas_adapter_reads_nan_as_missing() -> None:
-    history = SchemaHistory(
-        "n",
-        first=Schema(Field("f", "float", nullable=True)),
-        steps={2: [AddField("g", "float", default=0.5)]},
-    )
-    frame = pd.DataFrame({"f": [1.5, float("nan")], "g": [float("nan"), 2.0]}, index=["a", "b"])
-    assert upgrade_table(from_pandas(frame), 2, history).table.to_pylist() == [
-        {"f": 1.5, "g": 0.5},
-        {"f": None, "g": 2.0},
-    ]
-    table = pa.table({"f": [1.5, float("nan")]})
-    assert str(upgrade_table(table, 2, history).table["f"].to_pylist()) == "[1.5, nan]"
-
-
-def test_frames_go_through_the_adapter_and_back() -> None:
-    history = SchemaHistory("n", first=Schema(Field("n", "integer", nullable=True), Field("s", "string")), steps={
-        2: [AddField("m", "integer", nullable=True)]})  # fmt: skip
+def in_library(name: str) -> Any:
+    table = pa.table({"n": [2**60 + 1, None], "s": ["a", "é"]})
+    if name == "duckdb":
+        return duckdb.connect().from_arrow(table)
     frame = pd.DataFrame({"n": pd.array([2**60 + 1, None], "Int64"), "s": ["a", "é"]})
-    upgraded = to_pandas(upgrade_table(from_pandas(frame), 2, history).table)
-    assert upgraded.attrs == {VERSION_KEY: 2} and list(upgraded.columns) == ["n", "s", "m"]
-    back = downgrade_table(from_pandas(upgraded), 1, history)
-    assert back.report.quarantined == 0 and back.table.to_pylist() == [
-        {"n": 2**60 + 1, "s": "a"},
-        {"n": None, "s": "é"},
+    return {"pandas": frame, "polars": pl.from_arrow(table), "arrow": table, "batch": table.to_batches()[0]}[
+        name
     ]
-    assert from_pandas(frame, version=2).schema.metadata == {b"schema_version": b"2"}
-    users = pd.DataFrame(list(make_users(20, seed=1, ahead=0.5)))
-    batch = upgrade_table(from_pandas(users), 3)
-    assert batch.report.passed == 20 and batch.report.kept["email"] == users["email"].notna().sum()
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars", "duckdb", "arrow", "batch"])
+def test_whatever_speaks_the_capsule_interface_is_a_table(library: str) -> None:
+    for way in (validate_table, upgrade_table, downgrade_table):
+        targets = () if way is validate_table else (2,) if way is upgrade_table else (1,)
+        batch = way(in_library(library), *targets, NUMBERS)
+        added = {"m": None} if way is upgrade_table else {}
+        assert batch.report.quarantined == 0
+        assert batch.table.to_pylist() == [{"n": 2**60 + 1, "s": "a"} | added, {"n": None, "s": "é"} | added]
+
+
+def test_what_is_no_table_is_refused_with_the_way_out() -> None:
+    with pytest.raises(TypeError, match=r"a table of Arrow, pandas, .*not list; records go to upgrade_many"):
+        validate_table([{"id": "1"}])  # type: ignore[arg-type]
+
+
+def test_a_labelled_frame_keeps_its_version() -> None:
+    frame = pd.DataFrame({"n": [1], "s": ["a"], "m": [2]})
+    frame.attrs[VERSION_KEY] = 2
+    for labelled in (frame, with_version(pa.table(frame.assign()), 2).to_reader()):
+        batch = upgrade_table(labelled, 3, NUMBERS)
+        assert batch.report.versions == {2: 1} and batch.report.kept == {}
+        assert batch.table.schema.metadata == {b"schema_version": b"3"}
+
+
+def test_the_index_of_a_frame_is_left_out() -> None:
+    frame = pd.DataFrame({"n": [1, 2], "s": ["a", "b"], "t": ["x", "y"]})
+    for indexed in (frame, frame.set_index("t"), frame.set_index(["t", frame.index + 5])):
+        names = [name for name in frame if name in indexed.columns]
+        assert validate_table(indexed, NUMBERS).table.column_names == names
+
+
+def test_nan_means_missing_only_in_a_frame_of_pandas() -> None:
+    history = SchemaHistory("n", first=Schema(Field("f", "float", nullable=True)), steps={
+        2: [AddField("g", "float", default=0.5)]})  # fmt: skip
+    columns = {"f": [1.5, float("nan")], "g": [float("nan"), 2.0]}
+    rows = upgrade_table(pd.DataFrame(columns, index=["a", "b"]), 2, history).table.to_pylist()
+    assert rows == [{"f": 1.5, "g": 0.5}, {"f": None, "g": 2.0}]
+    for table in (pa.table(columns), pl.DataFrame(columns)):
+        assert str(upgrade_table(table, 2, history).table["f"].to_pylist()) == "[1.5, nan]"
 
 
 def test_tables_are_imported_without_pandas() -> None:
