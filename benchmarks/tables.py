@@ -214,7 +214,7 @@ def upgrades(count: int, rounds: int) -> Iterator[Row]:
         control=True,
         equal=lambda a, b: as_table(a).equals(as_table(b)),
     )
-    yield from rows_of("tables", "upgrade", count, compared, goals={"lib, upgrade_table": 3000.0})
+    yield from rows_of("tables", "upgrade", count, compared)
 
 
 def as_table(result: Any) -> pa.Table:

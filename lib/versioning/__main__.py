@@ -42,52 +42,33 @@ def parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--history", default="lib.versioning.users:USERS", metavar="MODULE:NAME",
                         help="the history to use (default: the users of the course)")  # fmt: skip
+    _add_commands_for_files(commands, common)
+    between = argparse.ArgumentParser(add_help=False, parents=[common])
+    between.add_argument("--from", type=int, default=1, dest="low", metavar="VERSION", help="default: 1")
+    between.add_argument("--to", type=int, metavar="VERSION", help="default: the latest")
+    commands.add_parser("diff", parents=[between], help="say what changes between versions")
+    sql = commands.add_parser("sql", parents=[between], help="print the SQL that migrates the table")
+    sql.add_argument("--dialect", default="postgresql", help="postgresql (default) or sqlite")
+    return top
+
+
+def _add_commands_for_files(commands: Any, common: argparse.ArgumentParser) -> None:
     lines = argparse.ArgumentParser(add_help=False, parents=[common])
     lines.add_argument("source", help="a file of one JSON object a line, or - for standard input")
     lines.add_argument("--quarantine", metavar="FILE", help="where lines that don't pass go, with line number and reasons "
                        "(default: beside the input, as NAME.quarantine.ndjson)")  # fmt: skip
     lines.add_argument("--extra", choices=["keep", "drop", "forbid"], default="keep",
                        help="what to do with fields that are not declared (default: keep)")  # fmt: skip
-    for way, text in (
-        ("upgrade", "to a later version"),
-        ("downgrade", "to an earlier version; losses are counted"),
-    ):
-        command = commands.add_parser(way, parents=[lines], help=f"take records {text}")
-        command.add_argument(
-            "--to",
-            type=int,
-            required=True,
-            metavar="VERSION",
-            help="the version to reach",
-        )
-        command.add_argument(
-            "--out",
-            required=True,
-            metavar="FILE",
-            help="the file to write, or - for standard output",
-        )
     commands.add_parser("validate", parents=[lines], help="check records at their own versions")
-    for name, text in (
-        ("sql", "print the SQL that migrates the table"),
-        ("diff", "say what changes between versions"),
-    ):
-        command = commands.add_parser(name, parents=[common], help=text)
-        command.add_argument(
-            "--from",
-            type=int,
-            default=1,
-            dest="from_version",
-            metavar="VERSION",
-            help="default: 1",
-        )
-        command.add_argument("--to", type=int, metavar="VERSION", help="default: the latest")
-        if name == "sql":
-            command.add_argument(
-                "--dialect",
-                default="postgresql",
-                help="postgresql (default) or sqlite",
-            )
-    return top
+    to = argparse.ArgumentParser(add_help=False, parents=[lines])
+    to.add_argument("--to", type=int, required=True, metavar="VERSION", help="the version to reach")
+    to.add_argument(
+        "--out", required=True, metavar="FILE", help="the file to write, or - for standard output"
+    )
+    commands.add_parser("upgrade", parents=[to], help="take records to a later version")
+    commands.add_parser(
+        "downgrade", parents=[to], help="take records to an earlier version; losses are counted"
+    )
 
 
 def load_history(place: str) -> SchemaHistory:
@@ -186,9 +167,9 @@ def run(args: argparse.Namespace) -> int:
         return migrate(args, history)
     to = history.latest if args.to is None else args.to
     if args.command == "diff":
-        print(diff(history, args.from_version, to))
+        print(diff(history, args.low, to))
     else:
-        print(DataVersionManager(history).create_migration_script(args.from_version, to, args.dialect))
+        print(DataVersionManager(history).create_migration_script(args.low, to, args.dialect))
     return 0
 
 
@@ -217,7 +198,7 @@ def main() -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         gone = isinstance(error, BrokenPipeError)
         reason = (
-            "whoever read the output has gone" if gone else f"{error.filename or 'output'}: {error.strerror}"
+            "the reader of the output has gone" if gone else f"{error.filename or 'output'}: {error.strerror}"
         )
         print(f"error: {reason}", file=sys.stderr)
     except KeyboardInterrupt:

@@ -11,6 +11,7 @@ import pytest
 import strategies
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_files import process
 
 from lib.versioning import (
     USERS,
@@ -27,7 +28,7 @@ from lib.versioning import (
 )
 from lib.versioning.bulk import Way
 from lib.versioning.files import migrate_file
-from lib.versioning.typed_lines import MOST_LEFT, typed_lines
+from lib.versioning.typed_lines import typed_lines
 
 #: Every type that there is a typed way for, nullable and not, names that Python has, and every way to add a field.
 THINGS = SchemaHistory(
@@ -109,16 +110,6 @@ def test_for_other_types_and_other_steps_there_is_no_typed_way(
     history: SchemaHistory, line: bytes, target: int
 ) -> None:
     assert typed_lines(history, line, target) is None
-
-
-def test_where_most_lines_fail_the_rest_is_left_untried() -> None:
-    good, other = b'{"id":"1","name":"Ana","created_at":"2024-01-01"}\n', b'{"id":1}\n'
-    typed = typed_lines(USERS, good, 3)
-    assert typed
-    sure, left = typed.read([good] + [other] * MOST_LEFT + [good] * 5)
-    assert len(sure) == 1
-    assert left == list(range(1, MOST_LEFT + 6))
-    assert_same(DataVersionManager(), good + other * MOST_LEFT + good * 5, 3)
 
 
 # ── Spellings of a record, right and wrong ───────────────────────────────────────────────────────────────────────
@@ -206,7 +197,9 @@ def test_bytes_and_counts_are_those_of_the_close_way(
     manager = DataVersionManager(history, extra=extra)
     target = data.draw(st.sampled_from([None, *history.versions, history.latest, history.latest]))
     way = data.draw(st.sampled_from(["upgrade", "upgrade", "upgrade", "downgrade"]))
-    assert_same(manager, data.draw(contents(history)), target, way, out=data.draw(st.booleans()))
+    lines = data.draw(contents(history))
+    assert_same(manager, lines, target, way, out=data.draw(st.booleans()))
+    process(lines, target, way, history=history, extra=extra)  # every line is accounted for
 
 
 REPEATED = [
@@ -244,10 +237,3 @@ def test_validated_records_keep_the_order_of_their_keys() -> None:
     data = b'{"name":"Ana","id":"1","created_at":"2024-01-01"}\n'
     assert_same(DataVersionManager(), data, None)
     assert written(DataVersionManager(), data, None, "upgrade", True)[0] == data
-
-
-def test_escapes_are_taken_on() -> None:
-    lines = [rb'{"id":"\\","name":"\" \\\" \u0022","created_at":"2024-01-01"}'] * 3
-    typed = typed_lines(USERS, lines[0], 3)
-    assert typed
-    assert typed.read(lines)[1] == []
