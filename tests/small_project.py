@@ -45,9 +45,12 @@ class SmallProject:
         clean = {name: value for name, value in os.environ.items() if not name.startswith(unwanted)}
         pip = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": self.wheels.as_uri(), "PIP_CONFIG_FILE": os.devnull}
         uv = {"UV_NO_INDEX": "1", "UV_FIND_LINKS": str(self.wheels), "UV_NO_CONFIG": "1"}
+        caches = dict.fromkeys(("PIP_CACHE_DIR", "UV_CACHE_DIR"), str(self.wheels / "cache"))
         streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
         command = [str(shutil.which("make")), *arguments]
-        return subprocess.Popen(command, cwd=self.folder, env={**clean, **pip, **uv, **more}, **streams)
+        return subprocess.Popen(
+            command, cwd=self.folder, env={**clean, **pip, **uv, **caches, **more}, **streams
+        )
 
     def make(self, *arguments: str, **more: str) -> tuple[int, str]:
         """Run `make`: its exit status and all it printed."""
