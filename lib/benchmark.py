@@ -108,10 +108,10 @@ class Comparison:
 def environment() -> str:
     """The line to print beside a measured number: Python, usable processors, platform; nothing that names the machine."""
     python = f"{platform.python_implementation()} {platform.python_version()}"
-    return f"{python}, {_usable_processors()} CPUs, {platform.system()} {platform.machine()}"
+    return f"{python}, {usable_processors()} CPUs, {platform.system()} {platform.machine()}"
 
 
-def _usable_processors() -> int:
+def usable_processors() -> int:
     """Processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -122,7 +122,7 @@ def processor_share(repeats: int = 5, seconds: float = 0.04) -> float:
     On each processor a thread hashes until it has used `seconds` of processor time (hashing needs no interpreter lock),
     and that is divided by the time that passed. The median of the repeats counts.
     """
-    block, count = bytes(1_000_000), _usable_processors()
+    block, count = bytes(1_000_000), usable_processors()
 
     def spin(_: int) -> float:
         cpu, wall = time.thread_time(), time.perf_counter()

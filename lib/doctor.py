@@ -9,10 +9,12 @@ import shutil
 import socket
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from lib.benchmark import usable_processors
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -81,7 +83,7 @@ def disk() -> Finding:
 
 def processors() -> Finding:
     """Processors that this kernel may use. One is enough to run every lesson, but shows no speed-up of work."""
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    count = usable_processors()
     remedy = "" if count > 1 else "with one processor, CPU-bound work can't speed up"
     return Finding("processors", str(count), remedy)
 
@@ -126,19 +128,10 @@ def docker() -> Finding:
     return Finding("Docker (optional)", found)
 
 
-CHECKS: tuple[Callable[[], Finding], ...] = (
-    python,
-    packages,
-    memory,
-    disk,
-    processors,
-    loopback,
-    database,
-    docker,
-)
+CHECKS = (python, packages, memory, disk, processors, loopback, database, docker)
 
 
-def report(checks: tuple[Callable[[], Finding], ...] = CHECKS) -> pd.DataFrame:
+def report(checks: Sequence[Callable[[], Finding]] = CHECKS) -> pd.DataFrame:
     """Run the checks; a table with the columns `found` and `remedy` (empty where all is well), by name.
 
     A check that fails in a way nobody thought of is a finding, too, and the others still run.
