@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -216,7 +217,8 @@ class BlueGreen:
     def _each(self, now: Deployment, judge: Callable[[int], Gate]) -> Gate:
         """One verdict on all replicas that are coming; one that has gone is missed."""
         ports = self.platform.ports(self._new_colour(now))
-        gates = [judge(port) for port in ports]
+        with ThreadPoolExecutor(max(1, len(ports))) as threads:  # a gate mostly waits
+            gates = list(threads.map(judge, ports))
         gone = _coming(now).replicas - len(ports)
         missing = (f"{gone} replicas have gone",) if gone > 0 else ()
         reasons = (reason for gate in gates for reason in gate.reasons)

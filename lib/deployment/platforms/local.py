@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Self
 
@@ -53,8 +54,14 @@ class Local:
                 time.sleep(0.01)
             for one in going:
                 one.stop()
-            while len(staying) < release.replicas:
-                staying.append(Replica(self.database, release, faults=self.faults, backend=self.backend))
+            missing = release.replicas - len(staying)
+            side_by_side = max(1, missing) if self.backend == "process" else 1
+            with ThreadPoolExecutor(side_by_side) as threads:
+                options = {"faults": self.faults, "backend": self.backend}
+                starts = [threads.submit(Replica, self.database, release, **options) for _ in range(missing)]
+            staying += [start.result() for start in starts if not start.exception()]
+            for start in starts:
+                start.result()  # raises, if it did not start
             self.router.set_replicas(colour, self.ports(colour))
 
     def ports(self, colour: Colour) -> list[int]:
