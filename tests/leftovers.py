@@ -24,7 +24,7 @@ def processes_in(directory: Path) -> list[int]:
     return found
 
 
-def left_in(directory: Path, seconds: float = 20.0) -> list[str]:
+def left_in(directory: Path, seconds: float = 60.0) -> list[str]:
     """What processes and files are left in `directory` after at most `seconds`; empty once all is gone."""
     deadline = time.monotonic() + seconds
     while True:

@@ -78,12 +78,12 @@ class Container(Program):
         published = made.ports.get(f"{port}/tcp")
         self.port = int(published[0]["HostPort"]) if published else 0
 
-    def _ask(self, method: str, *arguments: Any, **options: Any) -> Any:
+    def _ask(self, method: str, **options: Any) -> Any:
         """Call a method of the engine's container. None when it has been removed, or does not run any more."""
         import docker
 
         try:
-            return getattr(self._made, method)(*arguments, **options)
+            return getattr(self._made, method)(**options)
         except docker.errors.APIError as error:
             if error.status_code not in (404, 409):
                 raise
@@ -120,9 +120,12 @@ class Container(Program):
 
     def _kill_inside(self, number: int, pid: int) -> bool:
         """Send a signal by the shell of the container, which starts at once; return whether that succeeded."""
+        import docker
+
         command = ["sh", "-c", 'kill -s "$1" -- "$2"', "sh", str(int(number)), str(pid)]
-        done = self._ask("exec_run", command)
-        return done is not None and done.exit_code == 0
+        with suppress(docker.errors.APIError):  # it does not run any more
+            return self._made.exec_run(command).exit_code == 0
+        return False
 
     def wait(self, timeout: float | None = None) -> int | None:
         deadline = time.monotonic() + (float("inf") if timeout is None else timeout)
@@ -152,9 +155,7 @@ class Network:
         self._keeper = Process()
         with self._keeper.stopped_on_failure():
             self._keeper.run([sys.executable, "-m", "lib.stage.keeper"], cwd=ROOT, orphan_grace=60.0)
-            self._keeper.wait_until(
-                lambda: self._keeper.output().endswith("\n"), name="The keeper of containers"
-            )
+            self._keeper.wait_until(lambda: "kept" in self._keeper.output(), name="The keeper of containers")
             self.owner = self._keeper.output().split()[-1]
             self.name = f"lessons-{os.urandom(4).hex()}"
             with explained("A private network"):

@@ -67,7 +67,7 @@ class Process(Program):
             self._control.close()
             unstarted, stuck = AttributeError, subprocess.TimeoutExpired
             with contextlib.suppress(unstarted, stuck):
-                self._supervisor.wait(10)
+                self._supervisor.wait(60)
             raise
         finally:
             os.close(theirs)

@@ -102,7 +102,8 @@ class Supervisor:
         """Start the process. options: of `subprocess.Popen`."""
         env = {**os.environ, **env}
         try:
-            with open(log, "wb") as output:
+            with open(log, "ab") as output:  # all its processes append
+                output.truncate(0)
                 streams = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": subprocess.STDOUT}
                 process = subprocess.Popen(env=env, start_new_session=True, **streams, **options)
         except (OSError, ValueError, subprocess.SubprocessError) as error:

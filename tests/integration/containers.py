@@ -130,8 +130,8 @@ class Stack:
                 timeout=timeout + 60,
             )
         except (AssertionError, subprocess.TimeoutExpired) as error:
-            told = self("ps", "--all", check=False) + self("logs", "--tail", "25", check=False)
-            raise AssertionError(f"{error}\n{told}") from None
+            state = self("ps", "--all", check=False) + self("logs", "--tail", "25", check=False)
+            raise AssertionError(f"{error}\n{state}") from None
 
     def port(self, service: str, port: int) -> int:
         """The port of this machine at which a published one is to be found."""

@@ -25,12 +25,13 @@ def test_an_image_holds_no_secret_and_runs_as_nobody_special(file: str, engine: 
         name = image()
     else:
         run("docker", "build", "--file", file, "--tag", name, ".", timeout=900)
-    [told] = json.loads(engine.docker("image", "inspect", name))
+    [found] = json.loads(engine.docker("image", "inspect", name))
     assert (
-        told["Config"]["User"].partition(":")[0].isdigit() and told["Config"]["User"].partition(":")[0] != "0"
+        found["Config"]["User"].partition(":")[0].isdigit()
+        and found["Config"]["User"].partition(":")[0] != "0"
     )
     history = engine.docker("history", "--no-trunc", "--format", "{{.CreatedBy}}", name)
-    assert list(secrets("\n".join([*told["Config"]["Env"], history]))) == []
+    assert list(secrets("\n".join([*found["Config"]["Env"], history]))) == []
     shell = ["run", "--rm", "--network", "none", "--user", "0:0", "--entrypoint", "sh", name, "-c"]
     assert "schema.py" in engine.docker(*shell, "find / -xdev -path '*/lib/versioning/schema.py'")
     listed = engine.docker(*shell, f"find {PLACES} -xdev '(' {SUSPECTS} ')' -not -path '*/site-packages/*'")
