@@ -70,15 +70,14 @@ def test_a_lock_pins_every_dependency_at_its_floor(name: str, needs: list[Requir
         assert need.specifier.contains(version) and Version(version).release[: len(release)] == release, need
 
 
-def test_a_learner_gets_the_same_releases_as_the_tests_and_nothing_of_theirs() -> None:
+def test_a_learner_gets_the_releases_of_the_tests_and_nothing_that_only_they_need() -> None:
     learning, everything = versions("requirements.lock"), versions("requirements-dev.lock")
     assert learning.items() <= everything.items()
     assert {"playwright", "sphinx", "py-rattler", "dask", "ruff"} <= set(everything) - set(learning)
-
-
-def test_a_dependency_is_declared_once() -> None:
     names = [canonicalize_name(need.name) for need in DECLARED]
-    assert sorted(names) == sorted(set(names))
+    assert sorted(names) == sorted(set(names)), "a dependency is declared once"
+    # jsonschema imports this where it is there, which takes seconds, in pytest and in JupyterLab alike.
+    assert "rfc3987-syntax" not in everything
 
 
 @pytest.mark.parametrize("name", lock.LOCKS)
@@ -88,11 +87,6 @@ def test_a_lock_has_a_hash_for_each_pin_and_no_address(name: str) -> None:
     assert len(pins) == len(versions(name)) > 0
     assert [pin for pin in pins if not re.search(r"--hash=sha256:[0-9a-f]{64}", pin)] == []
     assert not re.search(r"://|@ file|^-|find-links|index-url|/opt/|/home/|/root/", text, re.MULTILINE)
-
-
-def test_no_lock_has_what_makes_each_start_slow() -> None:
-    """jsonschema imports rfc3987-syntax where it is there, which takes seconds, in pytest and in JupyterLab alike."""
-    assert {"rfc3987-syntax", "lark"} & set(versions("requirements-dev.lock")) == set()
 
 
 def test_each_file_of_requirements_has_a_lock() -> None:

@@ -11,7 +11,6 @@ import subprocess
 from importlib.metadata import files
 
 import lab
-import pytest
 import requests
 from project import ROOT
 from traces import processes, processes_of_run
@@ -55,19 +54,15 @@ def test_the_server_moves_to_a_free_port_serves_and_ends_with_its_kernels() -> N
     assert {process.pid for process in started} & set(processes()) == set()
 
 
-@pytest.mark.parametrize(
-    ("environ", "is_root", "port", "options"),
-    [
-        ({}, False, None, ["--no-browser"]),
-        ({"WAYLAND_DISPLAY": "wayland-0"}, True, None, ["--allow-root"]),
-        ({"DISPLAY": ":0"}, False, 9000, ["--port=9000"]),
-    ],
-    ids=["no-display", "root", "port"],
-)
-def test_options(environ: dict[str, str], is_root: bool, port: int | None, options: list[str]) -> None:
-    command = lab.lab_command(environ, is_root, port)
-    assert [word for word in command if re.match("--(no-browser|allow-root|port)", word)] == options
-    settings = lab.lab_environment({**environ, "JUPYTER_CONFIG_PATH": "/mine"})
+def test_options_and_settings() -> None:
+    def options(environ: dict[str, str], is_root: bool, port: int | None) -> list[str]:
+        words = lab.lab_command(environ, is_root, port)
+        return [word for word in words if re.match("--(no-browser|allow-root|port)", word)]
+
+    assert options({}, False, None) == ["--no-browser"]
+    assert options({"WAYLAND_DISPLAY": "wayland-0"}, True, None) == ["--allow-root"]
+    assert options({"DISPLAY": ":0"}, False, 9000) == ["--port=9000"]
+    settings = lab.lab_environment({"JUPYTER_CONFIG_PATH": "/mine"})
     assert settings["JUPYTER_CONFIG_PATH"] == f"{ROOT / '.jupyter'}{os.pathsep}/mine"
 
 
