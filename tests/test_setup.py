@@ -29,7 +29,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> SmallProject:
     (project.folder / ".venv" / "bin" / "python").symlink_to(sys.executable)
     (project.folder / ".venv" / "mark").touch()
     both = [project.start("setup"), project.start("setup")]
-    outputs = [process.communicate(timeout=300)[0] for process in both]
+    outputs = [process.communicate(timeout=600)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0], outputs
     return project
 
