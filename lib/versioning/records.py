@@ -153,7 +153,8 @@ def _effect_lines(effect: Effect) -> Iterator[str]:
             yield from _fill_lines(name, source, effect.moved_from(name))
     for name, value in effect.lost.items():
         restored = _python(value, [new.get(source, f"r[{source!r}]") for source in value.sources])
-        yield f"if differ(old_{name}, {restored}): lost(({name!r}, old_{name}))"
+        changed = f"old_{name} is not None" if restored == "None" else f"differ(old_{name}, {restored})"
+        yield f"if {changed}: lost(({name!r}, old_{name}))"
 
 
 def _python(value: Expression, sources: list[str]) -> str:
