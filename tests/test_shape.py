@@ -13,9 +13,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 #: Lines of code of each folder; CONTRIBUTING.md says the same. Wrong answers to exercises are data.
-LIMITS = {"lib": 7_500, "tools": 1_850, "tests": 13_500}
+LIMITS = {"lib": 7_300, "tools": 1_820, "tests": 12_500}
 DATA = [ROOT / "tests" / "wrong_answers.py"]
-MODULE, FUNCTION = 265, 55
+MODULE, FUNCTION = 250, 40
 LAYOUT = {
     tokenize.COMMENT,
     tokenize.NL,
