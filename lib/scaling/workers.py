@@ -190,22 +190,27 @@ class WorkerPool:
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
             for worker in self.workers:
-                found = self._under_way(worker)
-                if len(found) == self.concurrency and once(set(found)):
-                    self._signal(worker, found, signal.SIGSTOP)
-                    if self._under_way(worker) == found and once(set(found)):
-                        if whole_worker:
-                            worker.process.kill()
-                        else:
-                            self._signal(worker, found, signal.SIGKILL)
-                        while (
-                            self._under_way(worker) == found
-                        ):  # until the main process has seen its child die
-                            time.sleep(PAUSE)
-                        return set(found)
-                    self._signal(worker, found, signal.SIGCONT)
+                if killed := self._kill_if(worker, whole_worker, once):
+                    return killed
             time.sleep(PAUSE)
         raise TimeoutError(f"No worker was in the middle of its tasks within {timeout:g} s: are there tasks?")
+
+    def _kill_if(self, worker: Worker, whole_worker: bool, once: Callable[[set[str]], object]) -> set[str]:
+        found = self._under_way(worker)
+        if len(found) < self.concurrency or not once(set(found)):
+            return set()
+        try:
+            self._signal(worker, found, signal.SIGSTOP)
+            if self._under_way(worker) != found or not once(set(found)):
+                return set()
+            if whole_worker:
+                worker.process.kill()
+            self._signal(worker, found, signal.SIGKILL)
+        finally:
+            self._signal(worker, found, signal.SIGCONT)
+        while self._under_way(worker) == found:
+            time.sleep(PAUSE)  # until the main process has seen its child die
+        return set(found)
 
     @staticmethod
     def _signal(worker: Worker, found: dict[str, int], number: int) -> None:
