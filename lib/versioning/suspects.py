@@ -28,9 +28,15 @@ def suspects(schema: Schema, extra: Extra, records: list[Record], label: int | N
         places, records = drop_positions(places, found), drop_positions(records, found)
     for field in schema:
         if field.type == "timestamp":
-            column = [record.get(field.name, MISSING) for record in records]
-            found += [places[at] for at in suspects_in(field, column)]
+            found += [places[at] for at in suspects_in(field, _column(field.name, records))]
     return set(found)
+
+
+def _column(name: str, records: list[Record]) -> list[Any]:
+    try:
+        return [record[name] for record in records]
+    except KeyError:
+        return [record.get(name, MISSING) for record in records]
 
 
 def drop_positions(items: Sequence[Any], positions: Iterable[int]) -> list[Any]:
