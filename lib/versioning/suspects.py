@@ -14,7 +14,19 @@ from operator import length_hint
 from typing import Any, Final
 
 from lib.versioning.records import Extra, Record
-from lib.versioning.schema import DIGITS_TO_ZERO, MISSING, TIMESTAMP_SHAPES, TYPES, VERSION_KEY, Field, Schema
+from lib.versioning.schema import (
+    DIGITS_TO_ZERO,
+    MISSING,
+    TIMESTAMP_SHAPES,
+    TYPES,
+    VERSION_KEY,
+    Field,
+    Schema,
+    is_unicode,
+)
+
+#: Return the positions of suspects, and the strings that are not ASCII.
+Scan = Callable[[list[Record]], tuple[list[int], list[str]]]
 
 
 def suspects(schema: Schema, extra: Extra, records: list[Record], label: int | None = None) -> set[int]:
@@ -22,10 +34,14 @@ def suspects(schema: Schema, extra: Extra, records: list[Record], label: int | N
 
     `label` is the version that the records are labelled with; None if they have no label.
     """
-    found = scanner(schema, extra, label)(records)
+    found, texts = scanner(schema, extra, label)(records)
     places: Sequence[int] = range(len(records))
     if found:
         places, records = drop_positions(places, found), drop_positions(records, found)
+    if not is_unicode("".join(texts)):
+        these = {id(text) for text in texts if not is_unicode(text)}
+        wrong = [at for at, r in enumerate(records) if not these.isdisjoint(map(id, r.values()))]
+        found += [places[at] for at in wrong]
     for field in schema:
         if field.type == "timestamp":
             found += [places[at] for at in suspects_in(field, _column(field.name, records))]
@@ -51,7 +67,10 @@ def drop_positions(items: Sequence[Any], positions: Iterable[int]) -> list[Any]:
 
 
 def scanner_source(schema: Schema, extra: Extra, label: int | None) -> str:
-    """Python source of `scan(records)`, which returns the positions of suspects by all fields but timestamps."""
+    """Python source of `scan(records)`, which returns the positions of suspects by all fields but timestamps.
+
+    It also returns the strings that are not ASCII, of which it is open whether they are Unicode.
+    """
     tests = ["type(r) is dict"]  # one of another kind, such as a defaultdict, might make values up
     if extra == "forbid":  # with all fields there, which is tested below, there is then no room for another
         tests.append(f"len(r) == {len(schema) + (label is not None)}")
@@ -63,22 +82,23 @@ def scanner_source(schema: Schema, extra: Extra, label: int | None) -> str:
     tests += (_test(field) for field in schema if field.type != "timestamp")
     return f"""
 def scan(records):
-    found = []
+    found, texts = [], []
+    add = texts.append
     for at, r in enumerate(records):
         try:
             if {" and ".join(tests)}: continue
-        except (KeyError, TypeError, UnicodeEncodeError): pass
+        except (KeyError, TypeError): pass
         found.append(at)
-    return found
+    return found, texts
 """
 
 
 def _test(field: Field) -> str:
-    """An expression that is true of a record `r` if a field is valid, and raises an error or is false if not."""
+    """An expression that is true of a record `r` if a field is valid; it adds a string that is not ASCII to the texts."""
     value = f"r[{field.name!r}]"
     if field.type == "string":
         test = (
-            f"(isascii({value}) or encode({value}))"  # they refuse what is no string, and what is no Unicode
+            f"(isascii({value}) or add({value}) is None)"  # isascii raises a TypeError for what is no string
         )
         if field.length is not None:
             test += f" and len({value}) <= {field.length}"
@@ -90,9 +110,9 @@ def _test(field: Field) -> str:
 
 
 @cache
-def scanner(schema: Schema, extra: Extra, label: int | None) -> Callable[[list[Record]], list[int]]:
+def scanner(schema: Schema, extra: Extra, label: int | None) -> Scan:
     """Compile the function that tests records by all fields but timestamps."""
-    names: dict[str, Any] = {"isascii": str.isascii, "encode": str.encode, "label": label}
+    names: dict[str, Any] = {"isascii": str.isascii, "label": label}
     exec(compile(scanner_source(schema, extra, label), "<generated scan>", "exec"), names)  # noqa: S102 - no data
     return names["scan"]
 
