@@ -41,7 +41,7 @@ class SmallProject:
 
     def start(self, *arguments: str, **more: str) -> subprocess.Popen[str]:
         """Start `make` with variables that let pip and uv look for packages in `wheels` and nowhere else."""
-        unwanted = ("PIP_", "UV_", "PYTHON")
+        unwanted = ("PIP_", "UV_", "PYTHON", "MAKE", "MFLAGS")  # MAKE…: this may run under `make test`
         clean = {name: value for name, value in os.environ.items() if not name.startswith(unwanted)}
         pip = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": self.wheels.as_uri(), "PIP_CONFIG_FILE": os.devnull}
         uv = {"UV_NO_INDEX": "1", "UV_FIND_LINKS": str(self.wheels), "UV_NO_CONFIG": "1"}
@@ -49,7 +49,10 @@ class SmallProject:
         streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
         command = [str(shutil.which("make")), *arguments]
         return subprocess.Popen(
-            command, cwd=self.folder, env={**clean, **pip, **uv, **caches, **more}, **streams
+            command,
+            cwd=self.folder,
+            env={**clean, **pip, **uv, **caches, "LC_ALL": "C.UTF-8", **more},
+            **streams,
         )
 
     def make(self, *arguments: str, **more: str) -> tuple[int, str]:

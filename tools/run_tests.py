@@ -120,6 +120,7 @@ def run_environment(folder: Path) -> dict[str, str]:
         MARK: str(folder),
         "HOME": str(own["home"]),
         "TMPDIR": str(own["t"]),
+        "HYPOTHESIS_STORAGE_DIRECTORY": str(STATE / "hypothesis"),  # not beside the lesson that uses it
         "MPLCONFIGDIR": str(STATE / "matplotlib"),  # its font list takes seconds to make: once is enough
         "NO_PROXY": no_proxy,
         "no_proxy": no_proxy,
