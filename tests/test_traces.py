@@ -14,6 +14,7 @@ from waiting import until
 
 RUN = "a run of this test"
 NOBODY = 2**22 + 1  # larger than any number of a process
+MADE_BY_TOOLS = ("build", "__pycache__", ".pytest_cache", ".ruff_cache", ".hypothesis", ".ipynb_checkpoints")
 # Starts a grandchild in a session of its own, as a daemon does, and ends at once.
 DAEMON = """
 import subprocess, sys
@@ -70,7 +71,7 @@ def repository(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
     """A project with a file, one that is changed, and one that is new: as a checkout, and as a zip without `.git`."""
     (tmp_path / "kept.txt").write_text("kept")
     (tmp_path / "changed.txt").write_text("as committed")
-    (tmp_path / ".gitignore").write_text("build/\n")
+    (tmp_path / ".gitignore").write_text("".join(f"{name}/\n" for name in MADE_BY_TOOLS))
     git = ["git", "-C", str(tmp_path), "-c", "user.name=Test", "-c", "user.email=test@example.org"]
     for command in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "--message", "all"]):
         if request.param == "git":
@@ -83,8 +84,9 @@ def repository(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
 def test_an_untouched_repository_has_the_same_state(repository: Path) -> None:
     before = repository_state(repository)
     assert set(before) == {".gitignore", "kept.txt", "changed.txt", "new é.txt"}
-    (repository / "build").mkdir()
-    (repository / "build" / "any.txt").write_text("any")
+    for name in MADE_BY_TOOLS:
+        (repository / name).mkdir()
+        (repository / name / "any.txt").write_text("any")
     os.utime(repository / "kept.txt")
     assert repository_state(repository) == before
 

@@ -52,13 +52,13 @@ def heading_of(lesson: lessons.Lesson, wanted: NotebookNode) -> str:
     raise ValueError(f"{lesson.path.name} has no such cell: {wanted.id}")
 
 
-def objectives_page(lessons: list[lessons.Lesson]) -> str:
+def objectives_page(found: list[lessons.Lesson]) -> str:
     """What each lesson wants to reach, and the cells that check whether it was."""
     parts = [
         "# Objectives and their checks\n\nEach objective of a lesson is proved by a cell that fails when it was not reached: a check "
         "below an exercise, which proves what the learner has written, or a cell that proves what the machine has shown.\n"
     ]
-    for lesson in lessons:
+    for lesson in found:
         goals = lessons.numbered(lesson.section_text(lessons.OBJECTIVES))
         if not goals:
             continue
@@ -69,10 +69,7 @@ def objectives_page(lessons: list[lessons.Lesson]) -> str:
                 cell for cell in lessons.code_cells(lesson.nb) if f"objective-{number}" in lessons.tags(cell)
             ]
             places = [(cell.id, lessons.anchor(heading_of(lesson, cell))) for cell in cells]
-            links = [
-                f"[`{name}`](<notebooks/{lesson.path.name}#{lessons.anchor}>)"
-                for name, lessons.anchor in places
-            ]
+            links = [f"[`{name}`](<notebooks/{lesson.path.name}#{anchor}>)" for name, anchor in places]
             table.append(f"| {goal} | {', '.join(links)} |")
         parts.append("\n".join(table) + "\n")
     return "\n".join(parts)

@@ -14,7 +14,9 @@ import psutil
 
 MARK = "LESSON_RUN"
 """The environment variable that all processes of a run inherit: the run's folder."""
-UNTRACKED = {".git", ".venv", ".state", "work", "course", "build", "dist", "__pycache__", ".pytest_cache"}
+UNTRACKED = {".git", ".venv", ".state", "work", "course", "build", "dist", "__pycache__", ".pytest_cache"} | {
+    ".ruff_cache", ".hypothesis", ".ipynb_checkpoints"
+}  # fmt: skip
 """Folders that belong to no version of the project."""
 
 
