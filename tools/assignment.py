@@ -42,7 +42,9 @@ c.ClearSolutions.text_stub = "{TEXT_STUB}"
 c.Execute.timeout = 300
 c.IncludeHeaderFooter.header = ""
 c.OverwriteCells.add_missing_cells = True
-c.FileNameCollectorPlugin.named_regexp = r".*/extracted/(?P<student_id>[^/]+)/(?:.*/)?(?P<file_id>[^/]+\\.ipynb)$"
+c.FileNameCollectorPlugin.named_regexp = (
+    r".*?/downloaded/[^/]+/extracted/(?P<student_id>[^/]+)/(?:.*/)?(?P<file_id>[^/]+\\.ipynb)$"
+)
 '''
 README = Path(__file__).with_name("course_readme.md")
 

@@ -2,13 +2,14 @@
 
 The folder holds one folder or zip file a student, and in it, at any depth, notebooks under the names of assignments. nbgrader collects,
 runs and grades them. `course/written.csv` may give points to written answers. `course/grades.csv` then has
-a row for each student and assignment, and `course/feedback/` a page for each.
+a row for each student and assignment, with 0 for what is missing or broken, and `course/feedback/` a page for each that was graded.
 
 Hidden tests don't show in feedback: their lines are cut from the cells, and from what Python said about an error in them.
 """
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import shutil
 import sys
@@ -27,7 +28,9 @@ Points = dict[tuple[str, str, str], float]
 def checked(submissions: Path, course: Path) -> tuple[list[str], list[str]]:
     """The names of students and assignments. Raises AssignmentError where there is nothing to grade, or a choice to make."""
     names = sorted(path.name for path in course.glob("release/*"))
-    students = sorted({path.stem for path in submissions.glob("[!.]*")})
+    there = list(submissions.glob("[!.]*"))
+    zipped = {path.stem for path in there if path.suffix == ".zip" and path.is_file()}
+    students = sorted(zipped | {path.name for path in there if path.is_dir()})
     if not names:
         raise AssignmentError(
             f"{display_path(course)} holds no assignment: make assignment LESSON=04 comes first"
@@ -73,14 +76,26 @@ def grade(submissions: Path, course: Path) -> list[str]:
         for student in students:
             if not (course / "submitted" / student / name).exists():
                 notes.append(f"{student}, {name}: missing (no {name}.ipynb)")
+                forget(student, name, course)
                 continue
             print(f"grading {student}, {name}", flush=True)
             try:
                 notes += grade_one(student, name, course, by_hand)
             except AssignmentError as error:
                 notes.append(f"{student}, {name}: broken ({' '.join(str(error).split())[-300:]})")
+                forget(student, name, course)
     nbgrader(course, "export", f"--to={course / 'grades.csv'}")
     return notes
+
+
+def forget(student: str, name: str, course: Path) -> None:
+    """Take what a student had handed in before out of grades and feedback. The student stays: the row in `grades.csv` says 0."""
+    from nbgrader.api import Gradebook, MissingEntry
+
+    with Gradebook(f"sqlite:///{course / 'gradebook.db'}") as book, contextlib.suppress(MissingEntry):
+        book.update_or_create_student(student)
+        book.remove_submission(name, student)
+    shutil.rmtree(course / "feedback" / student / name, ignore_errors=True)
 
 
 def grade_one(student: str, name: str, course: Path, by_hand: Points) -> list[str]:
@@ -116,7 +131,7 @@ def written(course: Path) -> Points:
         return {(row["student"], row["assignment"], row["exercise"]): float(row["points"]) for row in rows}
     except (KeyError, TypeError, ValueError) as error:
         raise AssignmentError(
-            f"{display_path(path)}: {error!r}; columns are student, assignment, exercise, points, comment"
+            f"{display_path(path)}: {error!r}; columns are student, assignment, exercise, points"
         ) from error
 
 

@@ -78,7 +78,7 @@ def test_lesson_11_full_none_and_partly_and_written_answers_by_hand(tmp_path: Pa
         f"dora, {name}: 2 points of written answers wait for you"
     ]
     assert scores(course, name)["dora"] == 2
-    points = f"student,assignment,exercise,points,comment\ndora,{name},11.3,1.5,a client is named\n"
+    points = f"student,assignment,exercise,points\ndora,{name},11.3,1.5\n"
     (course / "written.csv").write_text(points)
     assert grade(tmp_path / "submissions", course) == []
     assert scores(course, name)["dora"] == 3.5
@@ -93,17 +93,19 @@ def course(tmp_path: Path) -> Path:
 def test_accidents_are_reported_and_cost_the_others_nothing(course: Path, tmp_path: Path) -> None:
     submissions = tmp_path / "submissions"
     good = answered(course, NAME, {"exercise-3-1": "solution"})
-    hand_in(good, submissions / "ana", NAME)
-    (submissions / "ana/lib").mkdir()
-    (submissions / "ana/lib/__init__.py").write_text("raise SystemExit('the lib of a student')")
+    ana = submissions / "ana.lopez"
+    hand_in(good, ana, NAME)
+    (ana / "lib").mkdir()
+    (ana / "lib/__init__.py").write_text("raise SystemExit('the lib of a student')")
+    (submissions / "read me.txt").write_text("no student")
     (submissions / "bea").mkdir()
     hand_in(good, tmp_path / "zip/deep", NAME)
-    shutil.make_archive(str(submissions / "carla"), "zip", tmp_path / "zip")
+    shutil.make_archive(str(submissions / "carla.ruiz"), "zip", tmp_path / "zip")
     (submissions / "dora").mkdir()
     (submissions / f"dora/{NAME}.ipynb").write_text("not a notebook")
     cut = answered(course, NAME, {})
     cut.cells = [cell for cell in cut.cells if not (cell.cell_type == "code" and is_check(cell))]
-    hand_in(cut, submissions / "eva", NAME)
+    hand_in(cut, submissions / "eva/extracted/bob", NAME)
     cheat = answered(course, NAME, {})
     for cell in code_cells(cheat):
         if is_check(cell):
@@ -113,10 +115,23 @@ def test_accidents_are_reported_and_cost_the_others_nothing(course: Path, tmp_pa
     assert bea == f"bea, {NAME}: missing (no {NAME}.ipynb)"
     assert dora.startswith(f"dora, {NAME}: broken (")
     graded = scores(course, NAME)
-    assert (graded["ana"], graded["carla"]) == (1, 1)
-    assert (graded["eva"], graded["fe"]) == (0, 0), "a check that was removed or changed is put back"
-    hand_in(good, submissions / "ana" / "again", NAME)
-    with pytest.raises(AssignmentError, match=f"ana has handed in {NAME}.ipynb 2 times"):
+    lazy = dict.fromkeys(("bea", "dora"), 0)
+    others = {"eva": 0, "fe": 0}  # a check that was removed or changed is put back
+    assert graded == {"ana.lopez": 1, "carla.ruiz": 1} | lazy | others
+    for name in ("bea", "eva", "fe"):
+        shutil.rmtree(submissions / name)
+    shutil.copy(submissions / f"dora/{NAME}.ipynb", ana)
+    (submissions / "carla.ruiz.zip").unlink()
+    (submissions / "carla.ruiz").mkdir()
+    assert [note.split(" (")[0] for note in grade(submissions, course)] == [
+        f"ana.lopez, {NAME}: broken",
+        f"carla.ruiz, {NAME}: missing",
+        f"dora, {NAME}: broken",
+    ]
+    assert not any(scores(course, NAME).values()), "what was handed in before counts no more"
+    assert not (course / "feedback/ana.lopez" / NAME).exists()
+    hand_in(good, ana / "again", NAME)
+    with pytest.raises(AssignmentError, match=f"ana.lopez has handed in {NAME}.ipynb 2 times"):
         grade(submissions, course)
 
 
