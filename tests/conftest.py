@@ -15,11 +15,7 @@ sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "compose")]
 
 # Derandomized, so that a test that passed in CI passes for a learner; without limits in time, since machines are busy.
 settings.register_profile(
-    "steady",
-    derandomize=True,
-    deadline=None,
-    print_blob=True,
-    suppress_health_check=[HealthCheck.too_slow],
+    "steady", derandomize=True, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("steady")
 

@@ -37,12 +37,7 @@ def owner(code: str, prefix: tuple[str, ...] = ()) -> Iterator[subprocess.Popen[
     """Run `code` in another Python process, the owner of what it starts; killed at the end."""
     command = [*prefix, sys.executable, "-c", PRELUDE + code]
     with subprocess.Popen(
-        command,
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
     ) as process:
         try:
             yield process

@@ -77,8 +77,12 @@ class BlueGreen:
     # ── What a user does ─────────────────────────────────────────────────────────────────────────────────────────
 
     def status(self) -> Deployment:
-        """What is in the file."""
-        return Deployment.read(self._file)
+        """What is in the file. Raises DeploymentError if that is no deployment as this version writes it."""
+        try:
+            return Deployment.read(self._file)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            remedy = "go on with the version that wrote it, or remove it and all that runs"
+            raise DeploymentError(f"{self._file}: no state of this version ({error!r}): {remedy}") from error
 
     def plan(self, release: Release) -> list[str]:
         """What `deploy` would do, in words; nothing is done."""

@@ -72,8 +72,8 @@ def upgrade_partitions(
     After an interruption, call it again to go on: a partition whose content has not changed since it was done is left
     alone. Returns the manifest, a row for each partition: read, passed, quarantined, and what was kept and lost.
     history: of the users as the code of the workers knows it, where they run that of another release.
-    Raises UnknownVersionError, PartitionError, FileNotFoundError where there is no partition, ValueError where both folders are one,
-    and TimeoutError.
+    Raises UnknownVersionError, PartitionError, FileNotFoundError where there is no partition, ValueError where both folders are one
+    or the source has other files, and TimeoutError.
     """
     import pandas as pd
 
@@ -86,6 +86,9 @@ def upgrade_partitions(
     partitions = sorted(source.glob("*.ndjson"))
     if not partitions:
         raise FileNotFoundError(f"{source}: no file that ends in .ndjson")
+    others = [path.name for path in sorted(source.glob("[!.]*")) if path.is_file() and path not in partitions]
+    if others:
+        raise ValueError(f"{source}: not in partitions of NDJSON: {', '.join(others)}; convert or move them")
     sent = pool.send("upgrade_partition", [(str(path), str(target), version) for path in partitions])
     if left := pool.wait(timeout, ids=sent):
         raise TimeoutError(

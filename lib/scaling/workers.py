@@ -208,8 +208,11 @@ class WorkerPool:
             self._signal(worker, found, signal.SIGKILL)
         finally:
             self._signal(worker, found, signal.SIGCONT)
-        while self._under_way(worker) == found:
-            time.sleep(PAUSE)  # until the main process has seen its child die
+        deadline = time.monotonic() + self.timeout
+        while self._under_way(worker) == found:  # until the main process has seen its child die
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"Worker {worker.name} has not noticed the kill within {self.timeout:g} s")
+            time.sleep(PAUSE)
         return set(found)
 
     @staticmethod
@@ -234,10 +237,11 @@ class WorkerPool:
         with self._app.producer_pool.acquire(block=True) as producer:
             for values in arguments:
                 ids.append(uuid())
-                self._sent[ids[-1]] = queued = time.time()
+                queued = time.time()
                 self._app.send_task(
                     name, values, task_id=ids[-1], producer=producer, retry=False, headers={"queued": queued}
                 )
+                self._sent[ids[-1]] = queued  # last: nobody is to wait for a task that could not be sent
         return ids
 
     def queue_length(self) -> int:

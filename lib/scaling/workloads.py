@@ -115,7 +115,8 @@ def measure_curve(job: Job, counts: Sequence[int], rounds: int = 3, seconds: flo
     with Process() as process:
         rows = process.directory / "rows.json"
         order = json.dumps([asdict(job), todo, seconds, str(rows)])
-        process.run([sys.executable, "-m", __name__, order], env={"PYTHONPATH": str(ROOT)}, cwd=ROOT)
+        modules = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+        process.run([sys.executable, "-m", __name__, order], env={"PYTHONPATH": modules}, cwd=ROOT)
         name = f"The measurement of {job.kind!r}"
         process.complete(name=name, timeout=len(todo) * (seconds + PATIENCE_S))
         curve = pd.read_json(rows, lines=True)

@@ -33,7 +33,9 @@ def file_lock(path: Path, holder: str = "") -> tuple[Callable[[], bool], Callabl
         return bool(held)
 
     def release() -> None:
-        path.unlink()
-        os.close(held.pop())
+        try:
+            path.unlink(missing_ok=True)
+        finally:
+            os.close(held.pop())
 
     return attempt, release

@@ -65,8 +65,7 @@ class Process(Program):
             self._await("ready", "The supervisor of a process did not start")
         except BaseException:  # Ctrl-C too: with the pipe closed, the supervisor ends whatever it has begun
             self._control.close()
-            unstarted, stuck = AttributeError, subprocess.TimeoutExpired
-            with contextlib.suppress(unstarted, stuck):
+            with contextlib.suppress(AttributeError, subprocess.TimeoutExpired):  # not started; stuck
                 self._supervisor.wait(60)
             raise
         finally:
@@ -150,7 +149,8 @@ class Process(Program):
         if pid is None:
             self._send(signal=int(number), group=group)
         elif self.owns(pid):
-            os.kill(pid, number)
+            with contextlib.suppress(ProcessLookupError):  # it has ended since
+                os.kill(pid, number)
 
     def kill(self) -> None:
         """End the process and its descendants by SIGKILL; the handle can `run` again."""
@@ -219,10 +219,12 @@ class Process(Program):
         import shutil
 
         if self.pid is not None and self.returncode is None and self.owns(self.pid):
-            os.killpg(self.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
         shutil.rmtree(self.directory, ignore_errors=True)
         reason = self._news.get("error", f"status {self._supervisor.returncode}")
-        warnings.warn(f"The supervisor of process {self.pid} failed ({reason})", stacklevel=3)
+        remedy = f"if {self.directory} is still there, remove it by hand"
+        warnings.warn(f"The supervisor of process {self.pid} failed ({reason}): {remedy}", stacklevel=3)
 
 
 def _disown() -> None:

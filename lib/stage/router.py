@@ -198,14 +198,16 @@ class Router:
     def start(self) -> None:
         """Start the proxy, on its port if it has one, with the routes in the file."""
         options = {"name": "HAProxy", "timeout": TIMEOUT, "remedy": "Is another program using its port?"}
-        if self.port:
-            self._run(self.port).wait_until(lambda: self._ready(self.port), **options)
-        else:
-            self.port = run_on_free_port(self._run, self._ready, **options)
+        with self._lock:
+            if self.port:
+                self._run(self.port).wait_until(lambda: self._ready(self.port), **options)
+            else:
+                self.port = run_on_free_port(self._run, self._ready, **options)
 
     def kill(self) -> None:
         """End it by SIGKILL, as a crash would; `start` brings it back."""
-        self._process.kill()
+        with self._lock:
+            self._process.kill()
 
     def stop(self) -> None:
         """End it. May be repeated."""

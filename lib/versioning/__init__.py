@@ -30,19 +30,8 @@ Read the files in this order:
 
 from lib.versioning.bulk import Batch, Quarantined, Report, reason_of
 from lib.versioning.history import SchemaHistory, UnknownVersionError
-from lib.versioning.manager import (
-    ChangeWarning,
-    DataVersionManager,
-    InvalidRecordError,
-    Verdict,
-)
-from lib.versioning.operations import (
-    AddField,
-    ConvertField,
-    DropField,
-    RenameField,
-    SplitField,
-)
+from lib.versioning.manager import ChangeWarning, DataVersionManager, InvalidRecordError, Verdict
+from lib.versioning.operations import AddField, ConvertField, DropField, RenameField, SplitField
 from lib.versioning.schema import DeclarationError, Field, Schema
 from lib.versioning.users import USERS, make_users
 

@@ -9,14 +9,7 @@ from typing import Any, TypedDict
 
 from lib.versioning.bulk import Batch, Report, count, process
 from lib.versioning.history import SchemaHistory
-from lib.versioning.records import (
-    Extra,
-    Record,
-    migrator,
-    needs_recheck,
-    record_version,
-    validator,
-)
+from lib.versioning.records import Extra, Record, migrator, needs_recheck, record_version, validator
 from lib.versioning.schema import VERSION_KEY, describe
 from lib.versioning.sql import Phase, migration_script
 from lib.versioning.users import USERS

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from controllers import killed_at
@@ -20,6 +21,7 @@ from traffic_checks import assert_all_ok, colours, sent_after
 from waiting import until
 
 from lib.deployment import __main__ as command_line
+from lib.deployment.platforms.compose import Compose
 from lib.stage.ports import free_port
 from lib.stage.traffic import Traffic
 
@@ -88,6 +90,13 @@ def test_a_target_without_its_engine_is_explained(state: Path, monkeypatch: pyte
     assert status == 2 and "No container engine answers" in output and "Start Docker" in output
     assert not list((state / "compose").iterdir())
     assert run("status", "--target", "compose", "--state-dir", state)[0] == 0
+
+
+def test_a_router_that_has_ended_is_not_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    running = Mock(status="running", **{"exec_run.return_value": (0, b"yes")})
+    compose = Compose(tmp_path)
+    monkeypatch.setattr(compose, "_containers", lambda _: [Mock(status="exited"), running])
+    assert compose._ask("show stat") == "yes"
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="shellcheck comes as a wheel for x86-64 only")

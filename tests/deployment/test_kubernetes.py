@@ -205,7 +205,9 @@ def test_without_a_secret_the_remedy_is_told(cluster: Cluster, run: Any) -> None
 def test_a_port_is_read_from_what_kubectl_prints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     platform = Kubernetes(tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(PlatformError, match="there is no command `kubectl`: install it"):
+    with pytest.raises(
+        PlatformError, match="there is no command `kubectl`: install it, and point it to a cluster"
+    ):
         platform.active()
     kubectl = tmp_path / "kubectl"
     script = 'echo "Forwarding from 127.0.0.1:4321 -> 8000"; echo Handling connection; exec /bin/sleep 60'

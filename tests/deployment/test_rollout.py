@@ -10,6 +10,7 @@ from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pandas as pd
 import pytest
@@ -18,12 +19,14 @@ from traffic_checks import assert_all_ok, colours, sent_after
 from lib.deployment import rollout as rollouts
 from lib.deployment.gates import Gate
 from lib.deployment.platform import PlatformError
+from lib.deployment.platforms.detached import ADDRESS, Detached
 from lib.deployment.platforms.local import Local
 from lib.deployment.platforms.remote import Remote, listen
 from lib.deployment.replicas import call
 from lib.deployment.rollout import BlueGreen, BusyError, DeploymentError
 from lib.deployment.states import STATES, Deployment, Release
 from lib.deployment.strategies import Canary, Rolling
+from lib.stage.processes import ProcessError
 from lib.stage.router import COLOURS, Colour
 from lib.stage.servers import Server, postgres
 from lib.stage.traffic import USER, Traffic
@@ -273,6 +276,13 @@ def test_what_can_not_be_deployed_is_refused_before_anything_is_written(fake: Fa
     assert not (tmp_path / "deployment.json").exists()
 
 
+@pytest.mark.parametrize("content", ["[]", '{"running": null}', '{"running": {"tag": "v1"}}', "{"])
+def test_a_state_of_another_version_is_explained(content: str, fake: Fake, tmp_path: Path) -> None:
+    (tmp_path / "deployment.json").write_text(content)
+    with pytest.raises(DeploymentError, match=r"/deployment\.json: no state of this version .* remove it"):
+        machine(fake, tmp_path).status()
+
+
 def test_a_second_controller_is_refused_and_told_who_is_at_work(fake: Fake, tmp_path: Path) -> None:
     rollout, seen = machine(fake, tmp_path), []
 
@@ -498,7 +508,7 @@ def test_replicas_that_died_are_replaced_and_those_of_the_same_release_stay(plat
 
 
 def test_a_platform_in_another_process(platform: Local, tmp_path: Path) -> None:
-    file = tmp_path / "address"
+    file = tmp_path / ADDRESS
     remote = Remote(file)
     with pytest.raises(PlatformError, match="no platform answers there"):
         remote.active()
@@ -507,13 +517,19 @@ def test_a_platform_in_another_process(platform: Local, tmp_path: Path) -> None:
         assert file.stat().st_mode & 0o777 == 0o600
         assert (remote.active(), remote.ports("green")) == ("blue", [])
         assert remote.create("green", TWO) == platform.ports("green") and len(platform.ports("green")) == 1
-        with pytest.raises(PlatformError, match="ValueError.*colour 'red'"):
+        with pytest.raises(PlatformError, match="^ValueError: colour 'red'"):
             remote.switch("red")
+        platform.router.in_flight = Mock(side_effect=ProcessError("its log:\n\x1b[31mno\0"))  # type: ignore[method-assign]
+        with pytest.raises(PlatformError, match="^ProcessError: its log:\n�\\[31mno�$"):
+            remote.in_flight("blue")
         with pytest.raises(AttributeError):
             _ = remote.stop
         with pytest.raises(PlatformError, match="stop"):
             remote._call("stop")
         file.write_text(f"{address}x")  # without the secret
-        with pytest.raises(PlatformError, match="no platform answers there"):
+        with pytest.raises(PlatformError, match=r"no platform answers there \(404 Not Found\)$"):
             remote.active()
-    assert not file.exists()
+        file.write_text(address)
+        platform.router._file.unlink()  # then no colour is known
+        assert Detached(tmp_path).exists()
+    assert not file.exists() and not Detached(tmp_path).exists()

@@ -179,6 +179,9 @@ def test_what_can_not_be_done_is_refused(pool: WorkerPool, source: Path, target:
         upgrade_partitions(pool, source.parent, target, 3)
     with pytest.raises(ValueError, match="must be another folder than the source"):
         upgrade_partitions(pool, source, source.parent / "x" / ".." / "users", 3)
+    (source / "part-4.parquet").touch()
+    with pytest.raises(ValueError, match=r"not in partitions of NDJSON: part-4\.parquet; convert"):
+        upgrade_partitions(pool, source, target, 3)
     assert not target.exists()
 
 

@@ -284,6 +284,9 @@ def test_without_a_task_under_way_there_is_nothing_to_cut_off(broker: Server) ->
         with pytest.raises(TimeoutError, match=r"in the middle of its tasks within 0\.1 s: are there tasks"):
             pool.kill(timeout=0.1)
         assert len(pool.workers) == 1
+        pool.timeout, pool._under_way = 0.1, lambda _: {"a task": -1}  # type: ignore[method-assign]
+        with pytest.raises(TimeoutError, match=r"Worker w1 has not noticed the kill within 0\.1 s"):
+            pool.kill(whole_worker=False)
 
 
 def test_an_owner_killed_leaves_no_process() -> None:
@@ -323,7 +326,9 @@ def test_bad_arguments_are_refused(broker: Server) -> None:
             ValueError, match="task 'remove': choose one of book, book_once, compute, pause, upgrade"
         ):
             pool.send("remove", [()])
-        assert pool.queue_length() == 0 and pool.wait() == 0
+        with pytest.raises(Exception, match="not JSON serializable"):
+            pool.send("pause", [(object(),)])
+        assert pool.queue_length() == 0 and pool.wait(1) == 0
 
 
 def test_a_worker_that_does_not_start_is_explained_and_leaves_nothing(broker: Server) -> None:

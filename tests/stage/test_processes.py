@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from leftovers import left_in, processes_in
 from owners import INTERRUPTED, line, owner
 from waiting import until
 
+from lib.stage.locks import file_lock
 from lib.stage.ports import free_port, run_on_free_port
 from lib.stage.processes import Process, ProcessError
 
@@ -123,7 +125,7 @@ def test_memory_is_that_of_all_its_processes(temporary: Path) -> None:
         assert process.memory() == 0
 
 
-def test_signal_to_process_and_to_group(temporary: Path) -> None:
+def test_signal_to_process_and_to_group(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code = (
         f"import subprocess; subprocess.run({SLEEP!r}); print('gone', flush=True); subprocess.run({SLEEP!r})"
     )
@@ -135,6 +137,8 @@ def test_signal_to_process_and_to_group(temporary: Path) -> None:
         process.signal(signal.SIGTERM, group=True)
         assert process.wait(60) == -signal.SIGTERM
         process.signal(signal.SIGTERM)  # it has ended: nothing happens
+        monkeypatch.setattr(process, "owns", lambda pid: True)
+        process.signal(signal.SIGTERM, pid=2**30)  # nor where one ends after it was looked up
     with pytest.raises(ProcessError, match="stopped"):
         process.signal(signal.SIGTERM)
 
@@ -277,7 +281,8 @@ def test_a_killed_supervisor(temporary: Path) -> None:
     process._supervisor.wait()
     assert not process.alive
     assert process.wait(60) is None
-    with pytest.warns(UserWarning, match=rf"The supervisor of process {pid} failed \(status -9\)"):
+    message = rf"The supervisor of process {pid} failed \(status -9\): if {process.directory} is still there"
+    with pytest.warns(UserWarning, match=message):
         process.stop()
     until(lambda: is_gone(pid))
 
@@ -314,6 +319,19 @@ listener.bind(("127.0.0.1", int(sys.argv[1])))
 open(sys.argv[2], "w").close()
 time.sleep(300)
 """
+
+
+def test_a_port_is_not_drawn_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    numbers = count()
+    monkeypatch.setattr(os, "urandom", lambda _: (next(numbers) // 2).to_bytes(4))  # each of them twice
+    assert len({free_port() for _ in range(5)}) == 5
+
+
+def test_a_lock_whose_file_was_removed_is_released(tmp_path: Path) -> None:
+    attempt, release = file_lock(tmp_path / "lock")
+    assert attempt() and not (tmp_path / "lock").unlink()
+    release()
+    assert attempt()
 
 
 def test_a_port_taken_in_between(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:

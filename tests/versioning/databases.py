@@ -54,13 +54,7 @@ def rows(connection: Any, table: str, names: Iterable[str], order: str = "") -> 
 
 
 def make_table(
-    connection: Any,
-    dialect: str,
-    table: str,
-    schema: Schema,
-    *,
-    key: str = "",
-    text_timestamps: bool = False,
+    connection: Any, dialect: str, table: str, schema: Schema, *, key: str = "", text_timestamps: bool = False
 ) -> None:
     """Make the table of a schema, with a primary key, declared or not; `text_timestamps` stores them as text."""
     sql = dialect_named(dialect)

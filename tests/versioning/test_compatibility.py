@@ -13,23 +13,9 @@ from strategies import histories, records
 from benchmarks.compatibility_oracle import avro_checks, avro_reads, cases, compare
 from lib.versioning.compatibility import MODES, Reading, check, judge, migration_risks, with_aliases
 from lib.versioning.history import SchemaHistory, UnknownVersionError
-from lib.versioning.operations import (
-    AddField,
-    ConvertField,
-    DropField,
-    Operation,
-    RenameField,
-    SplitField,
-)
+from lib.versioning.operations import AddField, ConvertField, DropField, Operation, RenameField, SplitField
 from lib.versioning.records import migrator, validator
-from lib.versioning.resolution import (
-    Difference,
-    Kind,
-    differences,
-    expanded,
-    readable,
-    resolver,
-)
+from lib.versioning.resolution import Difference, Kind, differences, expanded, readable, resolver
 from lib.versioning.schema import NO_DEFAULT, DeclarationError, Field, Schema
 from lib.versioning.users import USERS
 

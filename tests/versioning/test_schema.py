@@ -17,14 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lib.versioning import DeclarationError, Field, Schema
-from lib.versioning.schema import (
-    MISSING,
-    NO_DEFAULT,
-    check_name,
-    describe,
-    is_unicode,
-    timestamp_problem,
-)
+from lib.versioning.schema import MISSING, NO_DEFAULT, check_name, describe, is_unicode, timestamp_problem
 
 ROOT = Path(__file__).resolve().parents[2]
 

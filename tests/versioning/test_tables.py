@@ -33,12 +33,7 @@ from lib.versioning import (
 )
 from lib.versioning.columns import constant, suspects, with_version
 from lib.versioning.schema import VERSION_KEY, timestamp_problem
-from lib.versioning.tables import (
-    TableBatch,
-    downgrade_table,
-    upgrade_table,
-    validate_table,
-)
+from lib.versioning.tables import TableBatch, downgrade_table, upgrade_table, validate_table
 from lib.versioning.timestamps import BLOCK, suspect_timestamps
 
 Record = dict[str, Any]

@@ -128,7 +128,7 @@ class Compose:
 
     def _ask(self, command: str) -> str:
         """Send a command to the router's runtime API; return the answer."""
-        for router in self._containers("router"):
+        for router in (one for one in self._containers("router") if one.status == "running"):
             with explained("The router"):
                 status, output = router.exec_run(["bash", "-c", ASK, "ask", command])
             if status == 0:
@@ -150,4 +150,5 @@ class Compose:
         replace_file(self._variables, "".join(lines), mode=0o600)
 
     def _compose(self, *arguments: str) -> None:
-        run("docker", "compose", "--file", str(FILE), *arguments, env=self._get())
+        remedy = "install it, and its plugin `compose`"
+        run("docker", "compose", "--file", str(FILE), *arguments, env=self._get(), remedy=remedy)

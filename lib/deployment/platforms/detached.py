@@ -13,6 +13,7 @@ import sys
 import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from xmlrpc.client import Fault
 
 from lib.deployment.platform import PlatformError
 from lib.deployment.platforms.local import Local
@@ -33,10 +34,10 @@ class Detached(Remote):
 
     def exists(self) -> bool:
         """See `LastingPlatform`: whether it answers."""
-        with suppress(PlatformError):
-            self.active()
-            return True
-        return False
+        try:
+            return bool(self.active())
+        except PlatformError as error:
+            return isinstance(error.__cause__, Fault)  # one that fails is there
 
     def start(self, port: int) -> str:
         """See `LastingPlatform`."""

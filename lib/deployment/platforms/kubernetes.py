@@ -153,4 +153,4 @@ class Kubernetes:
         return json.loads(self._kubectl("get", *what, "--output", "json"))
 
     def _kubectl(self, *arguments: str) -> str:
-        return run("kubectl", *arguments)
+        return run("kubectl", *arguments, remedy="install it, and point it to a cluster")

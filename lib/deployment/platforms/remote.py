@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import threading
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from pathlib import Path
 from socketserver import ThreadingMixIn
 from typing import Any
 from xml.parsers.expat import ExpatError
-from xmlrpc.client import Error, Fault, ServerProxy
+from xmlrpc.client import Error, Fault, ProtocolError, ServerProxy
 from xmlrpc.server import SimpleXMLRPCRequestHandler, SimpleXMLRPCServer
 
 from lib.deployment.platform import Platform, PlatformError
@@ -21,6 +22,8 @@ from lib.stage.files import replace_file
 from lib.stage.router import Colour
 
 METHODS = ("ports", "retire", "switch", "active", "in_flight")  # their arguments and results are plain
+#: What XML 1.0 has no way to write, such as the colours of a log.
+UNWRITABLE = re.compile(r"[^\t\n\r\x20-\uD7FF\uE000-\uFFFD\U00010000-\U0010FFFF]")
 
 
 @contextmanager
@@ -36,6 +39,13 @@ def listen(platform: Platform, file: Path) -> Iterator[None]:
 
     class Server(ThreadingMixIn, SimpleXMLRPCServer):
         daemon_threads = True  # a controller may be killed in the middle of a call
+
+        def _dispatch(self, method: str, params: Any) -> Any:
+            try:
+                return super()._dispatch(method, params)
+            except Exception as error:
+                reason = f"{type(error).__name__}: {error}"
+                raise Fault(1, UNWRITABLE.sub("\N{REPLACEMENT CHARACTER}", reason)) from error
 
     def create(colour: Colour, release: dict[str, Any]) -> list[int]:
         return platform.create(colour, Release(**release))
@@ -73,4 +83,6 @@ class Remote:
         except Fault as error:
             raise PlatformError(error.faultString) from error
         except (OSError, Error, HTTPException, ExpatError) as error:
-            raise PlatformError(f"{self.file}: no platform answers there ({error})") from error
+            # The text of a ProtocolError has the address, and so the secret.
+            reason = f"{error.errcode} {error.errmsg}" if isinstance(error, ProtocolError) else error
+            raise PlatformError(f"{self.file}: no platform answers there ({reason})") from None
