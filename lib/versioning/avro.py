@@ -21,6 +21,7 @@ _TYPES: Final = {
     "boolean": "boolean",
     "timestamp": "string",
 }
+_RESERVED: Final = {*_TYPES.values(), "int", "float", "null", "bytes"}
 
 
 def to_avro(schema: Schema, name: str) -> dict[str, Any]:
@@ -28,8 +29,11 @@ def to_avro(schema: Schema, name: str) -> dict[str, Any]:
 
     Raises DeclarationError for a name that Avro does not take, and for a default that JSON can't write (NaN, infinity).
     """
-    for part in str(name).split("."):
+    parts = name.split(".") if isinstance(name, str) else [name]
+    for part in parts:
         check_name(part, "part of the record name")
+    if parts[-1] in _RESERVED:
+        raise DeclarationError(f"part of the record name {parts[-1]!r}: a type of Avro's own")
     return {"type": "record", "name": name, "fields": [_field_to_avro(field) for field in schema]}
 
 

@@ -5,7 +5,7 @@ A mask may suspect a valid value; it never misses an invalid one. What is wrong,
 
 from __future__ import annotations
 
-import json
+import sys
 from collections.abc import Callable
 from functools import cache
 from typing import Any, Final, Protocol
@@ -58,21 +58,27 @@ def as_arrow(data: ArrowStream) -> pa.Table:
     """Make an Arrow table of anything that speaks Arrow's PyCapsule interface; an Arrow table comes back as it is.
 
     Of a pandas frame the index is left out, NaN and NaT count as missing (here, and nowhere else), and the version is
-    `frame.attrs["schema_version"]`, if there is one. Raises TypeError, and pyarrow's errors, which name the column, where a column
-    mixes types; `upgrade_many` takes such records.
+    `frame.attrs["schema_version"]`, if there is one. Tables of other libraries hold no metadata: there a version needs a column
+    `schema_version`. Raises UnknownVersionError for a version in `attrs` that is no int, TypeError, and pyarrow's errors, which
+    name the column, where a column mixes types; `upgrade_many` takes such records.
     """
     if isinstance(data, pa.Table):
         return data
     if not hasattr(data, "__arrow_c_stream__"):
         kind = type(data).__name__
         raise TypeError(f"a table of Arrow, pandas, Polars or DuckDB, not {kind}; records go to upgrade_many")
-    table = pa.table(data)
-    metadata = dict(table.schema.metadata or {})
-    noted = json.loads(metadata.pop(b"pandas", "{}"))
-    index = [name for name in noted.get("index_columns", ()) if isinstance(name, str)]
-    table = table.drop_columns(index).replace_schema_metadata(metadata)
-    version = noted.get("attributes", {}).get(VERSION_KEY)
-    return table if version is None else with_version(table, version)
+    pandas: Any = sys.modules.get("pandas")  # who has a frame of it has imported it
+    return _from_pandas(data) if pandas and isinstance(data, pandas.DataFrame) else pa.table(data)
+
+
+def _from_pandas(frame: Any) -> pa.Table:
+    table = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata()
+    if VERSION_KEY not in frame.attrs:
+        return table
+    version = frame.attrs[VERSION_KEY]
+    if type(version) is not int:
+        raise UnknownVersionError(f"{VERSION_KEY} in the attrs of the frame: not an int (got {version!r})")
+    return with_version(table, version)
 
 
 # ── Layouts ──────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -63,7 +63,7 @@ def split_part(value: str | None, separator: str, number: int) -> str | None:
 
 def join_parts(first: str | None, second: str | None, separator: str) -> str | None:
     """Join two texts."""
-    return None if first is None or second is None else f"{first}{separator}{second}"
+    return None if first is None or second is None else first + separator + second
 
 
 #: The function that converts a value from one type to another, and the reason why there may be no result.

@@ -77,9 +77,9 @@ class Effect:
 
     @cached_property
     def may_fail(self) -> Mapping[str, Computed]:
-        """The values that may have no result; only the first of those that fail together."""
+        """The values that may have no result; only the first of those that fail together, for one reason."""
         computed = [(name, v) for name, v in self.values.items() if isinstance(v, Computed) and v.reason]
-        first = {(value.sources, value.reason): (name, value) for name, value in reversed(computed)}
+        first = {(v.sources, v.reason, v.hint): (name, v) for name, v in reversed(computed)}
         return dict(reversed(first.values()))
 
     @property
@@ -89,7 +89,8 @@ class Effect:
 
     def __str__(self) -> str:
         filled = (f"{'~' if n in self.before else '+'} {self.after[n]}: {v}" for n, v in self.values.items())
-        return "; ".join([*filled, *(f"- {name}" for name in self.gone)])
+        changes = "; ".join([*filled, *(f"- {name}" for name in self.gone)])
+        return changes or "nothing changes: every value is valid as it is"
 
 
 @dataclass(frozen=True)

@@ -137,14 +137,14 @@ def _effect_lines(effect: Effect) -> Iterator[str]:
     """Lines of Python that do to the record `r` what one operation does."""
     for name in effect.gone:
         yield f"old_{name} = r.pop({name!r}, None)"
-    new = {}
+    new, replaced = {}, effect.values.keys() & effect.before.names
     for name, value in effect.values.items():
         before = [f"old_{source}" if source in effect.gone else f"r[{source!r}]" for source in value.sources]
         new[name] = _python(value, before)
-        if isinstance(value, Computed):
+        if isinstance(value, Computed) or replaced.intersection(value.sources):
             yield f"new_{name} = {new[name]}"
             new[name] = f"new_{name}"
-            if name in effect.may_fail:
+            if isinstance(value, Computed) and name in effect.may_fail:
                 yield _failure_line(value, new[name], before)
     for name, source in new.items():
         if name in effect.before:

@@ -107,7 +107,7 @@ class LockedError(RuntimeError):
 
 def _transient(error: BaseException) -> bool:
     text = str(error).lower()
-    return getattr(error, "sqlstate", None) in _TRANSIENT or "is locked" in text or "conflict" in text
+    return getattr(error, "sqlstate", None) in _TRANSIENT or "is locked" in text
 
 
 @contextlib.contextmanager

@@ -56,7 +56,7 @@ def test_a_default_without_a_form_in_json_is_refused(default: float) -> None:
         to_avro(Schema(Field("a", "float", default=default)), "r")
 
 
-@pytest.mark.parametrize("name", ["", "a b", ".a", "a..b", "5"])
+@pytest.mark.parametrize("name", ["", "a b", ".a", "a..b", "5", "string", "org.example.long", None])
 def test_a_record_name_that_avro_does_not_take_is_refused(name: Any) -> None:
     with pytest.raises(DeclarationError, match=r"^part of the record name"):
         to_avro(USERS.schema(1), name)

@@ -23,6 +23,7 @@ import pytest
 
 from lib.versioning import (
     AddField,
+    ConvertField,
     DataVersionManager,
     DeclarationError,
     Field,
@@ -367,6 +368,15 @@ def test_diff_says_what_changes_both_ways(command: Command) -> None:
     ]
     assert command("diff", "--from", "3", "--to", "2")[1].splitlines() == ["users 3 → 2", "  - phone"]
     assert command("diff", "--from", "2", "--to", "2")[1] == "users: nothing changes\n"
+
+
+def test_diff_says_so_where_a_step_changes_nothing() -> None:
+    dates = Schema(Field("d", "timestamp"))
+    history = SchemaHistory("t", first=dates, steps={2: [ConvertField("d", "timestamp")]})
+    assert command_line.diff(history, 2, 1).splitlines() == [
+        "t 2 → 1",
+        "  nothing changes: every value is valid as it is",
+    ]
 
 
 def test_sql_is_what_the_manager_writes(command: Command) -> None:

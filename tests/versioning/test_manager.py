@@ -30,15 +30,11 @@ ANA_AT_3 = ANA | {"email": None, "updated_at": "2024-01-01", "phone": None, "sch
 TYPED = SchemaHistory(
     "typed",
     first=Schema(
-        Field("s", "string", length=5),
-        Field("i", "integer"),
-        Field("f", "float"),
-        Field("b", "boolean"),
-        Field("t", "timestamp"),
-        Field("o", "string", nullable=True),
+        Field("s", "string", length=5), Field("i", "integer"), Field("f", "float"), Field("b", "boolean"),
+        Field("t", "timestamp"), Field("o", "string", nullable=True),
     ),
     steps={2: [AddField("x", "string", default="-")]},
-)
+)  # fmt: skip
 VALID = {"s": "a", "i": 1, "f": 1.0, "b": True, "t": "2024-01-01", "o": None}
 FORMS = ("single", "bulk")
 

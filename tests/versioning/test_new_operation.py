@@ -14,7 +14,7 @@ from databases import insert, make_table, rows, run
 
 from lib.versioning import DataVersionManager, DeclarationError, Field, Report, Schema, SchemaHistory
 from lib.versioning.compatibility import judge
-from lib.versioning.expressions import Constant, Copy, Expression, join, part
+from lib.versioning.expressions import Constant, Copy, Expression, convert, join, part
 from lib.versioning.operations import Operation
 from lib.versioning.sql import migration_script
 from lib.versioning.tables import downgrade_table, upgrade_table
@@ -107,6 +107,82 @@ def test_as_verdicts() -> None:
     assert up.migration.may_fail == (REASON,)
     assert [note.partition(":")[0] for note in up.migration.loses] == ["first", "last"]
     assert down.migration.may_fail == ("full: no separator to split at",) and not down.migration.loses
+
+
+# ── Expressions are over the fields before, also where one of them is replaced ───────────────────────────────────
+
+
+class Rearrange(Operation):
+    """Make a number of a text that is kept, and split another at two separators."""
+
+    def apply(self, before: Schema) -> Schema:
+        return before.replace(
+            "n", Field("n", "integer"), *(Field(name, "string") for name in ("raw", "x", "y"))
+        )
+
+    def forward(self, before: Schema) -> dict[str, Expression]:
+        moved: dict[str, Expression] = {"n": convert("n", ("string", "integer")), "raw": Copy("n")}
+        return moved | {"x": part("t", "-", 0), "y": part("t", "/", 0)}
+
+    def backward(self, before: Schema) -> dict[str, Expression]:
+        return {"n": convert("n", ("integer", "string"))}
+
+
+class Swap(Rearrange):
+    """Swap two fields."""
+
+    def apply(self, before: Schema) -> Schema:
+        return before
+
+    def forward(self, before: Schema) -> dict[str, Expression]:
+        return {"n": Copy("t"), "t": Copy("n")}
+
+    backward = forward
+
+
+THING = {"id": 1, "n": "7", "t": "p-q/r"}
+THINGS = [THING, THING | {"id": 2, "t": "p-q"}, THING | {"id": 3, "t": "q/r"}]
+FIRST = Schema(Field("id", "integer"), Field("n", "string"), Field("t", "string"))
+
+
+@pytest.mark.parametrize(
+    ("operation", "expected"),
+    [
+        (Rearrange("n"), {"id": 1, "n": 7, "raw": "7", "x": "p", "y": "p-q", "t": "p-q/r"}),
+        (Swap("n"), {"id": 1, "n": "p-q/r", "t": "7"}),
+    ],
+)
+def test_what_is_replaced_is_read_before(operation: Operation, expected: dict[str, Any]) -> None:
+    history = SchemaHistory("things", first=FIRST, steps={2: [operation]})
+    manager, table = DataVersionManager(history), pa.Table.from_pylist(THINGS)
+    up = upgrade_table(table, 2, history)
+    assert up.table.to_pylist()[0] == expected
+    assert manager.upgrade_data(THING, 2) == expected | {"schema_version": 2}
+    many = manager.upgrade_many(THINGS, 2)
+    assert (many.records, many.report) == (at(2, up.table.to_pylist()), up.report)
+    down = manager.downgrade_many(many.records, 1)
+    assert down.records == at(1, downgrade_table(up.table, 1, history).table.to_pylist())
+    assert (down.records[0], down.report.lost) == (THING | {"schema_version": 1}, {})
+
+
+@pytest.mark.parametrize("dialect", ["sqlite", "postgresql"])
+def test_sql_reads_what_is_replaced_before_and_finds_each_failure(
+    dialect: str, postgres_connection: psycopg.Connection
+) -> None:
+    history = SchemaHistory("things", first=FIRST, steps={2: [Rearrange("n")]})
+    script = migration_script(history, 1, 2, dialect)
+    with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as sqlite:
+        connection: Any = sqlite if dialect == "sqlite" else postgres_connection
+        make_table(connection, dialect, "things", history.schema(1), key="id")
+        insert(connection, "things", THINGS)
+        for bad in (2, 3):
+            with pytest.raises((sqlite3.Error, psycopg.Error), match=r"things\.t: no separator to split at"):
+                run(connection, script)
+            connection.execute(f"DELETE FROM things WHERE id = {bad}")
+        run(connection, script)
+        run(connection, migration_script(history, 1, 2, dialect, "contract"))
+        found = rows(connection, "things", history.schema(2).names)
+    assert at(2, found) == DataVersionManager(history).upgrade_many(THINGS, 2).records
 
 
 @pytest.mark.parametrize(

@@ -323,6 +323,10 @@ class Colour(enum.StrEnum):
     A = "a"
 
 
+class Shade(str, enum.Enum):  # noqa: UP042 - unlike a StrEnum, it is formatted as `Shade.DARK`
+    DARK = "dark"
+
+
 @pytest.mark.parametrize(
     ("operation", "words"),
     [
@@ -428,6 +432,9 @@ def test_members_of_enums_and_other_kinds_of_string_are_data_too() -> None:
         def __repr__(self) -> str:
             return "exit('the data was run')"
 
+    for half in (Colour.RED, Shade.DARK, Hostile("red")):
+        whole = Outcome(SPLIT, {"id": 1, "first": half, "last": half, "schema_version": 2}, 1)
+        assert whole.record == {"id": 1, "name": " ".join([str.__str__(half)] * 2), "schema_version": 1}
     for default in (Colour.RED, Hostile("red")):
         things = history([ID], AddField("c", "string", default=default))
         assert Outcome(things, {"id": 1}, 2).record == {"id": 1, "c": "red", "schema_version": 2}

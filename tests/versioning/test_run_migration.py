@@ -41,23 +41,17 @@ from lib.versioning.users import make_users
 CHANGES = SchemaHistory(
     "people",
     first=Schema(
-        Field("id", "string"),
-        Field("name", "string", length=60),
-        Field("order", "integer"),
-        Field("phone", "string", nullable=True),
-        Field("note", "string", nullable=True),
+        Field("id", "string"), Field("name", "string", length=60), Field("order", "integer"),
+        Field("phone", "string", nullable=True), Field("note", "string", nullable=True),
     ),
     steps={
         2: [
-            SplitField("name", ("first", "last"), " "),
-            RenameField("phone", "mobile"),
-            ConvertField("order", "string", length=20),
-            AddField("level", "integer", default=1),
-            DropField("note"),
+            SplitField("name", ("first", "last"), " "), RenameField("phone", "mobile"),
+            ConvertField("order", "string", length=20), AddField("level", "integer", default=1), DropField("note"),
         ],
         3: [AddField("copied", "string", nullable=True, copy_from="mobile")],
     },
-)
+)  # fmt: skip
 PEOPLE = [
     {"id": "a", "name": "Ana María", "order": 7, "phone": "1", "note": "x"},
     {"id": "b", "name": "Bo Li Su", "order": -(2**63), "phone": None, "note": None},

@@ -92,6 +92,13 @@ def test_the_chain_migrates_a_real_table(database: tuple[str, Any]) -> None:
     assert {(row["email"], row["phone"]) for row in found} == {(None, None)}
 
 
+def test_timestamps_may_be_timestamps_already(postgres_connection: psycopg.Connection) -> None:
+    connection = users_table(("postgresql", postgres_connection), text=False)
+    run(connection, DataVersionManager().create_migration_script(1, 3))
+    found = rows(connection, "users", ["id", "updated_at"])
+    assert {row["id"]: row["updated_at"] for row in found} == INSTANTS
+
+
 def test_a_second_run_changes_nothing(database: tuple[str, Any]) -> None:
     dialect, connection = database[0], users_table(database)
     script = DataVersionManager().create_migration_script(1, 3, dialect)
@@ -240,19 +247,8 @@ def test_the_contract_for_postgresql_reads_no_rows_under_its_lock(
 
 TOP = 2**63
 INTEGERS = [
-    0,
-    -1,
-    2**53,
-    2**53 + 1,
-    -(2**53) - 1,
-    2**53 + 2,
-    TOP - 1,
-    TOP - 512,
-    TOP - 1024,
-    TOP - 1025,
-    1 - TOP,
-    -TOP,
-]
+    0, -1, 2**53, 2**53 + 1, -(2**53) - 1, 2**53 + 2, TOP - 1, TOP - 512, TOP - 1024, TOP - 1025, 1 - TOP, -TOP,
+]  # fmt: skip
 FLOATS = [0.0, -0.0, 0.5, -1.5, 1e300, 5e-324, 2.0**63, -(2.0**63), 2.0**53, float("inf"), -float("inf")]
 TEXTS = [
     "0", "-0", "7", "-7", "007", "+7", " 7", "7 ", "7\n", "", "-", "1e3", "1.0", "0x7", "1_0", "٣", "seven", "7seven", "--7",

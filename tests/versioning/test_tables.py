@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -32,7 +33,7 @@ from lib.versioning import (
     make_users,
 )
 from lib.versioning.columns import constant, suspects, with_version
-from lib.versioning.schema import VERSION_KEY, timestamp_problem
+from lib.versioning.schema import DIGITS_TO_ZERO, TIMESTAMP_SHAPES, VERSION_KEY, timestamp_problem
 from lib.versioning.tables import TableBatch, downgrade_table, upgrade_table, validate_table
 from lib.versioning.timestamps import BLOCK, suspect_timestamps
 
@@ -310,16 +311,7 @@ def test_a_column_of_another_type_makes_every_row_bad_as_it_does_for_records() -
 def test_integers_of_any_width_and_floats_of_32_bits_are_read_exactly() -> None:
     numbers = SchemaHistory("n", first=Schema(Field("n", "integer"), Field("f", "float")), steps={
         2: [ConvertField("n", "string"), AddField("m", "float", copy_from="f")]})  # fmt: skip
-    for type_ in (
-        pa.int8(),
-        pa.uint8(),
-        pa.int16(),
-        pa.uint16(),
-        pa.int32(),
-        pa.uint32(),
-        pa.int64(),
-        pa.uint64(),
-    ):
+    for type_ in [pa.type_for_alias(f"{sign}int{bits}") for sign in ("", "u") for bits in (8, 16, 32, 64)]:
         table = pa.table({"n": pa.array([1, 127], type_), "f": pa.array([0.1, 1.5], pa.float32())})
         _, upgraded, _ = assert_agrees(table, numbers)
         assert upgraded.table["n"].to_pylist() == ["1", "127"]
@@ -446,6 +438,16 @@ def test_no_text_that_is_no_timestamp_escapes_the_kernel(type_: pa.DataType) -> 
             assert not suspect or (text.startswith("99") and text[-6] in "+-"), text
 
 
+def test_the_kernel_suspects_no_timestamp_of_any_shape() -> None:
+    fractions = ["", *("." + "123456"[:digits] for digits in range(1, 7))]
+    texts = [
+        "2024-02-29",
+        *map("".join, product(["2024-02-29T23:59:08"], fractions, ["", "Z", "+05:30", "-05:30"])),
+    ]
+    assert {text.translate(DIGITS_TO_ZERO) for text in texts} == TIMESTAMP_SHAPES
+    assert not suspect_timestamps(pa.array(texts)).any()
+
+
 @settings(max_examples=300)
 @given(timestamps(), st.integers(0, 40), st.sampled_from("0123456789+-Z:.T /\x7f"), st.integers(1, 3))
 def test_no_edited_timestamp_escapes_the_kernel(text: str, at: int, other: str, times: int) -> None:
@@ -532,13 +534,30 @@ def test_what_is_no_table_is_refused_with_the_way_out() -> None:
         validate_table([{"id": "1"}])  # type: ignore[arg-type]
 
 
+@pytest.mark.filterwarnings("ignore:Could not serialize pd.DataFrame.attrs")
 def test_a_labelled_frame_keeps_its_version() -> None:
     frame = pd.DataFrame({"n": [1], "s": ["a"], "m": [2]})
-    frame.attrs[VERSION_KEY] = 2
+    frame.attrs |= {VERSION_KEY: 2, "no JSON": object()}
     for labelled in (frame, with_version(pa.table({"n": [1], "s": ["a"], "m": [2]}), 2).to_reader()):
         batch = upgrade_table(labelled, 3, NUMBERS)
         assert batch.report.versions == {2: 1} and batch.report.kept == {}
         assert batch.table.schema.metadata == {b"schema_version": b"3"}
+
+
+@pytest.mark.filterwarnings("ignore:Could not serialize pd.DataFrame.attrs")
+@pytest.mark.parametrize("version", [np.int64(2), "2", True, None])
+def test_a_label_of_a_frame_that_is_no_int_is_refused_and_named(version: Any) -> None:
+    frame = pd.DataFrame({"n": [1], "s": ["a"]})
+    frame.attrs[VERSION_KEY] = version
+    with pytest.raises(UnknownVersionError, match=re.escape(f"not an int (got {version!r})")):
+        validate_table(frame, NUMBERS)
+
+
+def test_only_a_frame_has_an_index_whatever_the_metadata_say() -> None:
+    table = pa.Table.from_pandas(pd.DataFrame({"n": [1], "s": ["a"]}).set_index("n"))
+    for other in (table, table.to_reader(), table.to_batches()[0]):
+        assert validate_table(other, NUMBERS).table.to_pylist() == [{"s": "a", "n": 1}]
+    assert validate_table(table.select(["s"]).to_reader(), NUMBERS).report.quarantined == 1
 
 
 def test_the_index_of_a_frame_is_left_out() -> None:

@@ -34,25 +34,21 @@ from lib.versioning.typed_lines import typed_lines
 THINGS = SchemaHistory(
     "things",
     first=Schema(
-        Field("class", "string", nullable=True, length=3),
-        Field("n", "integer"),
-        Field("m", "integer", nullable=True),
-        Field("on", "boolean", nullable=True),
-        Field("at", "timestamp", nullable=True),
-        Field("__class__", "string"),
+        Field("class", "string", nullable=True, length=3), Field("n", "integer"),
+        Field("m", "integer", nullable=True), Field("on", "boolean", nullable=True),
+        Field("at", "timestamp", nullable=True), Field("__class__", "string"),
     ),
     steps={
         2: [
             AddField("copied", "string", nullable=True, length=3, copy_from="class"),
             AddField("seen", "timestamp", nullable=True, copy_from="at"),
             AddField("also", "string", nullable=True, length=3, copy_from="copied"),
-            AddField("rate", "float", default=-0.0),
-            AddField("word", "string", default='"\\ \u00e9'),
+            AddField("rate", "float", default=-0.0), AddField("word", "string", default='"\\ \u00e9'),
             AddField("many", "integer", copy_from="n"),
         ],
         3: [AddField("note", "string", nullable=True)],
     },
-)
+)  # fmt: skip
 FLOATS = SchemaHistory(
     "floats", first=Schema(Field("x", "float")), steps={2: [AddField("y", "float", copy_from="x")]}
 )
