@@ -12,13 +12,15 @@ help:  ## list the targets
 	@echo '  with PYTHON=python3.12 another Python is used, with PORT=9000 lab another port'
 
 # Two stamps say what is installed: .venv/.lab what lessons need, .venv/.dev also what tests, pages and benchmarks need.
-# They are out of date, too, when the folder was moved, when the Python is gone, or when PYTHON names one of another version.
+# They are out of date, too, when the folder was moved, when the Python is gone or has become another version, or when PYTHON names
+# one of another version, or none.
 PYTHONS := $(if $(PYTHON),"$(PYTHON)",$(if $(wildcard .venv/pyvenv.cfg),.venv/bin/python) python3 python3.14 python3.13 python3.12 python3.11)
-CURRENT := $(shell [ -x .venv/bin/python ] && grep -sqF " $$(pwd -P)/.venv" .venv/pyvenv.cfg && { [ -z "$(PYTHON)" ] || \
-	grep -qF "version = $$("$(PYTHON)" -c 'import sys; print("%d.%d." % sys.version_info[:2])')" .venv/pyvenv.cfg; } && echo yes)
+CURRENT := $(shell [ -x .venv/bin/python ] && grep -sqF " $$(pwd -P)/.venv" .venv/pyvenv.cfg && \
+	version=$$("$(or $(PYTHON),.venv/bin/python)" -c 'import sys; print("%d.%d." % sys.version_info[:2])' 2>/dev/null) && \
+	[ -n "$$version" ] && grep -qF "version = $$version" .venv/pyvenv.cfg && echo yes)
 
-.venv/.lab: requirements.lock pyproject.toml $(if $(CURRENT),,anew)
-.venv/.dev: requirements-dev.lock pyproject.toml $(if $(CURRENT),,anew)
+.venv/.lab: requirements.lock tools/requirements.lock pyproject.toml $(if $(CURRENT),,anew)
+.venv/.dev: requirements-dev.lock tools/requirements.lock pyproject.toml $(if $(CURRENT),,anew)
 .PHONY: anew
 
 # Each Python is asked whether it fits. Status 3: it does not. Status 4: it is newer than the tested ones, and is tried if no other fits.

@@ -81,6 +81,23 @@ def test_what_lessons_need_never_removes_what_the_tests_need(built: SmallProject
     assert built.imports("tiny") and built.imports("more") and mark.exists()
 
 
+def test_a_failed_addition_leaves_what_was_complete_and_a_killed_one_does_not(
+    fresh: SmallProject,
+) -> None:
+    assert fresh.make("setup")[0] == 0
+    [wheel] = fresh.wheels.glob("more-*.whl")
+    away = wheel.rename(wheel.with_suffix(".away"))
+    mark = fresh.folder / ".venv" / "mark"
+    mark.touch()
+    status, output = fresh.make(".venv/.dev")
+    assert (status, "The set-up has stopped" in output) == (2, True), output
+    assert mark.exists() and fresh.make("setup")[1].startswith("make: Nothing to be done")
+    away.rename(wheel)
+    (fresh.folder / ".venv" / ".changing").touch()
+    assert fresh.make(".venv/.dev")[0] == 0
+    assert fresh.imports("more") and not mark.exists()
+
+
 def test_an_environment_that_was_moved_is_made_anew(built: SmallProject, mark: Path) -> None:
     built.folder = built.folder.rename(built.folder.with_name("moved"))
     status, output = built.make("setup")
@@ -97,6 +114,12 @@ def test_a_python_that_was_removed_or_another_one_makes_it_anew(built: SmallProj
     other.chmod(0o755)
     assert [built.make(*asked)[0], built.make(*asked, f"PYTHON={same}")[0]] == [0, 0]
     assert built.make(*asked, f"PYTHON={other}")[0] == 1
+    assert built.make(*asked, "PYTHON=python9")[0] == 1
+    config = built.folder / ".venv" / "pyvenv.cfg"
+    made = config.read_text(encoding="utf-8")
+    config.write_text(made.replace("version = 3.", "version = 4."), encoding="utf-8")  # as after an upgrade
+    assert built.make(*asked)[0] == 1
+    config.write_text(made, encoding="utf-8")
     link = built.folder / ".venv" / "bin" / "python"
     target = link.readlink()
     link.unlink()

@@ -41,7 +41,7 @@ OWN_LIB = "import lib, pathlib; print(lib.__file__); assert pathlib.Path.cwd() i
 # What a shell may have set that would change what the tests see, or (each kernel would compile `lib` anew) make them slow.
 UNWANTED = """
     PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE PYTEST_ADDOPTS JUPYTER_PATH JUPYTER_CONFIG_PATH MPLBACKEND
-    GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE
+    GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE MAKEFLAGS MFLAGS MAKELEVEL
 """.split()
 
 

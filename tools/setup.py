@@ -4,8 +4,9 @@
     python3 tools/setup.py dev            also what tests, pages and benchmarks need: requirements-dev.lock, stamp `.venv/.dev`
     python3 tools/setup.py lab --newer    even with a Python that is newer than the tested ones
 
-The stamps are written last. An environment without a stamp was interrupted, so it is made anew. It is also made anew when it was
-moved, because its scripts name their folder. Exit status 3 means that this Python does not fit, 4 that it is too new: `make` tries others.
+The stamps are written last. An environment without a stamp, or with the mark `.changing`, was interrupted, so it is made anew. It is
+also made anew when it was moved, because its scripts name their folder. One to which nothing could be added (no network) stays.
+Exit status 3 means that this Python does not fit, 4 that it is too new: `make` tries others.
 An old Python must be able to read this file and answer, so it uses only syntax that Python 3.6 knows.
 """
 
@@ -25,6 +26,7 @@ VENV = ROOT / ".venv"
 PYTHON = str(VENV / "bin" / "python")
 LOCKS = {"lab": "requirements.lock", "dev": "requirements-dev.lock"}
 STAMPS = {part: VENV / ("." + part) for part in LOCKS}
+CHANGING = VENV / ".changing"  # while packages are installed
 ROOM_MB = 2000  # measured: 1,500 MB, and what Python compiles later
 PIP = [PYTHON, "-m", "pip", "install", "--disable-pip-version-check"]
 UV = [str(VENV / "bin" / "uv"), "pip", "install", "--python", PYTHON]
@@ -43,16 +45,14 @@ def check_python(newer: bool) -> None:
         print(name, "lacks venv. Debian, Ubuntu: sudo apt install python{}.{}-venv".format(*sys.version_info))
         sys.exit(3)
     if sys.version_info[:2] > NEWEST and not newer:
-        print(
-            name,
-            "is newer than the tested ones. It is tried if no other fits; a package may be missing for it.",
-        )
+        print(name, "is newer than the tested ones: it is tried if no other fits, and may lack a package.")
         sys.exit(4)
 
 
 def whole() -> bool:
     """Whether the environment that is there is complete, was made in this folder, and has the version of this Python."""
-    complete = os.access(PYTHON, os.X_OK) and any(stamp.exists() for stamp in STAMPS.values())
+    finished = any(map(Path.exists, STAMPS.values())) and not CHANGING.exists()
+    complete = finished and os.access(PYTHON, os.X_OK)
     config = (VENV / "pyvenv.cfg").read_text() if complete else ""
     return f" {VENV}\n" in config and "version = {}.{}.".format(*sys.version_info) in config
 
@@ -97,9 +97,13 @@ def main(part: str, *options: str) -> None:
         print("Set-up of .venv: half a minute, or a few minutes when packages are downloaded.", flush=True)
         if not whole():
             make_venv()
+        CHANGING.touch()
+        try:
+            install(part)
+        finally:  # not when this is killed
+            CHANGING.unlink()
         for stamp in filter(Path.exists, STAMPS.values()):
             stamp.unlink()
-        install(part)
         STAMPS["lab"].touch()
         STAMPS[part].touch()
 
