@@ -107,9 +107,7 @@ class DataVersionManager:
             changes = [f"kept {name} ({describe(value)})" for name, value in kept]
             changes += [f"lost {name} ({describe(value)})" for name, value in lost]
             warnings.warn(
-                f"from version {version} to {target}: {', '.join(changes)}",
-                ChangeWarning,
-                stacklevel=4,
+                f"from version {version} to {target}: {', '.join(changes)}", ChangeWarning, stacklevel=4
             )
         return migrated
 

@@ -12,13 +12,7 @@ from typing import Any, Final
 VERSION_KEY: Final = "schema_version"
 #: Each type of field, and the exact Python type of its values: a bool is no integer, an integer no float. (Subclasses of
 #: str, such as the members of a StrEnum, are strings.)
-TYPES: Final = {
-    "string": str,
-    "integer": int,
-    "float": float,
-    "boolean": bool,
-    "timestamp": str,
-}
+TYPES: Final = {"string": str, "integer": int, "float": float, "boolean": bool, "timestamp": str}
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 _INT64 = range(-(2**63), 2**63)
