@@ -39,7 +39,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         lambda folder: {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
     )
     monkeypatch.chdir(tmp_path)
-    Path("record.md").touch()
     return tmp_path
 
 
@@ -75,6 +74,26 @@ def test_the_record_says_what_passed_failed_was_skipped_and_is_missing(folder: P
     assert rows()["long: skipped"] == ("**FAILED**", "1 skipped"), (
         "a step in which nothing ran has not passed"
     )
+
+
+@pytest.mark.parametrize(
+    ("prints", "row"),
+    [
+        ("4 passed, 1 skipped in 9.00s\n5 passed in 1.00s", ("passed", "4 passed, 1 skipped")),
+        ("2 skipped in 9.00s\n5 passed in 1.00s", ("**FAILED**", "2 skipped")),
+        (
+            "  no engine: no root\n1 passed, 8 skipped in 9.00s\n5 passed in 1.00s",
+            ("**FAILED**", "no engine: no root"),
+        ),
+    ],
+)
+def test_integration_is_judged_by_its_engine_and_its_own_summary(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, prints: str, row: tuple[str, str]
+) -> None:
+    step = Step("long: integration", [sys.executable, "-c", f"print({prints!r})", "tools/integration.py"])
+    monkeypatch.setattr(release_check, "steps", lambda: [step])
+    assert release_check.check(["long"]) == (row[0] == "passed")
+    assert rows() == {step.name: row}
 
 
 def test_it_goes_on_where_it_was_and_repeats_what_failed(

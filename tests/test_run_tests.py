@@ -150,7 +150,7 @@ def test_a_notebook_that_is_not_there(name: str) -> None:
 def test_what_a_shell_has_set_does_not_reach_the_tests(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("PYTEST_ADDOPTS", "JUPYTER_PATH", "XDG_CONFIG_HOME", "GIT_DIR"):
+    for name in ("PYTEST_ADDOPTS", "JUPYTER_PATH", "XDG_CONFIG_HOME", "GIT_DIR", "MAKEFLAGS"):
         monkeypatch.setenv(name, "/from/the/shell")
     monkeypatch.setenv("NO_PROXY", "example.org")
     environ = run_tests.run_environment(tmp_path)

@@ -4,7 +4,8 @@
 
 The record is benchmarks/release-check.md, a row for each step, written anew after each. So an interrupted check goes on where it was,
 from another checkout too: a step that has passed for this state of the repository is not run again (`--again` does it). A step of pytest
-in which no test ran has not passed, nor has one that left something behind, or in which a lesson said that the machine was busy.
+in which no test ran has not passed, nor has one that had no engine, that left something behind, or in which a lesson said that the machine
+was busy.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ TIMED = """
 #: What benchmarks and this check write, which makes no other state of the repository.
 WRITTEN = ":!benchmarks/*.csv :!benchmarks/*.json :!benchmarks/*.md :!benchmarks/*.png :!README.md".split()
 COUNTED = re.compile(r"^=*\s*((?:\d+ \w+(?:, )?)+) in [\d.]+s", re.MULTILINE)
+NO_ENGINE = re.compile(r"^  (no engine: .*)$", re.MULTILINE)
 HEAD = """# Release check
 
 Made by `make release-check`: what takes too long for every push. The last step ran on {machine}.
@@ -91,13 +93,15 @@ def take(step: Step) -> tuple[bool, str]:
         into = {"stdout": output, "stderr": subprocess.STDOUT}
         passed = run_tests.run(run_tests.Stage(step.name, step.command), environ, **into)
         text = log.read_text(encoding="utf-8", errors="replace").replace(f"{ROOT}/", "")
-        said = (COUNTED.findall(text) or text.strip().splitlines() or ["nothing"])[-1][:100].replace("|", "¦")
-        if "pytest" in step.command:
-            passed &= " passed" in said
-            if not run_tests.run(
-                run_tests.Stage("nothing left behind", [*run_tests.PYTEST, "tests/after"]), environ, **into
-            ):
-                passed, said = False, f"{said}; something was left behind"
+        # The step of integration has two summaries: of its tests, and of what they have left behind.
+        integration = "tools/integration.py" in step.command
+        counted = COUNTED.findall(text)[: 1 if integration else None]
+        said = (NO_ENGINE.findall(text) or counted or text.strip().splitlines() or ["nothing"])[-1]
+        said = said[:100].replace("|", "¦")
+        passed &= " passed" in said or not (integration or "pytest" in step.command)
+        after = run_tests.Stage("nothing left behind", [*run_tests.PYTEST, "tests/after"])
+        if "pytest" in step.command and not run_tests.run(after, environ, **into):
+            passed, said = False, f"{said}; something was left behind"
         if busy.exists():
             passed, said = False, busy.read_text(encoding="utf-8").splitlines()[0]
     return passed, said
@@ -107,7 +111,8 @@ def check(pieces: list[str], again: bool = False) -> bool:
     """Run what is still to be run of these pieces; whether all of their steps have passed."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     state, table = state_of_repository(), {step.name: "not run | | | |" for step in steps()}
-    found = re.findall(r"^\| ([^|]+) \| (.*) \|$", RECORD.read_text(encoding="utf-8"), re.MULTILINE)
+    record = RECORD.read_text(encoding="utf-8") if RECORD.exists() else ""
+    found = re.findall(r"^\| ([^|]+) \| (.*) \|$", record, re.MULTILINE)
     table |= {name: row for name, row in found if row.endswith(f"| {state}") and name in table}
     chosen = [step for step in steps() if re.match(r"\w+", step.name)[0] in pieces]
     for number, step in enumerate(chosen, start=1):
