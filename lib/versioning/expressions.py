@@ -121,7 +121,7 @@ class Constant:
 class Computed:
     """What `function` makes of the values of `sources` and of `arguments`; None where there is no exact result.
 
-    `hint` is what an error says beside the values that it got.
+    `words` say what it is, `hint` is what an error says beside the values that it got.
     """
 
     function: Callable[..., Any]
@@ -129,6 +129,7 @@ class Computed:
     arguments: tuple[Any, ...]
     kind: str
     reason: str | None
+    words: str
     hint: str = ""
 
     def type(self, before: Schema) -> str:
@@ -140,7 +141,7 @@ class Computed:
         return f"{self.function.__name__}({', '.join((*values, *map(repr, self.arguments)))})"
 
     def __str__(self) -> str:
-        return self.call(*self.sources)
+        return self.words
 
 
 Expression = Copy | Constant | Computed
@@ -149,16 +150,18 @@ Expression = Copy | Constant | Computed
 def convert(source: str, kinds: tuple[str, str]) -> Computed:
     """A field converted from one type to another; the pair is one of `CONVERSIONS`."""
     function, reason = CONVERSIONS[kinds]
-    return Computed(function, (source,), (), kinds[1], reason)
+    return Computed(function, (source,), (), kinds[1], reason, f"{source} as {kinds[1]}")
 
 
 def part(source: str, separator: str, number: int) -> Computed:
     """Part 0 or 1 of a string that is split at the first separator. It fails where there is no separator."""
-    hint = f"the separator is {separator!r}, "
-    return Computed(split_part, (source,), (separator, number), "string", "no separator to split at", hint)
+    reason, hint = "no separator to split at", f"the separator is {separator!r}, "
+    words = f"the part of {source} {('before', 'after')[number]} the first {separator!r}"
+    return Computed(split_part, (source,), (separator, number), "string", reason, words, hint)
 
 
 def join(first: str, separator: str, second: str) -> Computed:
     """Two strings, joined with a separator. It fails where only one of them is None."""
     reason = f"cannot be joined with {second}, because only one of them is null"
-    return Computed(join_parts, (first, second), (separator,), "string", reason)
+    words = f"{first} and {second}, joined with {separator!r}"
+    return Computed(join_parts, (first, second), (separator,), "string", reason, words)
