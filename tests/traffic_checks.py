@@ -30,5 +30,5 @@ def assert_all_ok(requests: pd.DataFrame) -> None:
 
 
 def colours(requests: pd.DataFrame) -> set[str]:
-    """The colours that have served the requests."""
-    return {name.partition("-")[0] for name in requests["served_by"]}
+    """The colours that have served the requests: the router names replicas as in "blue-8001", or as in "blue1"."""
+    return {name.rstrip("-0123456789") for name in requests["served_by"]}
