@@ -173,7 +173,10 @@ def test_a_killed_owner_leaves_nothing(network: Network) -> None:
         until(lambda: of_owner(network, label) == [])
 
 
-def test_what_a_killed_keeper_leaves_goes_with_the_next_start(network: Network) -> None:
+def test_what_a_killed_keeper_leaves_goes_with_the_next_start(
+    network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))  # a supervisor that is killed leaves its folder
     with owner(OWNER) as process:
         label, *pids = line(process).split()
         for pid in pids:

@@ -36,8 +36,10 @@ def run(line: str, folder: Path, **more: str) -> str:
     clean = {
         name: value for name, value in os.environ.items() if name not in {*UNWANTED, MARK, "VIRTUAL_ENV"}
     }
+    # Caches of its own: nothing may be left in the home folder of the run.
+    caches = dict.fromkeys(("PIP_CACHE_DIR", "UV_CACHE_DIR"), str(folder.parent / "cache"))
     settings = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True, "timeout": 900}
-    done = subprocess.run(shlex.split(line), cwd=folder, env=clean | more, **settings)
+    done = subprocess.run(shlex.split(line), cwd=folder, env=clean | caches | more, **settings)
     text = done.stdout + done.stderr
     assert done.returncode == 0, f"{line}: status {done.returncode}\n{text[-4000:]}"
     return text
