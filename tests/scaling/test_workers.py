@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -14,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from owners import line, owner
 from waiting import until
 
 from lib.scaling.settings import EARLY, LATE, QUEUE, REJECTING, RESTORING, Delivery
@@ -21,8 +20,6 @@ from lib.scaling.workers import Kind, WorkerPool
 from lib.stage import servers
 from lib.stage.processes import ProcessError
 from lib.stage.servers import Server, valkey
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -291,7 +288,6 @@ def test_without_a_task_under_way_there_is_nothing_to_cut_off(broker: Server) ->
 
 def test_an_owner_killed_leaves_no_process() -> None:
     code = """
-import time
 from lib.scaling.workers import WorkerPool
 pool = WorkerPool(3)
 pool.send("pause", [(60,)] * 3)
@@ -299,16 +295,10 @@ while (pool.events()["outcome"] == "under way").sum() < 3: time.sleep(0.05)
 print(*[worker.process.pid for worker in pool.workers], flush=True)
 time.sleep(300)
 """
-    environ = os.environ | {"PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(
-        [sys.executable, "-c", code], env=environ, stdout=subprocess.PIPE, text=True
-    ) as owner:
-        assert owner.stdout
-        leaders = list(map(int, owner.stdout.readline().split()))
-        try:
-            assert len(leaders) == 3 and all(len(session(leader)) == 2 for leader in leaders)
-        finally:
-            owner.kill()
+    with owner(code) as process:
+        leaders = list(map(int, line(process).split()))
+        assert len(leaders) == 3 and all(len(session(leader)) == 2 for leader in leaders)
+        process.kill()
         until(lambda: not any(map(session, leaders)))
 
 

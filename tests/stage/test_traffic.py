@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import struct
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -15,13 +12,12 @@ from pathlib import Path
 
 import pytest
 from endpoints import OK, bare, server
+from owners import line, owner
 from traffic_checks import sent_after
 from waiting import until
 
 from lib.stage.ports import free_port
 from lib.stage.traffic import Load, Traffic, summary
-
-ROOT = Path(__file__).parents[2]
 
 
 def outcomes(url: str, number: int = 20, **options: float) -> Counter[str]:
@@ -141,21 +137,16 @@ def test_long_requests_are_always_under_way() -> None:
 def test_an_owner_killed_leaves_no_traffic() -> None:
     with bare("one") as endpoint:
         code = f"""
-import time
 from lib.stage.traffic import Traffic
 traffic = Traffic("http://127.0.0.1:{endpoint.port}")
 print(traffic._process.pid, flush=True)
 time.sleep(300)
 """
-        environ = os.environ | {"PYTHONPATH": str(ROOT)}
-        with subprocess.Popen(
-            [sys.executable, "-c", code], env=environ, stdout=subprocess.PIPE, text=True
-        ) as owner:
-            assert owner.stdout
-            pid = int(owner.stdout.readline())
+        with owner(code) as process:
+            pid = int(line(process))
             assert Path(f"/proc/{pid}").exists()
-            owner.kill()
-            until(lambda: not Path(f"/proc/{pid}").exists(), 5)
+            process.kill()
+            until(lambda: not Path(f"/proc/{pid}").exists())
 
 
 def test_bad_options_are_refused() -> None:
