@@ -170,9 +170,6 @@ def answers(address: str | None = None) -> bool:
 @contextlib.contextmanager
 def private_engine() -> Iterator[dict[str, str] | None]:
     """An engine in namespaces of its own. Gives the variables of its users, the number of a process in its network among them."""
-    attempt, release = file_lock(FOLDER / "lock")
-    if not attempt():
-        raise Impossible(f"another run uses {FOLDER.relative_to(ROOT)}")
     group = f"/lessons-{zlib.crc32(bytes(FOLDER)):08x}"  # the same each time: what a killed run has left goes with the next
     try:
         with Process() as engine, Process() as network:
@@ -188,6 +185,7 @@ def private_engine() -> Iterator[dict[str, str] | None]:
             yield {
                 "DOCKER_HOST": f"unix://{socket}",
                 "DOCKER_CONFIG": str(FOLDER / "docker"),
+                "DOCKER_BUILDKIT": "0",  # else Compose builds again what the docker command has built
                 "INTEGRATION_SYSTEM": str(FOLDER / SYSTEM_ARCHIVE),
                 "INTEGRATION_NETWORK": f"/proc/{engine.pid}/ns/net",
             }
@@ -198,7 +196,6 @@ def private_engine() -> Iterator[dict[str, str] | None]:
         raise Impossible(" ".join(str(error).split())) from None
     finally:
         remove_groups(group)
-        release()
 
 
 def forget_last_run(address: str) -> None:
@@ -232,6 +229,8 @@ def an_engine() -> Iterator[dict[str, str]]:
             install_packages(PACKAGES)
             install_tools()
             make_system()
+            if not stack.enter_context(file_lock(FOLDER / "lock")):
+                raise Impossible(f"another run uses {FOLDER.relative_to(ROOT)}")
             variables = stack.enter_context(private_engine())
             say("a Docker Engine of our own")
         except Impossible as reason:

@@ -142,14 +142,11 @@ class BlueGreen:
         self.directory.mkdir(parents=True, exist_ok=True)
         path = self.directory / "lock"
         me = f"process {os.getpid()} since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
-        attempt, release = file_lock(path, me)
-        if not attempt():
-            holder = path.read_text() if path.exists() else "it has just ended"
-            raise BusyError(f"another deployment is at work: {holder}; wait for its end")
-        try:
+        with file_lock(path, me) as held:
+            if not held:
+                holder = path.read_text() if path.exists() else "it has just ended"
+                raise BusyError(f"another deployment is at work: {holder}; wait for its end")
             yield
-        finally:
-            release()
 
     # ── The machine ──────────────────────────────────────────────────────────────────────────────────────────────
 

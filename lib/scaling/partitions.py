@@ -137,13 +137,12 @@ def upgrade_file(source: Path, target: Path, version: int) -> Entry:
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
     """Wait until nobody else is at work on the partition with this entry in the manifest; one that was killed is not."""
-    attempt, release = file_lock(path.with_name(f".{path.name}.lock"))
-    while not attempt():
+    while True:
+        with file_lock(path.with_name(f".{path.name}.lock")) as held:
+            if held:
+                yield
+                return
         time.sleep(0.02)
-    try:
-        yield
-    finally:
-        release()
 
 
 def _checksum(file: Path | BinaryIO) -> str:

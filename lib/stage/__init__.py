@@ -5,7 +5,7 @@ Read the files in this order:
 - `programs`: a started process or container, by one interface
 - `supervisor`, `processes`: processes that end with their owner
 - `ports`, `locks`, `files`: a free port; a lock that ends with its holder; files that are written whole
-- `engine`, `keeper`, `containers`, `images`: containers, by the same interface, and what removes them
+- `engine`, `containers`, `images`: containers, by the same interface, and what removes them
 - `servers`: PostgreSQL and Valkey, as processes or in containers
 - `router`: a real proxy that switches
 - `traffic`, `live`: loads on a service and on a table, which forgive nothing

@@ -4,9 +4,9 @@
     with WorkerPool(4, broker=broker, backend="docker") as pool:
         ...
 
-A container belongs to the engine and outlives its owner. So the first one that an owner starts brings a keeper along (`keeper.py`): a
-process that does end with its owner, and then removes all that carries the owner's label. The label is the key of the keeper, so that
-the next owner finds containers whose keeper was killed, and removes them.
+A container belongs to the engine and outlives its owner. So the first one that an owner starts brings a keeper along: a process that
+does end with its owner, and then removes all that carries the label of the owner's network. Should the keeper itself be killed, this
+removes what is left: `docker rm --force $(docker ps --all --quiet --filter label=lessons.network)` and `docker network prune`.
 
 A Compose project (`lib.deployment.platforms.compose`) is meant to stay, and has no keeper. Both run the images of `lib.stage.images`.
 """
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import sys
 import time
 import warnings
@@ -26,7 +27,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from lib.stage.engine import engine, explained
-from lib.stage.keeper import LABEL
 from lib.stage.processes import Process
 from lib.stage.programs import TAIL_LINES, ProcessError, Program
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from docker.models.containers import Container as Made
 
 ROOT = Path(__file__).parents[2]
+LABEL = "lessons.network"
 #: How a lesson runs what it needs.
 Backend = Literal["process", "docker"]
 #: What no program here has any use for, it does not get.
@@ -112,11 +113,11 @@ class Container(Program):
         cached = used["stats"].get("inactive_file") or used["stats"].get("total_inactive_file", 0)
         return used["usage"] - cached
 
-    def signal(self, number: int, *, group: bool = False, pid: int | None = None) -> None:
-        if pid is not None or group:  # inside, -1 stands for all but the main process
-            self._kill_inside(number, pid or -1)
+    def signal(self, number: int, *, pid: int | None = None) -> None:
         if pid is None:
             self._ask("kill", signal=int(number))
+        else:
+            self._kill_inside(number, pid)
 
     def _kill_inside(self, number: int, pid: int) -> bool:
         """Send a signal by the shell of the container, which starts at once; return whether that succeeded."""
@@ -152,14 +153,13 @@ class Network:
 
     def __init__(self, client: docker.DockerClient) -> None:
         self.client, self._numbers, self._published = client, count(1), dict[int, str]()
-        self._keeper = Process()
-        with self._keeper.stopped_on_failure():
-            self._keeper.run([sys.executable, "-m", "lib.stage.keeper"], cwd=ROOT, orphan_grace=60.0)
-            self._keeper.wait_until(lambda: "kept" in self._keeper.output(), name="The keeper of containers")
-            self.owner = self._keeper.output().split()[-1]
-            self.name = f"lessons-{os.urandom(4).hex()}"
+        self.name = f"lessons-{os.urandom(4).hex()}"
+        self.keeper = Process()
+        with self.keeper.stopped_on_failure():
+            self.keeper.run([sys.executable, "-m", __name__, self.name], cwd=ROOT, orphan_grace=60.0)
+            self.keeper.wait_until(lambda: "kept" in self.keeper.output(), name="The keeper of containers")
             with explained("A private network"):
-                client.networks.create(self.name, labels={LABEL: self.owner})
+                client.networks.create(self.name, labels={LABEL: self.name})
 
     def run(
         self,
@@ -181,7 +181,7 @@ class Network:
         if port:
             options["ports"] = {f"{port}/tcp": ("127.0.0.1", None)}
         options |= {"name": f"{self.name}-{name}-{next(self._numbers)}", "network": self.name}
-        options |= {"labels": {LABEL: self.owner}, "environment": dict(env or {}), "detach": True}
+        options |= {"labels": {LABEL: self.name}, "environment": dict(env or {}), "detach": True}
         with explained(f"The container {options['name']}"):
             made = self.client.containers.run(image, command, **CONFINED | options)
             container = Container(made, port)
@@ -203,6 +203,20 @@ class Network:
             )
         return url.replace(found[0], self._published[int(found[1])])
 
-    def close(self) -> None:
-        """Remove all that runs here, and the network."""
-        self._keeper.stop(grace=60)
+
+def _keep(network: str) -> None:
+    """Wait for the signal to stop, then remove a network and what runs on it. Runs as a process of its own."""
+    import docker
+
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    client, labelled = engine(), {"label": f"{LABEL}={network}"}
+    print("kept", flush=True)
+    signal.sigwait([signal.SIGTERM])
+    for container in client.containers.list(all=True, filters=labelled, ignore_removed=True):
+        with suppress(docker.errors.NotFound):
+            container.remove(force=True, v=True)
+    client.networks.prune(labelled)
+
+
+if __name__ == "__main__":
+    _keep(sys.argv[1])

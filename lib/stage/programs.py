@@ -37,8 +37,8 @@ class Program(ABC):
         """The bytes of memory that all its processes take; shared memory counts once. 0 when none lives."""
 
     @abstractmethod
-    def signal(self, number: int, *, group: bool = False, pid: int | None = None) -> None:
-        """Send a signal to the main process, to all, or to the one with a `pid`; nothing happens when it has ended."""
+    def signal(self, number: int, *, pid: int | None = None) -> None:
+        """Send a signal to the main process, or to the one with a `pid`; nothing happens when it has ended."""
 
     @abstractmethod
     def wait(self, timeout: float | None = None) -> int | None:

@@ -73,32 +73,33 @@ class Session:
 
         Raises LockedError, which tells who holds the lock, after `wait` seconds.
         """
-        attempt, release = self._advisory(table) if self.dialect.name == "postgresql" else self._file_lock()
         deadline = time.monotonic() + wait
-        while not attempt():
+        while True:
+            with self._attempt(table) as held:
+                if held:
+                    yield
+                    return
             if time.monotonic() >= deadline:
                 raise LockedError(f"{table}: another migration is at work: {holder()}; wait for its end")
             time.sleep(0.05)
-        try:
-            yield
-        finally:
-            with contextlib.suppress(Exception):  # with the connection the lock is gone too
-                release()
 
-    def _advisory(self, table: str) -> tuple[Callable[[], bool], Callable[[], Any]]:
-        """PostgreSQL: a lock that the server gives up with the connection."""
-        key = f"(1836410983, {zlib.crc32(table.encode()) - 2**31})"  # the first number stands for "migr"
-        return (
-            lambda: self.value(f"SELECT pg_try_advisory_lock{key}"),
-            lambda: self.value(f"SELECT pg_advisory_unlock{key}"),
-        )
-
-    def _file_lock(self) -> tuple[Callable[[], bool], Callable[[], Any]]:
-        """SQLite: a lock on a file beside the database, which the kernel gives up with the process."""
-        database = self.value("SELECT file FROM pragma_database_list WHERE name = 'main'")
-        if not database:  # in memory: nobody else can reach it
-            return lambda: True, lambda: None
-        return file_lock(Path(f"{database}.migrating"))
+    @contextlib.contextmanager
+    def _attempt(self, table: str) -> Iterator[bool]:
+        """Hold a lock that the server gives up with the connection, or the kernel with the process; False: another runner has it."""
+        if self.dialect.name == "postgresql":
+            key = f"(1836410983, {zlib.crc32(table.encode()) - 2**31})"  # the first number stands for "migr"
+            held = self.value(f"SELECT pg_try_advisory_lock{key}")
+            try:
+                yield held
+            finally:
+                if held:
+                    with contextlib.suppress(Exception):  # with the connection the lock is gone too
+                        self.value(f"SELECT pg_advisory_unlock{key}")
+        elif database := self.value("SELECT file FROM pragma_database_list WHERE name = 'main'"):
+            with file_lock(Path(f"{database}.migrating")) as held:
+                yield held
+        else:  # in memory: nobody else can reach it
+            yield True
 
 
 class LockedError(RuntimeError):

@@ -20,9 +20,8 @@ from lib.deployment.platforms.local import Local
 from lib.deployment.states import Release
 from lib.scaling.workers import WorkerPool
 from lib.stage import servers
-from lib.stage.containers import Network, docker_network
+from lib.stage.containers import LABEL, Network, docker_network
 from lib.stage.images import POSTGRES, VALKEY, image
-from lib.stage.keeper import LABEL
 from lib.stage.traffic import Traffic, summary
 
 #: The lessons with a parameter BACKEND.
@@ -30,8 +29,7 @@ ON_CONTAINERS = ["02_scaling_out_with_celery", "07_blue_green", "08_rolling_and_
 OWNER = """
 from lib.stage.containers import docker_network
 server = valkey(backend="docker")
-network = docker_network("docker")
-print(network.owner, network._keeper._supervisor.pid, network._keeper.pid, flush=True)
+print(docker_network("docker").name, flush=True)
 time.sleep(300)
 """
 
@@ -44,16 +42,15 @@ def network(engine: Engine) -> Iterator[Network]:
     assert made is not None
     volumes = {volume.id for volume in made.client.volumes.list()}
     yield made
-    made.close()
+    made.keeper.stop(grace=60)
     docker_network.cache_clear()
-    assert (
-        of_owner(made, made.owner) == [] and {volume.id for volume in made.client.volumes.list()} <= volumes
-    )
+    assert left_of(made, made.name) == []
+    assert {volume.id for volume in made.client.volumes.list()} <= volumes
 
 
-def of_owner(network: Network, owner: str) -> list[object]:
-    """Containers and networks that carry an owner's label."""
-    label = {"label": f"{LABEL}={owner}"}
+def left_of(network: Network, name: str) -> list[object]:
+    """A network and the containers on it, as far as there are any, by the engine that another network knows."""
+    label = {"label": f"{LABEL}={name}"}
     return [
         *network.client.containers.list(all=True, filters=label, ignore_removed=True),
         *network.client.networks.list(filters=label),
@@ -77,7 +74,7 @@ def test_workers_are_scaled_and_killed_and_no_task_is_lost(network: Network) -> 
         assert set(events[events["outcome"] == "done"]["task"]) == set(sent) == set(ledger)
         assert set(ledger.values()) == {1} and set(events["worker"]) == {"w1", "w2", "w3"}
         assert len(killed) == 2 and killed <= set(events[events["outcome"] == "cut off"]["task"])
-    assert len(of_owner(network, network.owner)) == 1  # the network itself
+    assert len(left_of(network, network.name)) == 1  # the network itself
 
 
 def test_containers_are_confined_and_published_on_loopback_only(network: Network) -> None:
@@ -167,24 +164,7 @@ def test_an_error_shows_the_log_of_a_container(network: Network) -> None:
 
 def test_a_killed_owner_leaves_nothing(network: Network) -> None:
     with owner(OWNER) as process:
-        label = line(process).split()[0]
-        assert len(of_owner(network, label)) == 2
+        name = line(process)
+        assert len(left_of(network, name)) == 2
         process.kill()
-        until(lambda: of_owner(network, label) == [])
-
-
-def test_what_a_killed_keeper_leaves_goes_with_the_next_start(
-    network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("TMPDIR", str(tmp_path))  # a supervisor that is killed leaves its folder
-    with owner(OWNER) as process:
-        label, *pids = line(process).split()
-        for pid in pids:
-            os.kill(int(pid), signal.SIGKILL)
-    assert len(of_owner(network, label)) == 2
-    with owner(OWNER) as following:
-        other = line(following).split()[0]
-        assert of_owner(network, label) == [] and len(of_owner(network, other)) == 2
-        assert of_owner(network, network.owner) != []  # that of a living one is left alone
-        following.kill()
-        until(lambda: of_owner(network, other) == [])
+        until(lambda: left_of(network, name) == [])

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import gc
-import os
 from collections.abc import Iterator
 
 import pytest
 
 from lib.stage.containers import docker_network
 from lib.stage.engine import engine
-from lib.stage.keeper import has_ended, process_key
 from lib.stage.processes import ProcessError
 from lib.stage.servers import valkey
 
@@ -45,12 +43,3 @@ def test_without_an_engine_one_warning_comes_and_processes_run() -> None:
 def test_another_backend_is_refused() -> None:
     with pytest.raises(ValueError, match="backend='podman': choose one of process, docker"):
         docker_network("podman")  # type: ignore[arg-type]
-
-
-def test_a_keeper_that_has_ended_is_told_from_one_that_lives_and_one_that_is_elsewhere() -> None:
-    mine = process_key(os.getpid())
-    boot, space, pid, start = mine.split(".")
-    assert not has_ended(mine)
-    assert has_ended(f"{boot}.{space}.{pid}.{int(start) + 1}")  # the number of the process was given anew
-    assert has_ended(f"{boot}.{space}.4194305.{start}")
-    assert not has_ended(f"00000000.{space}.4194305.{start}")

@@ -328,10 +328,12 @@ def test_a_port_is_not_drawn_twice(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_lock_whose_file_was_removed_is_released(tmp_path: Path) -> None:
-    attempt, release = file_lock(tmp_path / "lock")
-    assert attempt() and not (tmp_path / "lock").unlink()
-    release()
-    assert attempt()
+    path = tmp_path / "lock"
+    with file_lock(path) as held, file_lock(path) as other:
+        assert held and not other
+        path.unlink()
+    with file_lock(path) as held:
+        assert held
 
 
 def test_a_port_taken_in_between(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
