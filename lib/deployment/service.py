@@ -17,14 +17,16 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal, LiteralString
 
-import sqlalchemy as sa
+import psycopg
 import uvicorn
 from fastapi import APIRouter, Body, Depends, FastAPI, Header, HTTPException, Query, Request, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CollectorRegistry, Gauge, Histogram, Info, ProcessCollector, generate_latest
-from sqlalchemy.dialects import postgresql
+from psycopg.rows import scalar_row
+from psycopg.types.json import Json
+from psycopg_pool import ConnectionPool
 
 from lib.deployment.settings import ServiceSettings
 from lib.versioning.bulk import Report
@@ -39,15 +41,17 @@ Fault = Literal["slow", "crash", "unready", "wrong schema", "failing writes"]
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 PATIENCE = 30  # seconds that requests under way get when the service ends
+WAIT = 5  # seconds that a request waits for a connection to the database
 TABLE_LOCK = 1819503731  # any number that nobody else uses
-METADATA = sa.MetaData()
-TABLE = sa.Table(
-    "service_users",
-    METADATA,
-    sa.Column("id", sa.Text, primary_key=True),
-    sa.Column("record", sa.JSON, nullable=False),
-    sa.Column("request_key", sa.Text, unique=True),
-)
+#: Creates the table if it is not there. The lock lets one replica do it at a time: several may start at once.
+TABLE = f"""
+    SELECT pg_advisory_xact_lock({TABLE_LOCK});
+    CREATE TABLE IF NOT EXISTS service_users (id text PRIMARY KEY, record json NOT NULL, request_key text UNIQUE)
+"""
+SELECT: Final = "SELECT record FROM service_users WHERE"
+INSERT: Final = """
+    INSERT INTO service_users (id, record, request_key) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING RETURNING id
+"""
 
 
 def known_history(version: int) -> SchemaHistory:
@@ -65,20 +69,31 @@ class Users:
     """The users in the database, seen at one version."""
 
     def __init__(self, database: str, version: int) -> None:
+        """Connect, and create the table if need be. Raises psycopg.OperationalError if there is no such database."""
         self.version, self._manager = version, DataVersionManager(known_history(version))
         self._names = self._manager.history.schema(version).names
-        pool = {"pool_size": 10, "max_overflow": 10, "pool_pre_ping": True}
+        address = database.replace("+psycopg", "", 1)  # as SQLAlchemy names it
+        with psycopg.connect(address) as connection:
+            connection.execute(TABLE)
         # Each statement below is a transaction of its own: that saves two messages for each request.
-        self._engine = sa.create_engine(database, isolation_level="AUTOCOMMIT", **pool)
-        transactions = self._engine.execution_options(isolation_level="READ COMMITTED")
-        with transactions.begin() as connection:  # one replica at a time: several may start at once
-            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(TABLE_LOCK)))
-            METADATA.create_all(connection)
+        self._pool: ConnectionPool[psycopg.Connection[Any]] = ConnectionPool(
+            address,
+            kwargs={"autocommit": True, "row_factory": scalar_row},
+            min_size=1,
+            max_size=20,
+            timeout=WAIT,
+            check=ConnectionPool.check_connection,
+            open=True,
+        )
 
     def check(self) -> None:
-        """Raise SQLAlchemyError if the database does not answer."""
-        with self._engine.connect() as connection:
-            connection.execute(sa.select(1))
+        """Raise psycopg.OperationalError if the database does not answer."""
+        self._query("SELECT 1")
+
+    def _query(self, statement: LiteralString, *values: Any) -> list[Any]:
+        """The first column of what a statement returns."""
+        with self._pool.connection() as connection:
+            return connection.execute(statement, values).fetchall()
 
     def create(self, user: User, key: str | None) -> tuple[User, bool]:
         """Store a valid user, once for each key, or without a key once for each id; return it, and whether it is new.
@@ -88,33 +103,27 @@ class Users:
         new = in_all_forms({"id": str(uuid.uuid4()), **user, VERSION_KEY: self.version})
         if errors := self._manager.validate_schema(new)["errors"]:
             raise ValueError(errors)
-        insert = postgresql.insert(TABLE).values(id=new["id"], record=new, request_key=key)
-        with self._engine.connect() as connection:
-            if connection.execute(insert.on_conflict_do_nothing().returning(TABLE.c.id)).first():
-                return new, True
-            same = TABLE.c.id == new["id"] if key is None else TABLE.c.request_key == key
-            there = connection.execute(sa.select(TABLE.c.record).where(same)).scalar()
-        there = self.read(there) if there else {}
-        if not there or not user.items() <= there.items():
+        if self._query(INSERT, new["id"], Json(new), key):
+            return new, True
+        column, value = ("id", new["id"]) if key is None else ("request_key", key)
+        there = [self.read(record) for record in self._query(f"{SELECT} {column} = %s", value)]
+        if not there or not user.items() <= there[0].items():
             raise KeyError("this idempotency key, or this id, belongs to another user")
-        return there, False
+        return there[0], False
 
     def get(self, identity: str) -> User | None:
         """The user with an id; None if there is none."""
-        with self._engine.connect() as connection:
-            record = connection.execute(sa.select(TABLE.c.record).where(TABLE.c.id == identity)).scalar()
-        return None if record is None else self.read(record)
+        found = self._query(f"{SELECT} id = %s", identity)
+        return self.read(found[0]) if found else None
 
     def remove(self, identity: str) -> bool:
         """Remove a user; return whether there was one."""
-        with self._engine.connect() as connection:
-            return bool(connection.execute(TABLE.delete().where(TABLE.c.id == identity)).rowcount)
+        return bool(self._query("DELETE FROM service_users WHERE id = %s RETURNING id", identity))
 
     def list(self, after: str, limit: int) -> list[User]:
         """Users in the order of their ids, from the first one above `after`."""
-        query = sa.select(TABLE.c.record).where(TABLE.c.id > after).order_by(TABLE.c.id).limit(limit)
-        with self._engine.connect() as connection:
-            return [self.read(record) for record in connection.execute(query).scalars()]
+        found = self._query(f"{SELECT} id > %s ORDER BY id LIMIT %s", after, limit)
+        return [self.read(record) for record in found]
 
     def read(self, record: User) -> User:
         """A record of any version, as this one sees it. Raises UnreadableError."""
@@ -163,7 +172,7 @@ def _add_probes(app: FastAPI) -> None:
             raise HTTPException(503, "not ready")
         try:
             app.state.users.check()
-        except sa.exc.SQLAlchemyError as error:
+        except psycopg.Error as error:
             raise HTTPException(503, "the database does not answer") from error
         return {"status": "ready"}
 

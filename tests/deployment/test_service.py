@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psycopg
 import pytest
-import sqlalchemy as sa
+from psycopg.types.json import Json
 from waiting import until
 
 from lib.deployment.replicas import Replica, call
-from lib.deployment.service import TABLE, known_history
+from lib.deployment.service import known_history
 from lib.deployment.states import Release
 from lib.stage.processes import ProcessError
 from lib.stage.scraping import fetch, parse
@@ -112,18 +113,16 @@ def test_users_are_listed_page_by_page(new: Replica, old: Replica) -> None:
 def test_a_record_that_can_not_be_read_is_told_and_not_made_up(
     database: Server, old: Replica, new: Replica
 ) -> None:
-    engine = sa.create_engine(database.url)
     record = {"id": "strange", "full_name": "Ana Gil", "created_at": "2024-01-01", "schema_version": 4}
-    with engine.begin() as connection:
-        connection.execute(TABLE.insert().values(id="strange", record=record))
-    try:
-        for replica in (old, new):
-            status, answer = call(replica.port, "/users/strange")
-            assert status == 500 and re.search(r"can't be read at this version: name: ", answer["detail"])
-    finally:
-        with engine.begin() as connection:
-            connection.execute(TABLE.delete().where(TABLE.c.id == "strange"))
-        engine.dispose()
+    with psycopg.connect(database.dsn, autocommit=True) as connection:
+        connection.execute("INSERT INTO service_users (id, record) VALUES ('strange', %s)", [Json(record)])
+        try:
+            for replica in (old, new):
+                status, answer = call(replica.port, "/users/strange")
+                assert status == 500
+                assert re.search(r"can't be read at this version: name: ", answer["detail"])
+        finally:
+            connection.execute("DELETE FROM service_users WHERE id = 'strange'")
 
 
 def test_it_tells_about_itself(old: Replica, new: Replica) -> None:
@@ -169,15 +168,12 @@ def test_requests_are_counted_by_method_route_code_and_time(
     ]
     assert info.labels == {"release": "v3.0.0", "schema_version": "3"} and info.value == 1
     unreadable = counted(old, **labels | {"code": "500"}).get("+Inf", 0)
-    engine = sa.create_engine(database.url)
-    with engine.begin() as connection:
-        connection.execute(sa.text("ALTER TABLE service_users RENAME TO away"))
-    try:
-        assert call(old.port, "/users/nobody")[0] == 500
-    finally:
-        with engine.begin() as connection:
-            connection.execute(sa.text("ALTER TABLE away RENAME TO service_users"))
-        engine.dispose()
+    with psycopg.connect(database.dsn, autocommit=True) as connection:
+        connection.execute("ALTER TABLE service_users RENAME TO away")
+        try:
+            assert call(old.port, "/users/nobody")[0] == 500
+        finally:
+            connection.execute("ALTER TABLE away RENAME TO service_users")
     failed = counted(old, **labels | {"code": "500"})
     assert failed["+Inf"] == unreadable + 1, "an error that nobody caught is counted as what users got"
 
