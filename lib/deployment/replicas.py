@@ -12,8 +12,6 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-import urllib.error
-import urllib.request
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -117,16 +115,7 @@ def call(
 
     Raises OSError if there is no answer within ten seconds.
     """
-    data = None if body is None else json.dumps(body).encode()
-    names = {name.replace("_", "-"): value for name, value in headers.items()}
-    names["Content-Type"] = "application/json"
-    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", data, names, method=method)
-    try:
-        with ask(request, timeout=10) as answer:
-            status, text = answer.status, answer.read().decode()
-    except urllib.error.HTTPError as error:
-        with error:
-            status, text = error.code, error.read().decode()
+    status, text = ask(f"http://127.0.0.1:{port}{path}", body, method=method, **headers)
     with contextlib.suppress(ValueError):
         return status, json.loads(text)
     return status, text

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import json
 import time
-import urllib.error
-import urllib.request
 from datetime import datetime
 from typing import Any
 
@@ -37,19 +35,15 @@ class Airflow:
 
     def __init__(self, url: str, user: str, password: str) -> None:
         """url: such as `http://127.0.0.1:8080`."""
-        self.url, self._headers = url.rstrip("/"), {"Content-Type": "application/json"}
+        self.url, self._headers = url.rstrip("/"), dict[str, str]()
         token = self._ask("/auth/token", {"username": user, "password": password})["access_token"]
-        self._headers["Authorization"] = f"Bearer {token}"
+        self._headers = {"Authorization": f"Bearer {token}"}
 
     def _ask(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        content = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.url + path, content, self._headers)
-        try:
-            with ask(request, timeout=30) as answer:
-                return json.load(answer)
-        except urllib.error.HTTPError as error:
-            reason = error.read().decode(errors="replace")[:500]
-            raise AirflowError(f"{path}: {error.code} {reason}", error.code) from None
+        status, text = ask(self.url + path, body, timeout=30, **self._headers)
+        if status >= 400:
+            raise AirflowError(f"{path}: {status} {text[:500]}", status)
+        return json.loads(text)
 
     def trigger(self, dag: str, parameters: dict[str, Any], *, patience: float = 60.0) -> str:
         """Start a run of a DAG and return its id. Airflow just started has not read its DAGs yet: it is asked for so many seconds."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import socket
@@ -14,8 +15,7 @@ from typing import TYPE_CHECKING
 from lib.stage.processes import Process, ProcessError
 
 if TYPE_CHECKING:
-    from http.client import HTTPResponse
-    from urllib.request import OpenerDirector, Request
+    from urllib.request import OpenerDirector
 
 
 #: The last ports that this process was given: their servers may be about to start.
@@ -39,9 +39,26 @@ def free_port() -> int:
     raise ProcessError("No port of 127.0.0.1 between 15000 and 29999 is free: stop servers that nobody needs")
 
 
-def ask(request: str | Request, timeout: float) -> HTTPResponse:
-    """What a server answers that is asked directly, whatever proxy the environment names. Raises as `urllib.request.urlopen` does."""
-    return _direct().open(request, timeout=timeout)
+def ask(
+    url: str, body: object = None, *, method: str | None = None, timeout: float = 10.0, **headers: str
+) -> tuple[int, str]:
+    """Ask a server directly, whatever proxy the environment names; return the status and the text of its answer.
+
+    body: sent as JSON. method: by default GET, or POST with a body. headers: with `_` for `-`. timeout: seconds.
+    Raises OSError if there is no answer.
+    """
+    from urllib.error import HTTPError
+    from urllib.request import Request
+
+    data = None if body is None else json.dumps(body).encode()
+    names = {name.replace("_", "-"): value for name, value in headers.items()}
+    request = Request(url, data, {"Content-Type": "application/json"} | names, method=method)
+    try:
+        answer = _direct().open(request, timeout=timeout)
+    except HTTPError as error:  # it is an answer, too
+        answer = error
+    with answer:
+        return answer.status, answer.read().decode(errors="replace")
 
 
 @cache

@@ -16,23 +16,16 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Self
 
 import pandas as pd
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 
 from lib.stage.ports import ask
 
 #: The rules and the dashboard for these metrics.
 MONITORING = Path(__file__).parents[2] / "compose" / "monitoring"
-
-
-class Sample(NamedTuple):
-    """One number of a scrape."""
-
-    name: str
-    labels: dict[str, str]
-    value: float
 
 
 @dataclass(frozen=True)
@@ -45,15 +38,16 @@ class Target:
 
 def parse(text: str) -> list[Sample]:
     """The samples in Prometheus's text format; the moments at which series were created are left out."""
-    families = text_string_to_metric_families(text)
-    samples = (sample for family in families for sample in family.samples)
-    return [Sample(s.name, s.labels, s.value) for s in samples if not s.name.endswith("_created")]
+    samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+    return [sample for sample in samples if not sample.name.endswith("_created")]
 
 
 def fetch(url: str) -> str:
     """What a target answers. Raises OSError where it does not, or not with 200, within five seconds."""
-    with ask(url, timeout=5.0) as answer:
-        return answer.read().decode()
+    status, text = ask(url, timeout=5.0)
+    if status != 200:
+        raise OSError(f"{url} answers with status {status}")
+    return text
 
 
 class Scraper:

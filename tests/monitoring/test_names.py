@@ -54,7 +54,7 @@ def served() -> Iterator[list[Series]]:
             yield [
                 {"__name__": name, "job": target.job, "instance": instance} | labels
                 for instance, target in targets.items()
-                for name, labels, _ in parse(fetch(target.url))
+                for name, labels, *_ in parse(fetch(target.url))
             ]
 
 

@@ -25,7 +25,7 @@ def scraped(pool: WorkerPool) -> dict[tuple[str, ...], float]:
     """What all workers report, added up: by name and labels (without the name of the task), which is `pause` everywhere."""
     sums = defaultdict[tuple[str, ...], float](float)
     for url in pool.metrics_urls.values():
-        for name, labels, value in parse(fetch(url)):
+        for name, labels, value, *_ in parse(fetch(url)):
             assert labels.pop("task", "pause") == "pause"
             sums[name, *labels.values()] += value
     return sums
