@@ -62,7 +62,7 @@ site: .venv/.dev  ## build the readable edition, lessons and documentation of th
 	@exec $(RUN) tools/build_site.py
 
 release-check: .venv/.dev  ## what takes too long for every push (hours); goes on after an interruption; ONLY=browser for a piece
-	@exec $(RUN) tools/release_check.py $(if $(ONLY),--only $(ONLY))
+	@exec $(RUN) tools/release_check.py $(if $(ONLY),"$(ONLY)")
 
 assignment: .venv/.lab  ## make a graded assignment in course/: LESSON=04, or LIST=file; EXERCISES, POINTS, DUE, SEED, FORCE=1 as you like
 	@exec $(RUN) tools/assignment.py $(if $(LESSON),--lesson "$(LESSON)") $(if $(LIST),--list "$(LIST)") $(if $(SEED),--seed "$(SEED)") \

@@ -10,33 +10,28 @@ from nbformat import NotebookNode, from_dict
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 NAME = "03_sample.ipynb"
-EXERCISE = "### Exercise 3.{n} · Number {n}\n\nWrite `add_{n}(x)`: x plus {n}.\n\n<details><summary>Hint</summary>Use +.</details>"
 SOLUTION = (
     "def add_{n}(x: int) -> int:\n    ### BEGIN SOLUTION\n    return x + {n} + OFFSET\n    ### END SOLUTION"
 )
 CHECK = 'assert add_{n}(START) == START + {n}, "add_{n} must add the number in its name: look at what it returns."'
-RECALL = "<details><summary>Question {n}?</summary>\n\nAn answer that is long enough.\n</details>\n"
-
+OUTPUTS = {
+    "add-numbers": new_output("stream", name="stdout", text="6\n"),
+    "draw-sum": new_output(
+        "display_data",
+        data={"image/png": "iVBORw0KGgo=", "text/plain": "One bar, six high."},
+        metadata={"image/png": {"alt": "One bar, six high."}},
+    ),
+    "mute-figure": new_output(
+        "error", ename="ValueError", evalue="alt is empty", traceback=["ValueError: alt is empty"]
+    ),
+}
 TEXTS = {
-    "title": "# 03 · A sample\n\nThree numbers are added and you see what comes out.\n\n| | |\n|---|---|\n"
-    "| Working time | 20 minutes |\n| Machine time | 5 seconds |\n| Memory | 300 MB |\n| Starts | nothing |\n"
-    "| Before you begin | [00](00_start_here.ipynb) |",
+    "title": "# 03 · A sample\n\nThree numbers are added and you see what comes out.",
     "objectives": "## You will be able to\n\n1. add **one**\n2. add **two**\n3. draw a **figure**",
-    "setup-text": "## Set-up\n\nRun this first.",
-    "parameters-text": "Turn these.",
-    "sum-question": "## How much is the sum?\n\n**Predict.** How much is it?",
-    "sum-means": "It is what you see. A picture of it:",
-    "draw-means": "The bar ends at six. How long does it take?",
-    "time-means": "It takes less than a minute.",
-    "raise-text": "What of a figure without text?",
-    "exercises": "## Exercises\n\nThree of them.",
-    "production": "## What went wrong in production\n\n> **Overflow.** A counter of 16 bits wrapped round.",
-    "takeaways": "## Takeaways\n\n1. Add **one** with +.\n2. Add **two** with +.\n3. A **figure** has alt text.",
-    "recall": "### Recall\n\n" + "".join(RECALL.format(n=n) for n in (1, 2, 3)),
-    "stop-text": "## Stop and reset\n\nNothing is left running.\n\n<details><summary>If it hangs</summary>Restart.</details>",
-    "further": "## Go further\n\n- [Python](https://www.python.org/)\n- [What a question looks like](#Set-up)",
-} | {f"exercise-3-{n}-text": EXERCISE.format(n=n) for n in (1, 2, 3)}
-
+    "sum-question": "## How much is the sum?",
+    "sum-means": "It is six. See [the start](00_start_here.ipynb#Glossary) and [above](#You-will-be-able-to).",
+    "exercises": "## Exercises\n\nTwo of them.",
+}
 CODE = {
     "setup": ("import time\n\nfrom lib.plots import show, subplots", []),
     "parameters": ("START = 1\nNUMBERS = [1, 2, 3]", ["parameters"]),
@@ -53,13 +48,10 @@ CODE = {
     "assert-sum": ('assert elapsed < 60 and sum(NUMBERS) == 6, "Adding is fast."', ["objective-3"]),
     "mute-figure": ('show(fig, alt=" ")', ["raises-exception"]),
     "data-3-1": ("OFFSET = 0", ["exercise-data"]),
-    "stop-and-reset": ('print("Nothing to stop.")', []),
 }
 ORDER = """
-    title objectives setup-text setup parameters-text parameters sum-question predict-sum add-numbers
-    sum-means draw-sum draw-means time-sum time-means assert-sum raise-text mute-figure exercises
-    exercise-3-1-text data-3-1 exercise-3-1 check-3-1 exercise-3-2-text exercise-3-2 check-3-2
-    exercise-3-3-text exercise-3-3 check-3-3 production takeaways recall stop-text stop-and-reset further
+    title objectives setup parameters sum-question predict-sum add-numbers sum-means draw-sum time-sum assert-sum mute-figure
+    exercises data-3-1 exercise-3-1 check-3-1 exercise-3-2 check-3-2
 """.split()
 
 
@@ -70,7 +62,7 @@ def graded(cell_id: str, number: int) -> NotebookNode:
     metadata |= {"grade_id": cell_id, "schema_version": 3}
     cell = new_code_cell((CHECK if check else SOLUTION).format(n=number), id=cell_id)
     cell.metadata.nbgrader = from_dict(metadata | ({"points": 1} if check else {}))
-    if check and number < 3:
+    if check:
         cell.metadata.tags = [f"objective-{number}"]
     return cell
 
@@ -93,21 +85,9 @@ def build() -> NotebookNode:
 def build_executed() -> NotebookNode:
     """The lesson as one Run All would leave it, written by hand: for tests that need no kernel."""
     nb = build()
-    outputs = {
-        "add-numbers": new_output("stream", name="stdout", text="6\n"),
-        "draw-sum": new_output(
-            "display_data",
-            data={"image/png": "iVBORw0KGgo=", "text/plain": "One bar, six high."},
-            metadata={"image/png": {"alt": "One bar, six high."}},
-        ),
-        "mute-figure": new_output(
-            "error", ename="ValueError", evalue="alt is empty", traceback=["ValueError: alt is empty"]
-        ),
-        "stop-and-reset": new_output("stream", name="stdout", text="Nothing to stop.\n"),
-    }
     for count, cell in enumerate(code_cells(nb), start=1):
         cell.execution_count = count
-        cell.outputs = [outputs[cell.id]] if cell.id in outputs else []
+        cell.outputs = [OUTPUTS[cell.id]] if cell.id in OUTPUTS else []
     nb.metadata.lesson.code_sha256 = code_hash(nb)
     return nb
 

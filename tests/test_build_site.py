@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import build_site
 import sample_lesson
-from lessons import Lesson
 
 
 def test_each_objective_links_to_the_heading_above_its_check() -> None:
     nb = sample_lesson.build()
-    page = build_site.objectives_page([Lesson(Path(sample_lesson.NAME), nb)])
+    page = build_site.objectives_page({sample_lesson.NAME: nb})
     assert page.count("\n| ") == 1 + 3
     assert "| draw a **figure** | [`assert-sum`](<notebooks/03_sample.ipynb#How-much-is-the-sum?>) |" in page

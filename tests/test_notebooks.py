@@ -56,7 +56,7 @@ def test_run_in_a_real_kernel_is_stored_keeps_every_rule_and_passes_plain_nbval(
 ) -> None:
     path = sample.write(tmp_path, sample.build())
     assert "stored (changed: code; outputs of setup, parameters, predict-sum" in refresh(path)
-    assert [str(finding) for finding in lesson_rules.check(path)] == []
+    assert lesson_rules.check(path) == []
     nb = read(path)
     assert [one.id for one in nb.cells] == sample.ORDER
     assert "image/png" in cell(nb, "draw-sum").outputs[0].data

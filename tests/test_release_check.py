@@ -2,129 +2,95 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
+import shlex
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import release_check
-from release_check import Step
 
-PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", "/dev/null"]
-SCRIPT = "import os, sys; open('ran', 'a').write(sys.argv[1] + ' '); print('said'); "
-BUSY = "open(os.environ['LESSONS_BUSY'], 'w').write('This machine is busy.')"
+STEPS = {
+    "bench": "python -c \"open('ran', 'a').write('bench '); print('94 rows')\"",
+    "grading": "python -c \"open('ran', 'a').write('grading '); raise SystemExit('3 | wrong')\"",
+    "browser": "python -m pytest -q -p no:cacheprovider -c /dev/null test_good.py",
+    "long: code": "python -m pytest -q -p no:cacheprovider -c /dev/null test_skipped.py",
+    "repeats 1": "python -c \"import os; open(os.environ['LESSONS_BUSY'], 'w').write('This machine is busy.')\"",
+}
+GOOD, NONE, NO_ENGINE = "5 passed in 1.00s", "2 skipped in 9.00s", "  no engine: no root"
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A check with small steps: each leaves a word in the file `ran`. Its repository never changes by itself."""
+    """A check with small steps. Its repository never changes by itself."""
     (tmp_path / "test_good.py").write_text("def test_good(): pass\n", encoding="utf-8")
     skip = "import pytest\npytest.skip('no', allow_module_level=True)\n"
     (tmp_path / "test_skipped.py").write_text(skip, encoding="utf-8")
-    codes = {"bench": "", "browser": "", "grading": "raise SystemExit(3)", "repeats": BUSY}
-    scripts = [Step(name, [sys.executable, "-c", SCRIPT + code, name]) for name, code in codes.items()]
-    tests = [Step(f"long: {name}", [*PYTEST, f"test_{name}.py"]) for name in ("good", "skipped")]
-    monkeypatch.setattr(release_check, "steps", lambda: [*scripts, *tests])
+    (tmp_path / "record.md").write_text("# Release check\n", encoding="utf-8")
+    monkeypatch.setattr(release_check, "steps", lambda: STEPS)
+    monkeypatch.setattr(release_check, "ROOT", tmp_path)
     monkeypatch.setattr(release_check, "FOLDER", tmp_path / "state")
     monkeypatch.setattr(release_check, "RECORD", tmp_path / "record.md")
     monkeypatch.setattr(release_check, "state_of_repository", lambda: "abc")
-    monkeypatch.setattr(release_check.run_tests, "run", run_simply)
-    # The real one ends all children of its process afterwards: here, those of other tests.
-    monkeypatch.setattr(release_check.run_tests, "run_folder", lambda: contextlib.nullcontext(tmp_path))
-    monkeypatch.setattr(
-        release_check.run_tests,
-        "run_environment",
-        lambda folder: {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
-    )
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
-def run_simply(stage: object, environ: dict[str, str], **settings: object) -> bool:
-    """Without `os.wait`, which would take the children of other tests; there is nothing to look back on."""
-    after = stage.name == "nothing left behind"
-    return after or subprocess.run(stage.command, env=environ, **settings).returncode == 0
+def check(only: str = "") -> bool:
+    """Whether it passes."""
+    with pytest.raises(SystemExit) as end:
+        release_check.check(only)
+    return end.value.code == 0
 
 
-def rows() -> dict[str, tuple[str, str]]:
+def rows() -> dict[str, str]:
     """The record: what became of each step, and what it said."""
     lines = Path("record.md").read_text(encoding="utf-8").splitlines()
-    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| ")]
-    return {row[0]: (row[1], row[2]) for row in cells[1:]}
+    cells = [[cell.strip() for cell in line.split("|")] for line in lines if line.startswith("| ")]
+    return {name: f"{result} | {said}" for _, name, result, said, *_ in cells[1:]}
 
 
 def test_the_record_says_what_passed_failed_was_skipped_and_is_missing(folder: Path) -> None:
-    assert release_check.check(["bench"])
-    others = ["browser", "grading", "repeats", "long: good", "long: skipped"]
-    assert rows() == {"bench": ("passed", "said"), **dict.fromkeys(others, ("not run", ""))}
-    assert not release_check.check(list(release_check.PIECES))
-    assert rows() == {
-        "bench": ("passed", "said"),
-        "browser": ("passed", "said"),
-        "grading": ("**FAILED**", "said"),
-        "repeats": ("**FAILED**", "This machine is busy."),
-        "long: good": ("**FAILED**", "This machine is busy."),  # the file is still there: one folder for all
-        "long: skipped": ("**FAILED**", "This machine is busy."),
-    }
-    Path("busy").unlink()
-    assert not release_check.check(["long"])
-    assert rows()["long: good"] == ("passed", "1 passed")
-    assert rows()["long: skipped"] == ("**FAILED**", "1 skipped"), (
-        "a step in which nothing ran has not passed"
-    )
+    assert check("bench")
+    assert rows() == dict.fromkeys(STEPS, "not run | ") | {"bench": "passed | 94 rows"}
+    for _ in range(2):  # what has passed is not run again
+        assert not check()
+        assert rows() == {
+            "bench": "passed | 94 rows",
+            "grading": "**FAILED** | 3 ¦ wrong",
+            "browser": "passed | 1 passed",
+            "long: code": "**FAILED** | 1 skipped",
+            "repeats 1": "**FAILED** | This machine is busy.",
+        }
+    assert Path("ran").read_text() == "bench grading grading "
+    with pytest.raises(SystemExit, match="No step begins with 'other'; the steps are bench"):
+        release_check.check("other")
 
 
 @pytest.mark.parametrize(
-    ("prints", "row"),
+    ("lines", "result"),
     [
-        ("4 passed, 1 skipped in 9.00s\n5 passed in 1.00s", ("passed", "4 passed, 1 skipped")),
-        ("2 skipped in 9.00s\n5 passed in 1.00s", ("**FAILED**", "2 skipped")),
-        (
-            "  no engine: no root\n1 passed, 8 skipped in 9.00s\n5 passed in 1.00s",
-            ("**FAILED**", "no engine: no root"),
-        ),
+        (["4 passed, 1 skipped in 9.00s", GOOD], (True, "4 passed, 1 skipped")),
+        ([NONE, GOOD], (False, "2 skipped")),
+        ([NO_ENGINE, "1 passed, 8 skipped in 9.00s", GOOD], (False, "no engine: no root")),
     ],
 )
-def test_integration_is_judged_by_its_engine_and_its_own_summary(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, prints: str, row: tuple[str, str]
+def test_a_step_of_tests_is_judged_by_its_engine_and_its_own_summary(
+    folder: Path, lines: list[str], result: tuple[bool, str]
 ) -> None:
-    step = Step("long: integration", [sys.executable, "-c", f"print({prints!r})", "tools/integration.py"])
-    monkeypatch.setattr(release_check, "steps", lambda: [step])
-    assert release_check.check(["long"]) == (row[0] == "passed")
-    assert rows() == {step.name: row}
-
-
-def test_it_goes_on_where_it_was_and_repeats_what_failed(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def interrupted(stage: object, environ: dict[str, str], **settings: object) -> bool:
-        if stage.name == "browser":
-            raise KeyboardInterrupt
-        return run_simply(stage, environ, **settings)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(release_check.run_tests, "run", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            release_check.check(["bench", "browser"])
-    assert rows()["browser"][0] == "not run"
-    for _ in range(2):
-        release_check.check(["bench", "browser", "grading"])
-    assert Path("ran").read_text() == "bench browser grading grading "
-    assert release_check.check(["bench"], again=True)
-    assert Path("ran").read_text() == "bench browser grading grading bench "
+    (folder / "state").mkdir()
+    assert release_check.take("long", shlex.join(["printf", "%s\n", *lines])) == result
 
 
 def test_a_result_holds_for_its_state_of_the_repository_only(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert release_check.check(["bench"])
+    assert check("bench")
     states = iter(["def", "def-changed"])
     monkeypatch.setattr(release_check, "state_of_repository", lambda: next(states))
-    assert not release_check.check(["browser"])
-    assert rows()["bench"] == ("not run", "")
-    assert rows()["browser"] == ("**FAILED**", "the repository changed to def-changed")
+    assert not check("browser")
+    assert rows()["bench"] == "not run | "
+    assert rows()["browser"] == "**FAILED** | the repository changed to def-changed"
 
 
 def test_what_benchmarks_write_makes_no_other_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,8 +113,6 @@ def test_what_benchmarks_write_makes_no_other_state(tmp_path: Path, monkeypatch:
 
 
 def test_every_step_runs_what_exists() -> None:
-    steps = list(release_check.steps())
-    assert len({step.name for step in steps}) == len(steps) > 60
-    words = {word for step in steps for word in step.command if word.startswith(("tests/", "benchmarks/"))}
-    assert [name for name in words if not (release_check.ROOT / name).exists()] == []
-    assert {step.name.split()[0].rstrip(":") for step in steps} == set(release_check.PIECES)
+    words = {word for command in release_check.steps().values() for word in command.split()}
+    named = [word for word in words if word.startswith(("tests/", "tools/", "benchmarks/", "notebooks/"))]
+    assert len(named) > 15 and [name for name in named if not (release_check.ROOT / name).exists()] == []

@@ -80,7 +80,7 @@ def test_the_script_adds_an_exercise_that_keeps_the_rules_and_is_proved(tmp_path
     *others, added = exercises(read(path))
     assert [*before, "exercise-3-5"] == [*(one.name for one in others), added.name]
     # All that is left to do is to execute it.
-    assert {finding.rule for finding in check(path)} <= {"compared", "executed"}, check(path)
+    assert [one for one in check(path) if not re.search(": (compared|executed): ", one)] == []
     assert attempt(added, added.solution, LESSONS) is None
     *_, released = exercises(release(read(path)))
     assert STUB in released.solution and "HIDDEN" not in released.check

@@ -42,36 +42,33 @@ def readable(nb: NotebookNode) -> NotebookNode:
     return nb
 
 
-def heading_of(lesson: lessons.Lesson, wanted: NotebookNode) -> str:
-    """The heading under which a cell stands."""
-    above = ""
-    for cell in lesson.nb.cells:
-        if cell is wanted:
-            return above
-        above = next((text for level, text in lessons.headings(cell) if level <= 3), above)
-    raise ValueError(f"{lesson.path.name} has no such cell: {wanted.id}")
+def heading_of(nb: NotebookNode, wanted: NotebookNode) -> str:
+    """The heading above a cell."""
+    above = nb.cells[: nb.cells.index(wanted)]
+    return [text for cell in above for level, text in lessons.headings(cell) if level <= 3][-1]
 
 
-def objectives_page(found: list[lessons.Lesson]) -> str:
-    """What each lesson wants to reach, and the cells that check whether it was."""
+def objectives_page(notebooks: dict[str, NotebookNode]) -> str:
+    """What each lesson wants to reach, and the cells that check whether it was. Takes notebooks by the names of their files."""
     parts = [
         "# Objectives and their checks\n\nEach objective of a lesson is proved by a cell that fails when it was not reached: a check "
         "below an exercise, which proves what the learner has written, or a cell that proves what the machine has shown.\n"
     ]
-    for lesson in found:
-        goals = lessons.numbered(lesson.section_text(lessons.OBJECTIVES))
-        if not goals:
-            continue
-        title = lessons.headings(lesson.nb.cells[0])[0][1]
-        table = [f"## {title}\n", "| you will be able to | checked by |", "|---|---|"]
-        for number, goal in enumerate(goals, start=1):
-            cells = [
-                cell for cell in lessons.code_cells(lesson.nb) if f"objective-{number}" in lessons.tags(cell)
+    for name, nb in notebooks.items():
+        table = [
+            f"## {lessons.headings(nb.cells[0])[0][1]}\n",
+            "| you will be able to | checked by |",
+            "|---|---|",
+        ]
+        for number, goal in enumerate(lessons.objectives(nb), start=1):
+            links = [
+                f"[`{cell.id}`](<notebooks/{name}#{lessons.anchor(heading_of(nb, cell))}>)"
+                for cell in lessons.code_cells(nb)
+                if f"objective-{number}" in lessons.tags(cell)
             ]
-            places = [(cell.id, lessons.anchor(heading_of(lesson, cell))) for cell in cells]
-            links = [f"[`{name}`](<notebooks/{lesson.path.name}#{anchor}>)" for name, anchor in places]
             table.append(f"| {goal} | {', '.join(links)} |")
-        parts.append("\n".join(table) + "\n")
+        if len(table) > 3:
+            parts.append("\n".join(table) + "\n")
     return "\n".join(parts)
 
 
@@ -93,14 +90,10 @@ def assemble(source: Path) -> None:
     shutil.copytree(lessons.ROOT / "site", source, dirs_exist_ok=True)
     ignored = shutil.ignore_patterns("*.ipynb", "*.md", "__pycache__", ".ipynb_checkpoints")
     shutil.copytree(lessons.LESSONS, source / "notebooks", ignore=ignored)
-    for path in lessons.lesson_paths():
-        (source / "notebooks" / path.name).write_text(
-            lessons.dumps(readable(lessons.read(path))), encoding="utf-8"
-        )
+    notebooks = {path.name: readable(lessons.read(path)) for path in lessons.lesson_paths()}
     pages = {name: (lessons.ROOT / name).read_text(encoding="utf-8") for name in PAGES}
-    pages["objectives.md"] = objectives_page(
-        [lessons.Lesson(path, lessons.read(path)) for path in lessons.lesson_paths()]
-    )
+    pages |= {f"notebooks/{name}": lessons.dumps(nb) for name, nb in notebooks.items()}
+    pages["objectives.md"] = objectives_page(notebooks)
     pages |= {f"api/{name}.md": code_page(*room) for name, room in ROOMS.items()}
     for name, text in pages.items():
         (source / name).parent.mkdir(exist_ok=True)

@@ -28,7 +28,7 @@ from pathlib import Path
 
 import docker
 from project import ROOT, STATE
-from run_tests import PYTEST, Stage, adopt_orphans, run, run_environment, run_folder
+from run_tests import PYTEST, Stage, run, run_environment, run_folder
 
 from lib.stage.locks import file_lock
 from lib.stage.processes import Process, ProcessError
@@ -243,8 +243,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Run the tests that need containers.")
     parser.add_argument("--record", action="store_true", help="write the runs that lesson 06 reads")
     options, rest = parser.parse_known_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    adopt_orphans()
     FOLDER.mkdir(parents=True, exist_ok=True)
     LOG.write_text("", encoding="utf-8")
     print("[1/3] preparation", flush=True)

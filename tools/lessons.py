@@ -9,7 +9,6 @@ import os
 import re
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
@@ -21,7 +20,6 @@ ROOT = Path(__file__).resolve().parents[1]
 LESSONS = ROOT / "notebooks"
 KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
-OBJECTIVES = "You will be able to"
 FENCE = re.compile(r"^ {0,3}(```+|~~~+)")
 
 
@@ -112,23 +110,18 @@ def is_check(cell: NotebookNode) -> bool:
     return bool(cell.metadata.get("nbgrader", {}).get("grade"))
 
 
-def python_source(cell: NotebookNode) -> str:
-    """The cell's Python, without the line of a cell magic such as `%%ipytest`, at the same line numbers."""
-    return re.sub(r"\A\s*%%\w.*", "", cell.source)
-
-
 def parse(cell: NotebookNode) -> ast.Module:
-    """The syntax tree of a code cell; empty when it is not Python (ruff reports that)."""
+    """The syntax tree of a code cell without a magic such as `%%ipytest`; empty when it is not Python (ruff reports that)."""
     try:
-        return ast.parse(python_source(cell))
+        return ast.parse(re.sub(r"\A\s*%%\w.*", "", cell.source))
     except SyntaxError:
         return ast.Module(body=[], type_ignores=[])
 
 
-def prose_lines(source: str) -> Iterator[str]:
-    """The lines of a markdown source that are not inside a code fence."""
+def prose_lines(cell: NotebookNode) -> Iterator[str]:
+    """The lines of a markdown cell that are not inside a code fence; of a code cell none."""
     fence = ""
-    for line in source.splitlines():
+    for line in cell.source.splitlines() if cell.cell_type == "markdown" else ():
         mark = FENCE.match(line)
         if mark and (not fence or mark[1].startswith(fence)):
             fence = "" if fence else mark[1]
@@ -138,15 +131,14 @@ def prose_lines(source: str) -> Iterator[str]:
 
 def headings(cell: NotebookNode) -> list[tuple[int, str]]:
     """The headings of a markdown cell, as (level, text)."""
-    if cell.cell_type != "markdown":
-        return []
-    found = (re.match(r"^(#{1,6})\s+(.+?)\s*#*$", line) for line in prose_lines(cell.source))
+    found = (re.match(r"^(#{1,6})\s+(.+?)\s*#*$", line) for line in prose_lines(cell))
     return [(len(match[1]), match[2]) for match in found if match]
 
 
-def numbered(text: str) -> list[str]:
-    """The items of a numbered markdown list, each on a line."""
-    return re.findall(r"^\d+\.\s+(.+)$", text, re.MULTILINE)
+def objectives(nb: NotebookNode) -> list[str]:
+    """What a lesson promises in the numbered list below "You will be able to"; nothing in the first notebook."""
+    lists = [cell.source.partition("## You will be able to\n")[2] for cell in nb.cells]
+    return re.findall(r"^\d+\.\s+(.+)$", "\n".join(lists), re.MULTILINE)
 
 
 def opening_table(text: str) -> dict[str, str]:
@@ -163,40 +155,3 @@ def anchors(nb: NotebookNode) -> set[str]:
     """All places in a notebook that a link can point to."""
     found = {anchor(text).lower() for cell in nb.cells for _, text in headings(cell)}
     return found | {name.lower() for cell in nb.cells for name in re.findall(r'\bid="([^"]+)"', cell.source)}
-
-
-@dataclass(frozen=True)
-class Lesson:
-    """A lesson as the rules see it: the notebook, and where its links start from."""
-
-    path: Path
-    nb: NotebookNode
-
-    @property
-    def number(self) -> str:
-        """The two digits that its file name starts with."""
-        return self.path.name[:2]
-
-    @property
-    def is_start(self) -> bool:
-        """Whether this is `00_start_here`, whose anatomy is shorter."""
-        return self.number == "00"
-
-    def section(self, title: str) -> list[NotebookNode]:
-        """The cells from the level-two heading that starts with `title` up to the next level-two heading."""
-        cells: list[NotebookNode] = []
-        for cell in self.nb.cells:
-            major = [text for level, text in headings(cell) if level <= 2]
-            if major and cells:
-                break
-            if cells or (major and major[0].startswith(title)):
-                cells.append(cell)
-        return cells
-
-    def section_text(self, title: str) -> str:
-        """The markdown of a section, cells joined by blank lines."""
-        return "\n\n".join(cell.source for cell in self.section(title) if cell.cell_type == "markdown")
-
-
-Problem = tuple[str, str]
-"""The id of a cell ("" for the notebook as a whole), and what is wrong with it and how to fix it."""

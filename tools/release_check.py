@@ -1,43 +1,37 @@
 """Check before a release what takes too long for every push, step by step, and write down what came of it.
 
-    python tools/release_check.py [--only browser] [--again]
+    python tools/release_check.py [browser]
 
 The record is benchmarks/release-check.md, a row for each step, written anew after each. So an interrupted check goes on where it was,
-from another checkout too: a step that has passed for this state of the repository is not run again (`--again` does it). A step of pytest
-in which no test ran has not passed, nor has one that had no engine, that left something behind, or in which a lesson said that the machine
-was busy.
+from another checkout too: a step that has passed for this state of the repository is not run again, unless its row is removed. A step of
+pytest in which no test ran has not passed, nor has one that had no engine, that left something behind, or in which a lesson said that the
+machine was busy.
 """
 
-from __future__ import annotations
-
-import argparse
 import re
+import shlex
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from os import environ
 
-import run_tests
-from lessons import lesson_paths, print_utf8, write_atomically
-from project import ROOT, STATE
+from lessons import lesson_paths, write_atomically
+from project import ROOT, STATE, activated
+from run_tests import measures
 
 from lib.benchmark import environment
 
 FOLDER = STATE / "release-check"
 RECORD = ROOT / "benchmarks" / "release-check.md"
-PIECES = ("grading", "browser", "bench", "long", "repeats")
-REPEATS = 10
 #: Tests whose outcome depends on time: kills, switches, queues, loads.
 TIMED = """
-    tests/test_benchmark.py tests/test_killed_kernel.py tests/stage tests/deployment tests/scaling
+    -n 2 --dist loadscope tests/test_benchmark.py tests/test_killed_kernel.py tests/stage tests/deployment tests/scaling
     tests/monitoring/test_names.py tests/versioning/test_run_migration.py tests/integration/test_killed_kernels.py
-""".split()
+"""
 #: What benchmarks and this check write, which makes no other state of the repository.
 WRITTEN = ":!benchmarks/*.csv :!benchmarks/*.json :!benchmarks/*.md :!benchmarks/*.png :!README.md".split()
-COUNTED = re.compile(r"^=*\s*((?:\d+ \w+(?:, )?)+) in [\d.]+s", re.MULTILINE)
-NO_ENGINE = re.compile(r"^  (no engine: .*)$", re.MULTILINE)
+SUMMARY = re.compile(r"^(?:  (no engine: .*)|=*\s*((?:\d+ \w+(?:, )?)+) in [\d.]+s.*)$", re.MULTILINE)
 HEAD = """# Release check
 
 Made by `make release-check`: what takes too long for every push. The last step ran on {machine}.
@@ -47,31 +41,24 @@ Made by `make release-check`: what takes too long for every push. The last step 
 """
 
 
-@dataclass(frozen=True)
-class Step:
-    """One command, of the piece that its name begins with, and variables that it needs."""
-
-    name: str
-    command: list[str]
-    environ: dict[str, str] = field(default_factory=dict)
-
-
-def steps() -> Iterator[Step]:
-    """All steps: grading and browser for all lessons, benchmarks at full size, the long tests, and ten times all that depends on time."""
-    grading = ["tests/integration/test_grading.py", "tests/integration/test_grading_lessons.py"]
-    yield Step("grading", [*run_tests.PYTEST, *grading], {"GRADING_LESSONS": "all"})
-    for path in lesson_paths():
-        browser = [*run_tests.PYTEST, "tests/integration/test_browser.py"]
-        yield Step(f"browser {path.name[:2]}", browser, {"BROWSER_LESSONS": path.name[:2]})
-    yield Step("bench", [sys.executable, "benchmarks/run.py"])
-    yield Step("long: code", [*run_tests.PYTEST, "tests", *run_tests.APART, "-m", "long"], {"LONG": "1"})
-    yield Step("long: integration", [sys.executable, "tools/integration.py", "-m", "long"], {"LONG": "1"})
-    for number in range(1, REPEATS + 1):
-        yield Step(f"repeats {number}: tests", [*run_tests.PYTEST, *run_tests.SIDE_BY_SIDE, *TIMED])
-        for path in filter(run_tests.measures, lesson_paths()):
-            yield Step(
-                f"repeats {number}: lesson {path.name[:2]}", [*run_tests.PYTEST, *run_tests.STRICT, str(path)]
-            )
+def steps() -> dict[str, str]:
+    """The command of each step: all lessons in the browser and graded, full benchmarks, long tests, and ten times what depends on time."""
+    tests, folder = "python tools/run_tests.py", "tests/integration"
+    lessons = {path.name[:2]: path for path in lesson_paths()}
+    once = {
+        "grading": f"GRADING_LESSONS=all {tests} {folder}/test_grading.py {folder}/test_grading_lessons.py"
+    }
+    once |= {f"browser {n}": f"BROWSER_LESSONS={n} {tests} {folder}/test_browser.py" for n in lessons}
+    once["bench"] = "python benchmarks/run.py"
+    once["long: code"] = f"LONG=1 {tests} tests --ignore=tests/after --ignore={folder} -m long"
+    once["long: integration"] = "LONG=1 python tools/integration.py -m long"
+    often = {"tests": f"{tests} {TIMED}"}
+    often |= {
+        f"lesson {number}": f"{tests} --notebook notebooks/{path.name}"
+        for number, path in lessons.items()
+        if measures(path)
+    }
+    return once | {f"repeats {i}: {name}": often[name] for i in range(1, 11) for name in often}
 
 
 def state_of_repository() -> str:
@@ -84,67 +71,50 @@ def state_of_repository() -> str:
     return git("log", "-1", "--abbrev=12", "--format=%h") + "-changed" * bool(git("status", "--porcelain"))
 
 
-def take(step: Step) -> tuple[bool, str]:
-    """Run a step in a home folder of its own; whether it passed, and what pytest counted or another command said last."""
-    log = FOLDER / f"{re.sub(r'[^a-z0-9]+', '-', step.name)}.log"
-    with run_tests.run_folder() as folder, log.open("w", encoding="utf-8") as output:
-        busy = folder / "busy"
-        environ = run_tests.run_environment(folder) | step.environ | {"LESSONS_BUSY": str(busy)}
+def take(name: str, command: str) -> tuple[bool, str]:
+    """Run a step; whether it passed, and what pytest counted or another command said last."""
+    log, busy = FOLDER / f"{name}.log", FOLDER / "busy"
+    busy.unlink(missing_ok=True)
+    variables = activated(environ) | {"LESSONS_BUSY": str(busy)}
+    with log.open("w", encoding="utf-8") as output:
         into = {"stdout": output, "stderr": subprocess.STDOUT}
-        passed = run_tests.run(run_tests.Stage(step.name, step.command), environ, **into)
-        text = log.read_text(encoding="utf-8", errors="replace").replace(f"{ROOT}/", "")
-        # The step of integration has two summaries: of its tests, and of what they have left behind.
-        integration = "tools/integration.py" in step.command
-        counted = COUNTED.findall(text)[: 1 if integration else None]
-        said = (NO_ENGINE.findall(text) or counted or text.strip().splitlines() or ["nothing"])[-1]
-        said = said[:100].replace("|", "¦")
-        passed &= " passed" in said or not (integration or "pytest" in step.command)
-        after = run_tests.Stage("nothing left behind", [*run_tests.PYTEST, "tests/after"])
-        if "pytest" in step.command and not run_tests.run(after, environ, **into):
-            passed, said = False, f"{said}; something was left behind"
-        if busy.exists():
-            passed, said = False, busy.read_text(encoding="utf-8").splitlines()[0]
-    return passed, said
+        with subprocess.Popen(["env", *shlex.split(command)], cwd=ROOT, env=variables, **into) as process:
+            try:
+                process.wait()
+            except KeyboardInterrupt:
+                process.terminate()  # and it ends what it has started
+                sys.exit(130)
+    text = log.read_text(encoding="utf-8").replace(f"{ROOT}/", "").rstrip()
+    counted = SUMMARY.search(text)  # the first one: the next is of what was left behind
+    if busy.exists():
+        return False, busy.read_text(encoding="utf-8").partition("\n")[0]
+    said = counted[1] or counted[2] if counted else text.rpartition("\n")[2][:100].replace("|", "¦")
+    return process.returncode == 0 and (not counted or " passed" in said), said
 
 
-def check(pieces: list[str], again: bool = False) -> bool:
-    """Run what is still to be run of these pieces; whether all of their steps have passed."""
+def check(only: str = "") -> None:
+    """Run what has not passed of the steps whose names begin so, and end with status 1 if one of them fails."""
     FOLDER.mkdir(parents=True, exist_ok=True)
-    state, table = state_of_repository(), {step.name: "not run | | | |" for step in steps()}
-    record = RECORD.read_text(encoding="utf-8") if RECORD.exists() else ""
-    found = re.findall(r"^\| ([^|]+) \| (.*) \|$", record, re.MULTILINE)
-    table |= {name: row for name, row in found if row.endswith(f"| {state}") and name in table}
-    chosen = [step for step in steps() if re.match(r"\w+", step.name)[0] in pieces]
-    for number, step in enumerate(chosen, start=1):
-        if table[step.name].startswith("passed") and not again:
-            continue
-        print(f"[{number}/{len(chosen)}] {step.name}", flush=True)
+    state, table = state_of_repository(), dict.fromkeys(steps(), "not run | | | |")
+    known = re.findall(r"^\| ([^|]+) \| (.*) \|$", RECORD.read_text(encoding="utf-8"), re.MULTILINE)
+    table |= {name: row for name, row in known if row.endswith(f"| {state}") and name in table}
+    chosen = [name for name in table if name.startswith(only)]
+    if not chosen:
+        sys.exit(f"No step begins with {only!r}; the steps are {', '.join(table)}.")
+    for name in [name for name in chosen if not table[name].startswith("passed")]:
+        print(name, end=": ", flush=True)
         start = time.monotonic()
-        passed, said = take(step)
+        passed, said = take(name, steps()[name])
         if (now := state_of_repository()) != state:
             passed, said = False, f"the repository changed to {now}"
-        word, seconds = "passed" if passed else "**FAILED**", time.monotonic() - start
-        table[step.name] = f"{word} | {said} | {seconds:.0f} | {time.strftime('%Y-%m-%d')} | {state}"
-        print(f"      {word}: {said} ({seconds:.0f} s)", flush=True)
+        result = f"{'passed' if passed else '**FAILED**'} | {said} | {time.monotonic() - start:.0f}"
+        print(result, flush=True)
+        table[name] = f"{result} | {time.strftime('%Y-%m-%d')} | {state}"
         rows = "".join(f"| {name} | {row} |\n" for name, row in table.items())
         write_atomically(RECORD, (HEAD.format(machine=environment()) + rows).encode())
-    return all(table[step.name].startswith("passed") for step in chosen)
-
-
-def main() -> None:
-    """Check the pieces named on the command line, or all."""
-    parser = argparse.ArgumentParser(description="Check before a release what takes too long for every push.")
-    parser.add_argument("--only", action="append", choices=PIECES, help="this piece (may be repeated)")
-    parser.add_argument("--again", action="store_true", help="run what has passed already, too")
-    options = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    print_utf8()
-    run_tests.adopt_orphans()
-    sys.exit(not check(options.only or list(PIECES), options.again))
+    sys.exit(not all(table[name].startswith("passed") for name in chosen))
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt:
-        sys.exit(130)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    check(" ".join(sys.argv[1:]))

@@ -3,6 +3,7 @@
     python tools/run_tests.py                    everything
     python tools/run_tests.py --only plain       the tests of the code (or `lessons`: the notebooks)
     python tools/run_tests.py --notebook PATH    one notebook, as strictly as the lessons
+    python tools/run_tests.py tests/stage -x     these tests: all else are arguments of pytest
 
 The stages: plain tests; lessons side by side; lessons that measure, one at a time; and at last a check that the run has left nothing
 behind. A stage that fails does not stop the next ones. Lessons run as a teacher's pytest runs them, by nbval alone, in a copy of the
@@ -37,7 +38,6 @@ PYTEST = [sys.executable, "-m", "pytest"]
 APART = ["--ignore=tests/after", "--ignore=tests/integration"]
 SIDE_BY_SIDE = ["-n", "2", "--dist", "loadscope"]
 STRICT = ["--nbval", "--nbval-cell-timeout", "300"]  # nbval waits that long for a kernel that died
-OWN_LIB = "import lib, pathlib; print(lib.__file__); assert pathlib.Path.cwd() in pathlib.Path(lib.__file__).parents"
 # What a shell may have set that would change what the tests see, or (each kernel would compile `lib` anew) make them slow.
 UNWANTED = """
     PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE PYTEST_ADDOPTS JUPYTER_PATH JUPYTER_CONFIG_PATH MPLBACKEND
@@ -60,32 +60,15 @@ def measures(notebook: Path) -> bool:
     return bool(metadata.get("lesson", {}).get("measures"))
 
 
-def lesson_stages() -> list[Stage]:
-    """The stages that execute all lessons and compare their outputs with the stored ones.
+def stages(only: str | None, notebook: str | None, chosen: list[str]) -> list[Stage]:
+    """The stages that were asked for: tests of the code, lessons, one notebook, or what is chosen by arguments of pytest.
 
     Raises:
-        SystemExit: there are no lessons.
-    """
-    lessons = sorted((ROOT / "notebooks").glob("*.ipynb"))
-    if not lessons:
-        sys.exit("There are no lessons in notebooks/: is this checkout complete?")
-    alone = [f"notebooks/{path.name}" for path in lessons if measures(path)]
-    together = [f"notebooks/{path.name}" for path in lessons if not measures(path)]
-    kinds = [
-        ("lessons side by side", [*SIDE_BY_SIDE, *together], together),
-        ("lessons that measure, one at a time", alone, alone),
-    ]
-    strict = [Stage(name, [*PYTEST, *STRICT, *rest], True) for name, rest, paths in kinds if paths]
-    return [Stage("the copy uses its own lib", [sys.executable, "-c", OWN_LIB], True), *strict]
-
-
-def stages(only: str | None, notebook: str | None) -> list[Stage]:
-    """The stages that were asked for.
-
-    Raises:
-        SystemExit: there is no such notebook, or there are no lessons.
+        SystemExit: there is no such notebook.
     """
     last = Stage("nothing left behind", [*PYTEST, "tests/after"])
+    if chosen:
+        return [Stage("chosen tests", [*PYTEST, *chosen]), last]
     if notebook is not None:
         path = Path(notebook).resolve()
         if not path.is_file() or path.suffix != ".ipynb":
@@ -95,8 +78,16 @@ def stages(only: str | None, notebook: str | None) -> list[Stage]:
         compared = [sys.executable, "tools/lesson_rules.py", "--only", "compared", str(path)]
         run = Stage("outputs as stored", [*PYTEST, *STRICT, str(path)])
         return [Stage("every cell can be compared", compared), run, last]
-    plain = [Stage("plain tests", [*PYTEST, "tests", *APART, *SIDE_BY_SIDE])] if only != "lessons" else []
-    return [*plain, *(lesson_stages() if only != "plain" else []), last]
+    plain = [Stage("plain tests", [*PYTEST, "tests", *APART, *SIDE_BY_SIDE])]
+    paths = sorted((ROOT / "notebooks").glob("*.ipynb"))
+    together, alone = (
+        [f"notebooks/{path.name}" for path in paths if measures(path) is how] for how in (False, True)
+    )
+    lessons = [
+        Stage("lessons side by side", [*PYTEST, *STRICT, *SIDE_BY_SIDE, *together], True),
+        Stage("lessons that measure, one at a time", [*PYTEST, *STRICT, *alone], True),
+    ]
+    return {"plain": plain, "lessons": lessons, None: plain + lessons}[only] + [last]
 
 
 def run_environment(folder: Path) -> dict[str, str]:
@@ -127,12 +118,6 @@ def run_environment(folder: Path) -> dict[str, str]:
     }  # fmt: skip
 
 
-def adopt_orphans() -> None:
-    """Make processes whose parent ends children of this one (Linux), so that none gets out of sight."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-
-
 def copy_project(into: Path) -> None:
     """Copy the project's own files into a folder, unless that is done."""
     for path in files_of(ROOT) if not into.exists() else ():
@@ -141,14 +126,14 @@ def copy_project(into: Path) -> None:
         shutil.copy2(path, target)
 
 
-def run(stage: Stage, environ: dict[str, str], **settings: object) -> bool:
-    """Run a stage, with settings of `Popen`, and return whether it passed. Orphans that end in the meantime are reaped."""
+def run(stage: Stage, environ: dict[str, str]) -> bool:
+    """Run a stage and return whether it passed. Orphans that end in the meantime are reaped."""
     place = ROOT
     if stage.apart:
         place = Path(environ[MARK]) / COPY
         copy_project(place)
         environ = environ | {"PYTHONPATH": str(place)}
-    process = subprocess.Popen(stage.command, cwd=place, env=environ, **settings)
+    process = subprocess.Popen(stage.command, cwd=place, env=environ)
     while True:
         pid, status = os.wait()
         if pid == process.pid:
@@ -171,12 +156,17 @@ def end_all(mark: str) -> None:
 @contextlib.contextmanager
 def run_folder() -> Iterator[Path]:
     """The run's folder, with the record of the state before it; afterwards it and all processes of the run are gone."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    if sys.platform == "linux":  # orphans become children of this process, so that none gets out of sight
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     folder = Path(tempfile.mkdtemp(prefix="lessons-"))
     try:
         record = {"pid": os.getpid(), "repository": repository_state(ROOT)}
         (folder / "before.json").write_text(json.dumps(record), encoding="utf-8")
         yield folder
     finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must not cut this short
         end_all(str(folder))
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -188,10 +178,8 @@ def main() -> None:
         "--only", choices=["plain", "lessons"], help="only the tests of the code, or only the notebooks"
     )
     parser.add_argument("--notebook", metavar="PATH", help="only this notebook, which may lie anywhere")
-    options = parser.parse_args()
-    todo = stages(options.only, options.notebook)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    adopt_orphans()
+    options, chosen = parser.parse_known_args()
+    todo = stages(options.only, options.notebook, chosen)
     results: list[tuple[str, bool, float]] = []
     with run_folder() as folder:
         environ = run_environment(folder)
