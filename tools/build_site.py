@@ -107,7 +107,16 @@ def build(into: Path) -> int:
     with tempfile.TemporaryDirectory() as folder:
         source, pages = Path(folder, "source"), Path(folder, "html")
         assemble(source)
-        sphinx = [sys.executable, "-m", "sphinx", "--fail-on-warning", "--keep-going", "--quiet"]
+        sphinx = [
+            sys.executable,
+            "-m",
+            "sphinx",
+            "--fail-on-warning",
+            "--keep-going",
+            "--quiet",
+            "-j",
+            "auto",
+        ]
         sphinx += ["--doctree-dir", folder + "/trees", "-b", "html", str(source), str(pages)]
         environ = {**os.environ, "PYTHONPATH": str(lessons.ROOT / "tools")}
         status = subprocess.run(sphinx, cwd=lessons.ROOT, env=environ).returncode

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import socket
-from collections import deque
 from collections.abc import Callable
 from functools import cache, partial
 from typing import TYPE_CHECKING
@@ -18,10 +17,6 @@ if TYPE_CHECKING:
     from urllib.request import OpenerDirector
 
 
-#: The last ports that this process was given: their servers may be about to start.
-_drawn = deque[int](maxlen=100)
-
-
 def free_port() -> int:
     """A TCP port of 127.0.0.1 that nothing uses now.
 
@@ -30,11 +25,8 @@ def free_port() -> int:
     """
     for _ in range(1000):
         port = 15000 + int.from_bytes(os.urandom(4)) % 15000
-        if port in _drawn:
-            continue
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
-            _drawn.append(port)
             return port
     raise ProcessError("No port of 127.0.0.1 between 15000 and 29999 is free: stop servers that nobody needs")
 

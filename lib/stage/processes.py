@@ -164,14 +164,14 @@ class Process(Program):
         try:
             with contextlib.suppress(ProcessError):
                 self._send(stop=grace)
-            self._supervisor.wait(grace + 30)
+            status = self._supervisor.wait(grace + 30)
             self._receive(0)
-        except subprocess.TimeoutExpired:
-            self._supervisor.kill()
         finally:
             self._control.close()
-        if self._supervisor.wait() != 0:
-            self._clean_up_alone()
+        if status != 0:
+            reason = self._news.get("error", f"status {status}")
+            remedy = f"end that process, and remove {self.directory}, if they are still there"
+            warnings.warn(f"The supervisor of process {self.pid} failed ({reason}): {remedy}", stacklevel=2)
 
     def __del__(self) -> None:
         with contextlib.suppress(AttributeError):  # it may be half made
@@ -213,18 +213,6 @@ class Process(Program):
                 reason = self._news.get("error", "its supervisor does not answer")
                 raise ProcessError(f"{failure}: {reason}")
             self._receive(1.0)
-
-    def _clean_up_alone(self) -> None:
-        """Do what a supervisor that was killed itself could not do."""
-        import shutil
-
-        if self.pid is not None and self.returncode is None and self.owns(self.pid):
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.pid, signal.SIGKILL)
-        shutil.rmtree(self.directory, ignore_errors=True)
-        reason = self._news.get("error", f"status {self._supervisor.returncode}")
-        remedy = f"if {self.directory} is still there, remove it by hand"
-        warnings.warn(f"The supervisor of process {self.pid} failed ({reason}): {remedy}", stacklevel=3)
 
 
 def _disown() -> None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self
 
 TAIL_LINES = 15
 
@@ -16,7 +15,20 @@ class ProcessError(RuntimeError):
     """A process that could not be started, or ended or timed out before it was ready."""
 
 
-class Program(ABC):
+class Running(Protocol):
+    """What runs until `stop()`, the end of its `with` block, or the end of its owner."""
+
+    def stop(self) -> None:
+        """End it. May be repeated."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.stop()
+
+
+class Program(Running, Protocol):
     """A started process or container. Its processes have the ids that it sees itself: in a container, the main one is 1."""
 
     pid: int | None  # of its main process
@@ -24,35 +36,27 @@ class Program(ABC):
     log: Path | None  # the file with its output, if there is one
 
     @property
-    @abstractmethod
     def alive(self) -> bool:
         """Whether it is running now."""
 
-    @abstractmethod
     def owns(self, pid: int) -> bool:
         """Whether a process lives and belongs to this program."""
 
-    @abstractmethod
     def memory(self) -> int:
         """The bytes of memory that all its processes take; shared memory counts once. 0 when none lives."""
 
-    @abstractmethod
     def signal(self, number: int, *, pid: int | None = None) -> None:
         """Send a signal to the main process, or to the one with a `pid`; nothing happens when it has ended."""
 
-    @abstractmethod
     def wait(self, timeout: float | None = None) -> int | None:
         """The exit status, once nothing is left of it; None after `timeout` seconds. A negative one is the signal that ended it."""
 
-    @abstractmethod
     def kill(self) -> None:
         """End it by SIGKILL, as a crash would."""
 
-    @abstractmethod
     def stop(self, grace: float = 10.0) -> None:
         """Stop it, by SIGKILL after `grace` seconds, and remove what it leaves. May be repeated."""
 
-    @abstractmethod
     def output(self) -> str:
         """The end of what it has written: some kilobytes at most."""
 
@@ -86,9 +90,3 @@ class Program(ABC):
         except BaseException:
             self.stop()
             raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.stop()

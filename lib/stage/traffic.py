@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import csv
+import io
 import json
 import os
 import random
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 LONG_PATH = "/?seconds=1"
-COLUMNS = ["kind", "user", "due", "sent", "ended", "status", "served_by", "outcome"]
+COLUMNS = {"kind": str, "user": str, "due": float, "sent": float, "ended": float}
+COLUMNS |= {"status": int, "served_by": str, "outcome": str}
 Outcome = Literal["ok", "refused", "reset", "stale", "timeout", "5xx", "4xx", "wrong body"]
 #: What is written: a user that is valid at every version.
 USER = {"name": "Núria Ñíguez", "created_at": "2024-01-01", "updated_at": "2024-01-01"}
@@ -71,7 +73,7 @@ class Traffic:
         with self._process.stopped_on_failure():
             self._log = self._process.directory / "requests.csv"
             command = [sys.executable, "-m", __name__, json.dumps(asdict(self.load)), self._log]
-            self._process.run(command, cwd=ROOT, stop_signal=signal.SIGTERM)
+            self._process.run(command, cwd=ROOT)
             self._process.wait_until(self._is_under_way, name="The traffic")
 
     def _is_under_way(self) -> bool:
@@ -89,10 +91,9 @@ class Traffic:
         if self._requests is not None:
             return self._requests
         text = self._log.read_text(encoding="utf-8")
-        lines = text[: text.rfind("\n") + 1].splitlines()
-        frame = pd.DataFrame(csv.reader(lines[1:]), columns=COLUMNS)
-        types = dict.fromkeys(("due", "sent", "ended"), float) | {"status": int}
-        frame = frame.astype(types).sort_values("due", ignore_index=True)
+        whole = io.StringIO(text[: text.rfind("\n") + 1])
+        frame = pd.read_csv(whole, dtype=COLUMNS, keep_default_na=False)
+        frame = frame.sort_values("due", ignore_index=True)
         return frame.assign(latency=frame["ended"] - frame["due"])
 
     def stop(self) -> None:
