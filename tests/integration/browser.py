@@ -20,15 +20,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from urllib.error import URLError
-from urllib.request import Request, urlopen
 
 from integration import BROWSERS
 from lab import lab_command, lab_environment
 from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, sync_playwright
 
-from lib.stage.ports import run_on_free_port
+from lib.stage.ports import ask, run_on_free_port
 from lib.stage.processes import Process
 
 CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
@@ -76,11 +74,8 @@ def jupyterlab(folder: Path, settings: Mapping[str, object] = NONE) -> Iterator[
             return process.run(command, env=environ, cwd=folder, orphan_grace=5.0)
 
         def ready(port: int) -> bool:
-            request = Request(
-                f"http://127.0.0.1:{port}/api/status", headers={"Authorization": f"token {token}"}
-            )
-            with contextlib.suppress(URLError, OSError), urlopen(request, timeout=5) as answer:
-                return answer.status == 200
+            with contextlib.suppress(OSError):
+                return ask(f"http://127.0.0.1:{port}/api/status", authorization=f"token {token}")[0] == 200
             return False
 
         yield Server(run_on_free_port(start, ready, name="JupyterLab", timeout=120), token)

@@ -72,17 +72,15 @@ def test_lesson_03_full_none_and_partly_and_hidden_tests_do_not_show(tmp_path: P
     path = course / "source" / NAME / f"{NAME}.ipynb"
     nb = read(path)
     [check] = [cell for cell in code_cells(nb) if cell.id == "check-3-2"]
-    check.source += (
-        "\n### BEGIN HIDDEN TESTS\nassert 'marked' not in globals(), 'Not so.'\n### END HIDDEN TESTS"
-    )
+    check.source += "\n### BEGIN HIDDEN TESTS\nsecret_7391 = 'marked'\nassert secret_7391 not in globals(), 'Not so.'\n### END HIDDEN TESTS"
     path.write_text(dumps(nb), encoding="utf-8")
     nbgrader(course, "generate_assignment", NAME, "--force")
-    assert "marked" not in (course / "release" / NAME / f"{NAME}.ipynb").read_text(encoding="utf-8")
+    assert "secret_7391" not in (course / "release" / NAME / f"{NAME}.ipynb").read_text(encoding="utf-8")
     [solved] = [cell.source for cell in solutions(nb) if cell.id == "exercise-3-2"]
     answers = partly(course, NAME, ["exercise-3-1"]) | {"exercise-3-2": f"{solved}\nmarked = 1"}
     assert grade_three(course, NAME, answers) == {"ana": 11, "bea": 0, "carla": 1}
     page = (course / "feedback/carla" / NAME / f"{NAME}.html").read_text(encoding="utf-8")
-    assert "AssertionError" in page and "globals" not in page and "Not so." not in page
+    assert "AssertionError" in page and "secret_7391" not in page and "Not so." not in page
 
 
 def test_lesson_11_with_servers_and_written_answers_by_hand(tmp_path: Path) -> None:

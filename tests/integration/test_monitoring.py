@@ -7,10 +7,9 @@ import shutil
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.parse
-import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -19,7 +18,7 @@ from lib.deployment.platforms.local import Local
 from lib.deployment.states import Release
 from lib.scaling.workers import WorkerPool
 from lib.stage.files import replace_file
-from lib.stage.ports import run_on_free_port
+from lib.stage.ports import ask, run_on_free_port
 from lib.stage.processes import Process
 from lib.stage.servers import postgres
 from lib.stage.traffic import Traffic
@@ -89,19 +88,16 @@ class Prometheus:
         return self.process.run(command, cwd=self.folder)
 
     def _ready(self, port: int) -> bool:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/-/ready", timeout=5) as answer:
-                return answer.status == 200
-        except OSError:
-            return False
+        with suppress(OSError):
+            return ask(f"http://127.0.0.1:{port}/-/ready")[0] == 200
+        return False
 
     def ask(self, query: str) -> list[dict[str, str]]:
         """The labels of what a query finds, and its value."""
         text = urllib.parse.urlencode({"query": query})
-        with urllib.request.urlopen(
-            f"http://127.0.0.1:{self.port}/api/v1/query?{text}", timeout=30
-        ) as answer:
-            found = json.load(answer)["data"]["result"]
+        status, answer = ask(f"http://127.0.0.1:{self.port}/api/v1/query?{text}", timeout=30)
+        assert status == 200, f"{query}: {answer}"
+        found = json.loads(answer)["data"]["result"]
         return [one["metric"] | {"value": one["value"][1]} for one in found]
 
     def until(self, query: str, seconds: float = 60.0) -> list[dict[str, str]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -146,8 +145,3 @@ def test_a_link_that_leads_nowhere_stops_the_build(tmp_path: Path, monkeypatch: 
     (tmp_path / "html" / "old.html").write_text("the last good one", encoding="utf-8")
     assert build_site.build(tmp_path / "html") != 0
     assert [path.name for path in (tmp_path / "html").iterdir()] == ["old.html"]
-
-
-def test_what_is_generated_is_ignored_by_git() -> None:
-    ignored = subprocess.run(["git", "check-ignore", "-q", "build/site/index.html"], cwd=ROOT)
-    assert ignored.returncode == 0

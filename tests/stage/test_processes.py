@@ -18,7 +18,7 @@ from leftovers import left_in, processes_in
 from owners import INTERRUPTED, line, owner
 
 from lib.stage.locks import file_lock
-from lib.stage.ports import free_port, run_on_free_port
+from lib.stage.ports import run_on_free_port
 from lib.stage.processes import Process, ProcessError
 
 pytestmark = pytest.mark.filterwarnings("error")  # a supervisor that fails is covered for, with a warning
@@ -56,23 +56,18 @@ def is_gone(pid: int) -> bool:
     return not Path(f"/proc/{pid}/exe").exists()
 
 
-def test_output_status_and_directory(temporary: Path) -> None:
-    with Process().run([sys.executable, "-S", "-c", "print('hello'); raise SystemExit(7)"]) as process:
+def test_output_status_directory_and_environment(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INHERITED", "inherited")
+    code = "import os; print(os.environ['INHERITED'], os.environ['ADDED'], os.getcwd()); raise SystemExit(7)"
+    command = [sys.executable, "-S", "-c", code]
+    with Process().run(command, env={"ADDED": "ñ"}, cwd=temporary) as process:
         assert process.wait(60) == 7
         assert not process.alive
-        assert process.output() == "hello\n"
+        assert process.output() == f"inherited ñ {temporary}\n"
         assert process.directory.parent == temporary
         assert process.directory.stat().st_mode & 0o777 == 0o700
     assert not process.directory.exists()
     process.stop()
-
-
-def test_environment_is_inherited_and_added_to(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LESSON_RUN", "marker")
-    code = "import os; print(os.environ['LESSON_RUN'], os.environ['ADDED'], os.getcwd())"
-    with Process().run([sys.executable, "-c", code], env={"ADDED": "ñ"}, cwd=temporary) as process:
-        assert process.wait(60) == 0
-        assert process.output() == f"marker ñ {temporary}\n"
 
 
 def test_stop_signal_comes_first(temporary: Path) -> None:
@@ -312,15 +307,6 @@ def test_used_from_many_threads(temporary: Path) -> None:
     assert left_in(temporary) == []
 
 
-SERVER = """
-import socket, sys, time
-listener = socket.socket()
-listener.bind(("127.0.0.1", int(sys.argv[1])))
-open(sys.argv[2], "w").close()
-time.sleep(300)
-"""
-
-
 def test_a_lock_whose_file_was_removed_is_released(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     with file_lock(path) as held, file_lock(path) as other:
@@ -328,20 +314,6 @@ def test_a_lock_whose_file_was_removed_is_released(tmp_path: Path) -> None:
         path.unlink()
     with file_lock(path) as held:
         assert held
-
-
-def test_a_port_taken_in_between(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    taken, command = free_port(), [sys.executable, "-S", "-c", SERVER]
-    with Process() as other, Process() as process:
-        other.run([*command, str(taken), other.directory / "ready"])
-        other.wait_until((other.directory / "ready").exists, name="other")
-        offered = iter([taken, taken, free := free_port()])
-        monkeypatch.setattr("lib.stage.ports.free_port", lambda: next(offered))
-        ready = process.directory / "ready"
-        port = run_on_free_port(
-            lambda port: process.run([*command, str(port), ready]), lambda _: ready.exists(), name="Server"
-        )
-        assert port == free
 
 
 def test_another_failure_is_not_retried(temporary: Path) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import http.server
-import threading
 import urllib.request
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
 
 import pytest
+from endpoints import http_server
 from waiting import until
 
 from lib.deployment.replicas import answers
@@ -22,30 +22,23 @@ answers_created{code="200"} 1.7e+09
 """
 
 
-class Page(http.server.BaseHTTPRequestHandler):
-    """Counts who asks. A path other than /metrics is broken in its own way."""
-
-    asked = 0
-
-    def do_GET(self) -> None:
-        Page.asked += 1
-        body = {"/metrics": PAGE % Page.asked, "/words": "these are no metrics"}.get(self.path, "")
-        self.send_response(200 if body else 500)
-        self.end_headers()
-        self.wfile.write(body.encode())
-
-    def log_message(self, *_: object) -> None: ...
+@pytest.fixture
+def asked() -> list[str]:
+    """The paths that were asked for, in order."""
+    return []
 
 
 @pytest.fixture
-def address() -> Iterator[str]:
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Page)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+def address(asked: list[str]) -> Iterator[str]:
+    """A path other than /metrics is broken in its own way."""
+
+    def answer(request: BaseHTTPRequestHandler, _: str) -> tuple[int, str]:
+        asked.append(request.path)
+        bodies = {"/metrics": PAGE % len(asked), "/words": "these are no metrics"}
+        return (200, bodies[request.path]) if request.path in bodies else (500, "")
+
+    with http_server(answer) as url:
+        yield url
 
 
 def test_samples_have_name_labels_and_value() -> None:
@@ -66,16 +59,14 @@ def test_what_runs_here_is_asked_directly_whatever_proxy_is_set(
     assert answers(int(address.rpartition(":")[2]), "/metrics")
 
 
-def test_rounds_are_kept_and_one_comes_after_the_end(address: str) -> None:
+def test_rounds_are_kept_and_one_comes_after_the_end(address: str, asked: list[str]) -> None:
     with Scraper(lambda: {"a": Target("job", f"{address}/metrics")}, every=0.05) as scraper:
-        first = Page.asked
-        until(lambda: Page.asked >= first + 5)
-        before = Page.asked
+        until(lambda: len(asked) >= 5)
+        before = len(asked)
     frame = scraper.read("answers_total")
     assert list(frame.columns) == ["at", "job", "instance", "code", "value"]
-    assert (
-        len(frame) >= 5 and frame["at"].is_monotonic_increasing and frame["value"].diff().iloc[1:].eq(1).all()
-    )
+    assert len(frame) >= 5 and frame["at"].is_monotonic_increasing
+    assert frame["value"].diff().iloc[1:].eq(1).all()
     assert frame["value"].iloc[-1] > before
     scraper.stop()
     assert len(scraper.read("answers_total")) == len(frame)
@@ -83,12 +74,13 @@ def test_rounds_are_kept_and_one_comes_after_the_end(address: str) -> None:
         scraper.read("x")
 
 
-def test_who_does_not_answer_as_he_should_is_down_and_the_others_go_on(address: str) -> None:
+def test_who_does_not_answer_as_he_should_is_down_and_the_others_go_on(
+    address: str, asked: list[str]
+) -> None:
     targets = {name: Target("job", f"{address}/{name}") for name in ("metrics", "words", "error")}
     targets["nobody"] = Target("job", "http://127.0.0.1:1/metrics")
     with Scraper(lambda: targets, every=0.05) as scraper:
-        asked = Page.asked
-        until(lambda: Page.asked >= asked + 9)  # three answer in each round
+        until(lambda: len(asked) >= 9)  # three answer in each round
     up = scraper.read("up")
     assert up.groupby("instance")["value"].agg(["min", "max"]).T.to_dict() == {
         name: {"min": float(name == "metrics"), "max": float(name == "metrics")} for name in targets

@@ -8,11 +8,9 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from endpoints import OK, bare, server
-from owners import line, owner
 from traffic_checks import sent_after
 from waiting import until
 
@@ -132,21 +130,6 @@ def test_long_requests_are_always_under_way() -> None:
     middle = (ends[4] + ends[5]) / 2  # between the end of the first five and of the next
     assert ((long["sent"] < middle) & (long["ended"] > middle)).sum() == 5
     assert (long["latency"] > 0.99).all() and set(long["outcome"]) == {"ok"}
-
-
-def test_an_owner_killed_leaves_no_traffic() -> None:
-    with bare("one") as endpoint:
-        code = f"""
-from lib.stage.traffic import Traffic
-traffic = Traffic("http://127.0.0.1:{endpoint.port}")
-print(traffic._process.pid, flush=True)
-time.sleep(300)
-"""
-        with owner(code) as process:
-            pid = int(line(process))
-            assert Path(f"/proc/{pid}").exists()
-            process.kill()
-            until(lambda: not Path(f"/proc/{pid}").exists())
 
 
 def test_bad_options_are_refused() -> None:
