@@ -42,6 +42,7 @@ ROOT = Path(__file__).parents[2]
 #: How a worker does several tasks at a time. `solo` does one, in its main process.
 Kind = Literal["prefork", "threads", "solo"]
 PAUSE = 0.02  # seconds between two looks at the broker
+HEARD = 0.05  # seconds until a main process has surely heard that its child has begun a task
 #: Of `WorkerPool.events`, with their types.
 COLUMNS = {"task": str, "worker": str, "pid": "Int64", "queued": float, "start": float, "end": float, "cpu": float,
            "try": int, "outcome": str, "error": str}  # fmt: skip
@@ -205,8 +206,13 @@ class WorkerPool:
                 return set()
             if whole_worker:
                 worker.process.kill()
+            # Celery looks for a child when its pipe closes, which is before the kernel has it ready to be reaped. A main process
+            # that looks too early, or has not heard who does the task, looks again after five seconds: so it is stopped meanwhile.
+            worker.process.signal(signal.SIGSTOP)
             self._signal(worker, found, signal.SIGKILL)
+            time.sleep(PAUSE)
         finally:
+            worker.process.signal(signal.SIGCONT)
             self._signal(worker, found, signal.SIGCONT)
         deadline = time.monotonic() + self.timeout
         while self._under_way(worker) == found:  # until the main process has seen its child die
@@ -221,9 +227,11 @@ class WorkerPool:
             worker.process.signal(number, pid=pid)
 
     def _under_way(self, worker: Worker) -> dict[str, int]:
-        """The tasks that a worker does now, and the ids of the processes that do them."""
-        tries = [one for one in self._tries() if one["worker"] == worker.name]
-        return {one["task"]: one["pid"] for one in tries if one["outcome"] == "under way"}
+        """The tasks that a worker does now, and the ids of the processes that do them; not those that it has just begun."""
+        tries = [
+            one for one in self._tries() if one["worker"] == worker.name and one["outcome"] == "under way"
+        ]
+        return {one["task"]: one["pid"] for one in tries if time.time() - one["start"] > HEARD}
 
     # ── Tasks ────────────────────────────────────────────────────────────────────────────────────────────────────
 
