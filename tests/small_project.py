@@ -81,8 +81,8 @@ def make_wheel(wheels: Path, name: str, code: str = "") -> str:
     return f"{name}==1.0 --hash=sha256:{hashlib.sha256(wheel.read_bytes()).hexdigest()}\n"
 
 
-def make_small_project(parent: Path, *, with_uv: bool = True) -> SmallProject:
-    """A small project in a folder whose name has a space and an accent. Without uv: as where there is no wheel of it."""
+def make_small_project(parent: Path) -> SmallProject:
+    """A small project in a folder whose name has a space and an accent."""
     folder, wheels = parent / "año uno" / "small", parent / "wheels"
     wheels.mkdir()
     shutil.copytree(Path(flit_core.__file__).parent, folder / "flit_core")
@@ -94,6 +94,4 @@ def make_small_project(parent: Path, *, with_uv: bool = True) -> SmallProject:
     (folder / "requirements.lock").write_text(pins, encoding="utf-8")
     (folder / "requirements-dev.lock").write_text(pins + make_wheel(wheels, "more"), encoding="utf-8")
     (folder / "tools" / "requirements.lock").write_text(make_wheel(wheels, "uv", UV), encoding="utf-8")
-    if not with_uv:
-        next(wheels.glob("uv-*.whl")).unlink()
     return SmallProject(folder, wheels)
