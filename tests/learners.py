@@ -5,25 +5,19 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-import pytest
 from learner import release
-from lessons import LESSONS, code_cells, is_check, lesson_paths, read
+from lessons import LESSONS, code_cells, is_check, read
 from nbformat import NotebookNode
 
 import notebooks
+
+#: A lesson that starts nothing and measures nothing.
+QUICK = LESSONS / "04_schema_compatibility.ipynb"
 
 
 def failures(nb: NotebookNode) -> dict[str, str]:
     """The cells of an executed notebook that raised: id → name of the error."""
     return {one.id: out.ename for one in code_cells(nb) for out in one.outputs if out.output_type == "error"}
-
-
-def lessons(measuring: bool) -> list[object]:
-    """The lessons that time things, or the others, as parameters of a test."""
-    chosen = [
-        p for p in lesson_paths() if bool(read(p).metadata.get("lesson", {}).get("measures")) is measuring
-    ]
-    return [pytest.param(path, id=path.stem) for path in chosen]
 
 
 def run_all(path: Path, folder: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 import signal
 import subprocess
 import sys
@@ -51,18 +50,13 @@ def rewrite(path: Path, nb: NotebookNode) -> bytes:
     return path.read_bytes()
 
 
-def test_run_in_a_real_kernel_is_stored_keeps_every_rule_and_passes_plain_nbval(
-    tmp_path: Path, kernel_path: None
-) -> None:
+def test_run_in_a_real_kernel_is_stored_and_keeps_every_rule(tmp_path: Path, kernel_path: None) -> None:
     path = sample.write(tmp_path, sample.build())
     assert "stored (changed: code; outputs of setup, parameters, predict-sum" in refresh(path)
     assert lesson_rules.check(path) == []
     nb = read(path)
     assert [one.id for one in nb.cells] == sample.ORDER
     assert "image/png" in cell(nb, "draw-sum").outputs[0].data
-    nbval = [sys.executable, "-m", "pytest", "--nbval", "-c", os.devnull, "-p", "no:cacheprovider", str(path)]
-    run = subprocess.run(nbval, cwd=tmp_path, capture_output=True, text=True)
-    assert run.returncode == 0, run.stdout + run.stderr
 
 
 def test_failing_cell_is_named_and_nothing_is_stored(

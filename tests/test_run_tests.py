@@ -48,11 +48,15 @@ def collection(tmp_path: Path) -> Path:
     folder = tmp_path / "a collection"
     (folder / "tests").mkdir(parents=True)
     shutil.copytree(ROOT / "tools", folder / "tools", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(
-        ROOT / "tests" / "after", folder / "tests" / "after", ignore=shutil.ignore_patterns("__pycache__")
-    )
-    for name in ("pyproject.toml", ".gitignore", "tests/conftest.py"):
+    after = ROOT / "tests" / "after" / "test_nothing_left.py"
+    (folder / "tests" / "after").mkdir()
+    impatient = after.read_text(encoding="utf-8").replace("PATIENCE = 10.0", "PATIENCE = 1.0")
+    (folder / "tests" / "after" / after.name).write_text(impatient, encoding="utf-8")
+    for name in ("pyproject.toml", ".gitignore"):
         shutil.copy(ROOT / name, folder / name)
+    (folder / "tests" / "conftest.py").write_text(
+        "import sys\nsys.path.insert(0, 'tools')\n", encoding="utf-8"
+    )
     (folder / "tests" / "test_sum.py").write_text(
         "def test_sum():\n    assert 1 + 2 == 3\n", encoding="utf-8"
     )

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tokenize
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,7 @@ LAYOUT = {
 Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
+@cache
 def code_lines(text: str) -> set[int]:
     """The numbers of the lines that hold code: blank lines, comments and docstrings do not count."""
     tokens = tokenize.generate_tokens(io.StringIO(text).readline)
