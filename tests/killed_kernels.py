@@ -9,12 +9,13 @@ import time
 from pathlib import Path
 
 from jupyter_client.manager import KernelManager
-from lessons import LESSONS, code_cells, lesson_paths, opening_table, read
-from traces import Process, processes, processes_of_run
+from lessons import LESSONS, code_cells, read
+from traces import descendants, still_running
 
-#: The middle of a lesson: so many processes of this program run. Other lessons: the first process that they start.
+#: The middle of each lesson that starts something: so many processes of this program run.
 MIDDLE = {
     "00": ("haproxy", 1),
+    "01": ("", 1),
     "02": ("celery", 2),
     "05": ("postgres", 1),
     "07": ("lib.deployment.service", 1),
@@ -27,18 +28,7 @@ MIDDLE = {
 NEEDED = {"09": ["setup", "parameters", "job", "bytes", "in-turn", "parallel"]}
 
 
-def that_start_something() -> list[str]:
-    """The numbers of the lessons whose opening table names what they start."""
-    tables = {path.name[:2]: opening_table(read(path).cells[0].source) for path in lesson_paths()}
-    return [number for number, table in tables.items() if table["Starts"].lower() != "nothing"]
-
-
-def started_by(kernel: int) -> list[Process]:
-    """The living processes that a kernel has started, by way of others too."""
-    return [process for process in processes_of_run(kernel, "no run", os.getpid()) if process.pid != kernel]
-
-
-def left_of(number: str) -> list[Process | Path]:
+def left_of(number: str) -> list[str | Path]:
     """Run a lesson up to its middle, kill its kernel by SIGKILL, and return what is still there a minute later.
 
     That is: processes, and the folders of servers. Files that the lesson's own cells have written to the temporary folder stay, since
@@ -50,9 +40,9 @@ def left_of(number: str) -> list[Process | Path]:
         return left_in(Path(folder), number)
 
 
-def left_in(folder: Path, number: str) -> list[Process | Path]:
+def left_in(folder: Path, number: str) -> list[str | Path]:
     """As `left_of`, with the temporary folder of the kernel."""
-    program, least = MIDDLE.get(number, ("", 1))
+    program, least = MIDDLE[number]
     [path] = LESSONS.glob(f"{number}_*.ipynb")
     manager = KernelManager(kernel_name="python3")
     manager.start_kernel(cwd=str(LESSONS), env=os.environ | {"TMPDIR": str(folder)})
@@ -64,18 +54,17 @@ def left_in(folder: Path, number: str) -> list[Process | Path]:
         for cell in code_cells(read(path)):
             if cell.id in NEEDED.get(number, [cell.id]):
                 client.execute(cell.source)  # one after the other: we do not wait for any
-        deadline, found = time.monotonic() + 600, list[Process]()
-        while sum(program in process.command for process in found) < least:
-            found = started_by(kernel)
+        deadline, found = time.monotonic() + 600, dict[int, str]()
+        while sum(program in command for command in found.values()) < least:
+            found = descendants(kernel)
             assert time.monotonic() < deadline, f"{path.name} started no {program}"
             time.sleep(0.05)
         os.kill(kernel, signal.SIGKILL)
-        deadline, left = time.monotonic() + 60, found
-        while left and time.monotonic() < deadline:
+        deadline = time.monotonic() + 60
+        while left := [*still_running(found), *folder.glob("lessons-process-*")]:
+            if time.monotonic() > deadline:
+                break
             time.sleep(0.05)
-            alive = processes()
-            left = [one for one in found if alive.get(one.pid) and alive[one.pid].command == one.command]
-            left += folder.glob("lessons-process-*")
         return left
     finally:
         client.stop_channels()

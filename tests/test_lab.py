@@ -13,7 +13,7 @@ from importlib.metadata import files
 import lab
 import requests
 from project import ROOT
-from traces import processes, processes_of_run
+from traces import descendants, still_running
 from waiting import until
 
 
@@ -44,14 +44,14 @@ def test_the_server_moves_to_a_free_port_serves_and_ends_with_its_kernels() -> N
                 assert session.get(settings).json()["schema"]["properties"]["fetchNews"]["default"] == "false"
                 kernel = session.post(f"{address}/api/kernels", json={"name": "python3"}).json()
                 assert kernel["name"] == "python3"
-            started = processes_of_run(server.pid, "", os.getpid())
-            assert any("ipykernel" in process.command for process in started), started
+            started = descendants(server.pid)
+            assert any("ipykernel" in command for command in started.values()), started
             server.send_signal(signal.SIGTERM)
             server.communicate(timeout=60)
             assert server.returncode == 0
         finally:
             server.kill()
-    assert {process.pid for process in started} & set(processes()) == set()
+    assert still_running(started) == []
 
 
 def test_options_and_settings() -> None:

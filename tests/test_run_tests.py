@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import run_tests
 from nbformat import v4, write
-from traces import processes, processes_of_run
+from traces import command_of, descendants, still_running
+from waiting import until
 
 ROOT = Path(__file__).resolve().parents[1]
 LEAKY_TEST = """
-import os, pathlib, subprocess, sys, tempfile
+import pathlib, subprocess, sys, tempfile
 
 def test_that_leaves_things_behind():
-    environ = {"PATH": os.environ["PATH"]}  # without the mark, as PostgreSQL does
     leave = "import subprocess; subprocess.Popen(['sleep', '3000'], start_new_session=True)"
-    subprocess.run([sys.executable, "-c", leave], env=environ, check=True)
+    subprocess.run([sys.executable, "-c", leave], check=True)
     pathlib.Path.home().joinpath(".left-in-home").touch()
     pathlib.Path(__file__).with_name("left_in_repository.txt").touch()
     pathlib.Path(tempfile.mkdtemp(prefix="left-in-tmp"))
@@ -101,7 +99,7 @@ def test_everything_that_is_left_is_named_and_later_stages_still_run(collection:
     assert "left_in_repository.txt" in output
     assert "left-in-tmp" in output
     assert FAILING_LESSON_OUTPUT in output
-    assert int(number) not in processes()
+    assert command_of(int(number)) is None
 
 
 def test_one_notebook_from_elsewhere_runs_as_strictly(
@@ -138,16 +136,11 @@ def test_an_interrupted_run_ends_all_its_processes(collection: Path, monkeypatch
     with subprocess.Popen(
         command, cwd=collection, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as run:
-        deadline = time.monotonic() + 300
-        while not any(
-            process.command == "sleep 3000" for process in processes_of_run(run.pid, "", os.getpid())
-        ):
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-        started = processes_of_run(run.pid, "", os.getpid())
+        until(lambda: "sleep 3000" in descendants(run.pid).values())
+        started = descendants(run.pid)
         run.terminate()
         assert run.wait(timeout=300) == 128 + signal.SIGTERM
-    assert {process.pid for process in started} & set(processes()) == set()
+    assert still_running(started) == []
     assert list(collection.parent.glob("lessons-*")) == []
 
 

@@ -141,11 +141,6 @@ def objectives(nb: NotebookNode) -> list[str]:
     return re.findall(r"^\d+\.\s+(.+)$", "\n".join(lists), re.MULTILINE)
 
 
-def opening_table(text: str) -> dict[str, str]:
-    """The rows of a two-column markdown table."""
-    return dict(re.findall(r"^\|\s*([^|]+?)\s*\|\s*([^|]+?)\s*\|\s*$", text, re.MULTILINE))
-
-
 def anchor(heading: str) -> str:
     """The anchor of a heading as JupyterLab makes it; the site does the same."""
     return re.sub(r"[`*]", "", heading).strip().replace(" ", "-")

@@ -28,7 +28,7 @@ from pathlib import Path
 
 import psutil
 from project import ROOT, STATE, activated
-from traces import MARK, files_of, processes_of_run, repository_state
+from traces import MARK, descendants, files_of, repository_state
 
 PR_SET_CHILD_SUBREAPER = 36
 PATIENCE = 10.0  # seconds that processes get to end by themselves
@@ -141,14 +141,14 @@ def run(stage: Stage, environ: dict[str, str]) -> bool:
             return process.returncode == 0
 
 
-def end_all(mark: str) -> None:
+def end_all() -> None:
     """End what is still alive of a run: politely, then by SIGKILL."""
     deadline = time.monotonic() + PATIENCE
-    while left := processes_of_run(os.getpid(), mark, os.getpid()):
+    while left := descendants(os.getpid()):
         patient, asked = time.monotonic() < deadline, list[psutil.Process]()
-        for one in left:
+        for pid in left:
             with contextlib.suppress(psutil.Error):
-                asked.append(process := psutil.Process(one.pid))
+                asked.append(process := psutil.Process(pid))
                 process.terminate() if patient else process.kill()
         psutil.wait_procs(asked, timeout=PATIENCE if patient else 1.0)
 
@@ -167,7 +167,7 @@ def run_folder() -> Iterator[Path]:
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must not cut this short
-        end_all(str(folder))
+        end_all()
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -7,66 +7,44 @@ import contextlib
 import hashlib
 import os
 import subprocess
-from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
 MARK = "LESSON_RUN"
-"""The environment variable that all processes of a run inherit: the run's folder."""
+"""The environment variable that names the folder of a run."""
 UNTRACKED = {".git", ".venv", ".state", "work", "course", "build", "dist", "__pycache__", ".pytest_cache"} | {
     ".ruff_cache", ".hypothesis", ".ipynb_checkpoints"
 }  # fmt: skip
 """Folders that belong to no version of the project."""
 
 
-@dataclass(frozen=True)
-class Process:
-    """A living process. `command` is cut to a readable length."""
-
-    pid: int
-    command: str
-
-    def __str__(self) -> str:
-        return f"process {self.pid}: {self.command}"
-
-
-def described(process: psutil.Process) -> Process | None:
-    """A process in words, or None when it has ended, zombies included."""
+def command_of(pid: int) -> str | None:
+    """The command line of a living process, cut to a readable length; None when it has ended, zombies included."""
     with contextlib.suppress(psutil.Error):
+        process = psutil.Process(pid)
         if process.status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
-            return Process(process.pid, " ".join(process.cmdline())[:200])
+            return " ".join(process.cmdline())[:200]
     return None
 
 
-def processes() -> dict[int, Process]:
-    """All living processes of this machine by number."""
-    return {found.pid: found for process in psutil.process_iter() if (found := described(process))}
+def descendants(root: int) -> dict[int, str]:
+    """The command lines of all living descendants of a process by number, without this process and its ancestors.
 
-
-def has_mark(process: psutil.Process, mark: str) -> bool:
-    """Whether the environment of a process says that it belongs to the run; False for another user's process."""
-    with contextlib.suppress(psutil.Error):
-        return process.environ().get(MARK) == mark
-    return False
-
-
-def processes_of_run(root: int, mark: str, watcher: int) -> list[Process]:
-    """The processes that a run has started and that are still alive, except `watcher` and its ancestors.
-
-    Two signs tell them, since each misses some: they descend from `root`, the run's first process, which adopts orphans; or their
-    environment carries the mark (which some servers overwrite, PostgreSQL for one).
+    `tools/run_tests.py` adopts orphans, so whatever a run has started descends from it, in sessions of their own too.
     """
-    spared = {watcher, *(process.pid for process in psutil.Process(watcher).parents())}
-    family = {root}
+    spared = {os.getpid(), *(process.pid for process in psutil.Process().parents())}
+    family = list[psutil.Process]()
     with contextlib.suppress(psutil.NoSuchProcess):
-        family |= {process.pid for process in psutil.Process(root).children(recursive=True)}
-    found = [
-        described(process)
-        for process in psutil.process_iter()
-        if process.pid not in spared and (process.pid in family or has_mark(process, mark))
-    ]
-    return [process for process in found if process is not None]
+        family = psutil.Process(root).children(recursive=True)
+    found = {process.pid: command_of(process.pid) for process in family if process.pid not in spared}
+    return {pid: command for pid, command in found.items() if command is not None}
+
+
+def still_running(processes: dict[int, str]) -> list[str]:
+    """Those of these processes that are still alive, in words."""
+    alive = {pid: command for pid, command in processes.items() if command_of(pid) == command}
+    return [f"process {pid}: {command}" for pid, command in alive.items()]
 
 
 def files_of(root: Path) -> list[Path]:

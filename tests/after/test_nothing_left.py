@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from run_tests import COPY
-from traces import MARK, files_in, processes_of_run, repository_state
+from traces import MARK, descendants, files_in, repository_state, still_running
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 10.0  # seconds: what a killed kernel has started needs a moment to notice
@@ -32,12 +32,12 @@ def before(run: Path) -> dict[str, Any]:
     return json.loads((run / "before.json").read_text(encoding="utf-8"))
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, which only Linux has")
-def test_no_process_is_left(run: Path, before: dict[str, Any]) -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a run adopt its orphans")
+def test_no_process_is_left(before: dict[str, Any]) -> None:
     deadline = time.monotonic() + PATIENCE
-    while (left := processes_of_run(before["pid"], str(run), os.getpid())) and time.monotonic() < deadline:
+    while (left := still_running(descendants(before["pid"]))) and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert not left, "still running:\n" + "\n".join(map(str, left))
+    assert not left, "still running:\n" + "\n".join(left)
 
 
 def test_the_repository_is_as_before(before: dict[str, Any]) -> None:

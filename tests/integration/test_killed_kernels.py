@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from killed_kernels import left_of, that_start_something
+from killed_kernels import MIDDLE, left_of
 from lessons import LESSONS
 from test_killed_kernel import QUICK
 
 
-@pytest.mark.parametrize("number", [number for number in that_start_something() if number not in QUICK])
+@pytest.mark.parametrize("number", [number for number in MIDDLE if number not in QUICK])
 def test_killed_in_the_middle_nothing_is_left(
     number: str, kernel_path: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
