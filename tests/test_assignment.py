@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import assignment
 import grade
 import pytest
-from assignment import AssignmentError, Order, make, seeded, source
+from assignment import AssignmentError, Order, make, source
 from exercises import attempt, exercises
 from lessons import LESSONS, code_cells, is_check, is_solution, read
 from nbformat import NotebookNode
@@ -76,11 +75,6 @@ def test_a_number_that_was_copied_is_right_for_its_own_seed_only(name: str) -> N
     assert outcome(12, None) is None, "the solution is right for every seed"
 
 
-def test_it_is_known_which_exercises_a_seed_changes() -> None:
-    nb = read(LESSONS / "03_schema_versions.ipynb")
-    assert seeded(nb) == ["3.4"]
-
-
 @pytest.mark.parametrize(
     ("order", "message"),
     [
@@ -117,47 +111,34 @@ def test_what_is_there_is_not_made_again_unasked(tmp_path: Path) -> None:
         make([Order("03")], tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("lesson = 3", "assignment"),
-        ("[[assignment]]\nlesson = '03'\nuntil = 'x'", "until"),
-        ("[[", "invalid|Invalid"),
-    ],
-)
-def test_a_list_that_nobody_can_read_is_refused(text: str, message: str, tmp_path: Path) -> None:
-    (tmp_path / "list.toml").write_text(text)
-    with pytest.raises(AssignmentError, match=f"(?s){message}.*write a table"):
-        assignment.orders(tmp_path / "list.toml")
-
-
-def test_a_list_is_read(tmp_path: Path) -> None:
-    (tmp_path / "list.toml").write_text(
-        "[[assignment]]\nlesson = '03'\nexercises = ['3.1']\n[assignment.points]\n'3.1' = 4\n[[assignment]]\nlesson = '11'\nseed = 2"
+def test_a_list_is_read_or_refused_with_a_reason(tmp_path: Path) -> None:
+    path, first = (
+        tmp_path / "list.toml",
+        "[[assignment]]\nlesson = '03'\nexercises = ['3.1']\npoints = {'3.1' = 4}\n",
     )
-    assert assignment.orders(tmp_path / "list.toml") == [
-        Order("03", ("3.1",), {"3.1": 4}),
-        Order("11", seed=2),
-    ]
+    path.write_text(f"{first}[[assignment]]\nlesson = '11'\nseed = 2")
+    assert assignment.orders(path) == [Order("03", ("3.1",), {"3.1": 4}), Order("11", seed=2)]
+    for text, message in {
+        "lesson = 3": "assignment",
+        f"{first}until = 'x'": "until",
+        "[[": "[Ii]nvalid",
+    }.items():
+        path.write_text(text)
+        with pytest.raises(AssignmentError, match=f"(?s){message}.*write a table"):
+            assignment.orders(path)
 
 
-@pytest.mark.parametrize(
-    ("prepare", "message"),
-    [
-        (lambda folder: (folder / "submissions/ana").mkdir(parents=True), "make assignment"),
-        (lambda folder: (folder / "course/release/03").mkdir(parents=True), "no folder of a student"),
-    ],
-)
-def test_nothing_to_grade_is_reported(prepare: Callable[[Path], None], message: str, tmp_path: Path) -> None:
-    prepare(tmp_path)
-    with pytest.raises(AssignmentError, match=message):
-        grade.grade(tmp_path / "submissions", tmp_path / "course")
-
-
-def test_points_by_hand_that_nobody_can_read_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "written.csv").write_text("student,assignment,exercise,points\nana,11_capstone,11.3,good\n")
+def test_what_can_not_be_graded_is_reported(tmp_path: Path) -> None:
+    submissions, course = tmp_path / "submissions", tmp_path / "course"
+    with pytest.raises(AssignmentError, match="make assignment"):
+        grade.grade(submissions, course)
+    (course / "release/03").mkdir(parents=True)
+    with pytest.raises(AssignmentError, match="no folder of a student"):
+        grade.grade(submissions, course)
+    (submissions / "ana").mkdir(parents=True)
+    (course / "written.csv").write_text("student,assignment,exercise,points\nana,11_capstone,11.3,good\n")
     with pytest.raises(AssignmentError, match="columns are student"):
-        grade.written(tmp_path)
+        grade.grade(submissions, course)
 
 
 def failed(source: str) -> NotebookNode:

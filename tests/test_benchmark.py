@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
-import platform
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -17,17 +15,7 @@ from pathlib import Path
 import pytest
 
 from lib import benchmark
-from lib.benchmark import (
-    CONTROL,
-    Comparison,
-    DifferentResultsError,
-    Timing,
-    compare,
-    environment,
-    machine_is_busy,
-    measure,
-    processor_share,
-)
+from lib.benchmark import Comparison, Timing, compare, environment, machine_is_busy, measure
 
 
 def recorded(calls: list[str], name: str, result: object = 1) -> Callable[[], object]:
@@ -59,7 +47,7 @@ def test_different_results_are_refused_before_anything_is_timed(monkeypatch: pyt
     result = compare(different, baseline="a", equal=lambda a, b: abs(a - b) < 0.1)
     assert set(result.timings) == {"a", "b"}
     monkeypatch.setattr(benchmark, "measure", lambda *_: pytest.fail("something was timed"))
-    with pytest.raises(DifferentResultsError, match="'b' and 'a' give different results"):
+    with pytest.raises(benchmark.DifferentResultsError, match="'b' and 'a' give different results"):
         compare(different, baseline="a")
 
 
@@ -98,7 +86,7 @@ def test_slower_is_measured_as_slower(clock: Clock) -> None:
     candidates = {"slow": lambda: clock.wait(0.25), "fast": lambda: clock.wait(0.0625)}
     result = compare(candidates, baseline="slow", rounds=5, control=True)
     assert result.timings["slow"].median == 0.25 and result.speedup("fast") == 4
-    assert result.speedup("slow") == result.speedup("slow" + CONTROL) == 1 and result.noise == 0
+    assert result.speedup("slow") == result.speedup("slow" + benchmark.CONTROL) == 1 and result.noise == 0
 
 
 def test_processor_time_is_told_from_waiting() -> None:
@@ -143,22 +131,17 @@ def test_median_spread_and_speedup_are_those_of_the_rounds() -> None:
     assert result.timings["base"].median == 3.0
     assert result.timings["base"].spread == 2.0  # quartiles 2 and 4; the outlier counts for nothing
     assert result.speedup("other") == 2.0 and result.noise is None
-    with pytest.raises(KeyError):
-        result.speedup("third")
-
-
-def test_frame_has_one_row_a_candidate() -> None:
-    frame = comparison((1.0, 2.0, 3.0), (0.5, 1.0, 1.5)).to_frame()
+    frame = result.to_frame()
     assert list(frame.index) == ["base", "other"] and frame.index.name == "candidate"
-    assert list(frame) == ["median_s", "spread_s", "cpu_s", "calls", "rounds", "speedup"]
-    assert frame.loc["other"].to_list() == [1.0, 0.5, 1.0, 1, 3, 2.0]
-    assert frame.attrs["environment"] == environment()
-
-
-def test_environment_line_tells_python_processors_and_platform_only() -> None:
-    line = environment()
-    assert re.fullmatch(r"\w+ 3\.\d+\.\d+\S*, \d+ CPUs, \w+ \w+", line)
-    assert platform.python_version() in line and socket.gethostname() not in line
+    assert frame.loc["other"].to_dict() == {
+        "median_s": 1.5,
+        "spread_s": 1.0,
+        "cpu_s": 1.5,
+        "calls": 1,
+        "rounds": 5,
+        "speedup": 2.0,
+    }
+    assert re.fullmatch(r"\w+ 3\.\d+\.\d+\S*, \d+ CPUs, \w+ \w+", frame.attrs["environment"])
 
 
 @pytest.mark.parametrize(
@@ -195,7 +178,7 @@ def test_a_machine_where_others_compute_is_busy(capsys: pytest.CaptureFixture[st
     try:
         for other in others:
             assert other.stdout and other.stdout.readline()  # it has begun
-        assert processor_share() < 0.7 and machine_is_busy("wait")
+        assert benchmark.processor_share() < 0.7 and machine_is_busy("wait")
     finally:
         for other in others:
             other.kill()

@@ -18,7 +18,6 @@ ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "compose"
 FILES = sorted(FOLDER.glob("docker-compose*.yml"))
 DOCKERFILES = sorted(FOLDER.rglob("*Dockerfile"))
-LOCKS = sorted(path for path in ROOT.glob("[!.]*/*/requirements.lock"))
 VARIABLE = re.compile(r"\$\{(\w+)(?::([-?])([^}]*))?\}")
 SECRET = re.compile(r"PASSWORD|SECRET|TOKEN|KEY|_CONN|BROKER_URL|RESULT_BACKEND|BASIC_AUTH", re.IGNORECASE)
 
@@ -103,15 +102,6 @@ def test_image_is_not_built_for_root_and_its_base_is_an_argument(path: Path) -> 
         assert re.search(r":\d+\.\d+\.\d+", bases[base.strip("${}")])
     assert "--require-hashes" in text or "pip" not in text
     assert not re.search(r"://", "\n".join(line for line in text.splitlines() if not line.startswith("#")))
-
-
-@pytest.mark.parametrize("path", LOCKS, ids=lambda path: path.parent.name)
-def test_lock_has_hashes_and_no_address(path: Path) -> None:
-    text = path.read_text(encoding="utf-8")
-    blocks = [block for block in re.split(r"^(?=[^\s#])", text, flags=re.MULTILINE) if "==" in block]
-    assert len(blocks) > 5
-    assert [block for block in blocks if not re.search(r"--hash=sha256:[0-9a-f]{64}", block)] == []
-    assert not re.search(r"://|@ file|^-|find-links|index-url|/opt/|/home/|/root/", text, re.MULTILINE)
 
 
 def test_lib_in_the_image_is_decoded_by_the_release_that_the_lessons_use() -> None:
