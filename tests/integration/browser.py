@@ -9,21 +9,17 @@ with jupyterlab(folder) as server, chromium() as browser:
 from __future__ import annotations
 
 import contextlib
-import io
-import json
 import os
 import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 
 from integration import BROWSERS
 from lab import lab_command, lab_environment
-from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, sync_playwright
 
 from lib.stage.ports import ask, run_on_free_port
@@ -35,12 +31,6 @@ QUIET = """
     --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync
 """.split()
 OPENED, FINISHED = 120_000, 600_000  # milliseconds, for a busy machine
-NONE: Mapping[str, object] = MappingProxyType({})
-DARK = MappingProxyType({"@jupyterlab/apputils-extension/themes": {"theme": "JupyterLab Dark"}})
-AT_ONCE = MappingProxyType({"@jupyterlab/notebook-extension/tracker": {"windowingMode": "none"}})
-"""Show all cells of a notebook when it is opened. By default those far from the window are left out."""
-Color = tuple[int, int, int]
-"""Red, green, blue: 0 to 255."""
 
 
 @dataclass(frozen=True)
@@ -55,14 +45,10 @@ class Server:
 
 
 @contextlib.contextmanager
-def jupyterlab(folder: Path, settings: Mapping[str, object] = NONE) -> Iterator[Server]:
-    """The JupyterLab of `make lab`, for the files of `folder`, with a user's settings: plugin → values. It ends with its kernels."""
+def jupyterlab(folder: Path) -> Iterator[Server]:
+    """The JupyterLab of `make lab`, for the files of `folder`. It ends with its kernels."""
     token = secrets.token_hex(16)
     with Process() as process:
-        for plugin, values in settings.items():
-            file = process.directory / "settings" / f"{plugin}.jupyterlab-settings"
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(json.dumps(values), encoding="utf-8")
         environ = lab_environment(os.environ) | {
             "JUPYTER_TOKEN": token,
             "JUPYTERLAB_SETTINGS_DIR": str(process.directory / "settings"),
@@ -131,24 +117,3 @@ def save(page: Page, file: Path) -> None:
 def figures(page: Page) -> list[Locator]:
     """The pictures in the outputs."""
     return page.locator(".jp-OutputArea-output img").all()
-
-
-def edge_and_page(page: Page, figure: Locator) -> tuple[Color, Color]:
-    """The colour of a figure just inside its upper left corner, and that of the page 4 dots to the left of it, from a screenshot."""
-    figure.scroll_into_view_if_needed()
-    box = figure.bounding_box()
-    clip = {"x": box["x"] - 4, "y": box["y"], "width": 8, "height": 8}
-    picture = Image.open(io.BytesIO(page.screenshot(clip=clip))).convert("RGB")
-    return picture.getpixel((6, 4)), picture.getpixel((1, 4))
-
-
-def contrast(one: Color, other: Color) -> float:
-    """The ratio of two colours' luminances as WCAG 2.2 defines it: 1 (none) to 21 (black on white)."""
-
-    def luminance(color: Color) -> float:
-        parts = [part / 255 for part in color]
-        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
-        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-    dark, light = sorted([luminance(one), luminance(other)])
-    return (light + 0.05) / (dark + 0.05)

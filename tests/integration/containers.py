@@ -33,15 +33,8 @@ def run(
     *command: str | Path, check: bool = True, timeout: float = 600, env: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run a command in the repository's folder. With `check`, a status other than 0 fails the test and shows the output."""
-    done = subprocess.run(
-        command,
-        cwd=ROOT,
-        env={**os.environ, **(env or {})},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-    )
+    settings = {"cwd": ROOT, "env": {**os.environ, **(env or {})}, "stdin": subprocess.DEVNULL}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, **settings)
     if check and done.returncode != 0:
         lines = (done.stdout + done.stderr).splitlines()[-TAIL:]
         raise AssertionError(f"{' '.join(map(str, command))}: status {done.returncode}\n" + "\n".join(lines))
@@ -120,15 +113,8 @@ class Stack:
     def up(self, *arguments: str, timeout: float = 300) -> None:
         """Start all and wait until it is healthy. A failure shows the end of the logs, too."""
         try:
-            self(
-                "up",
-                "--detach",
-                "--wait",
-                "--wait-timeout",
-                str(int(timeout)),
-                *arguments,
-                timeout=timeout + 60,
-            )
+            options = ["--detach", "--wait", "--wait-timeout", str(int(timeout))]
+            self("up", *options, *arguments, timeout=timeout + 60)
         except (AssertionError, subprocess.TimeoutExpired) as error:
             state = self("ps", "--all", check=False) + self("logs", "--tail", "25", check=False)
             raise AssertionError(f"{error}\n{state}") from None

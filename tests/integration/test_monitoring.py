@@ -34,41 +34,20 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def promtool(*arguments: object, folder: Path = MONITORING) -> subprocess.CompletedProcess[str]:
-    command = ["promtool", *map(str, arguments)]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+def promtool(*arguments: str) -> str:
+    done = subprocess.run(
+        ["promtool", *arguments], cwd=MONITORING, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 def test_the_configuration_is_valid() -> None:
-    done = promtool("check", "config", "prometheus.yml")
-    assert done.returncode == 0 and "3 rule files found" in done.stdout, done.stdout + done.stderr
+    assert "3 rule files found" in promtool("check", "config", "prometheus.yml")
 
 
 def test_the_rules_pass_their_tests() -> None:
-    done = promtool("test", "rules", "tests/slo.yml", "tests/others.yml")
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-@pytest.mark.parametrize(
-    ("file", "text", "other"),
-    [
-        ("slo.yml", "rate1h > 14.4", "rate1h > 20"),
-        ("slo.yml", "rate5m > 14.4", "rate5m >= 0"),
-        ("releases.yml", "or 0 * release:http_requests:rate5m", ""),
-        ("releases.yml", 'code=~"5.."', 'code=~"4.."'),
-        ("workers.yml", 'outcome="lost"', 'outcome="done"'),
-    ],
-)
-def test_a_wrong_rule_fails_the_tests(file: str, text: str, other: str, tmp_path: Path) -> None:
-    shutil.copytree(MONITORING, tmp_path, dirs_exist_ok=True)
-    path = tmp_path / "rules" / file
-    right = path.read_text(encoding="utf-8")
-    assert text in right
-    path.write_text(right.replace(text, other), encoding="utf-8")
-    assert promtool("check", "rules", path).returncode == 0, "wrong, not broken"
-    tests = "tests/slo.yml" if file == "slo.yml" else "tests/others.yml"
-    done = promtool("test", "rules", tests, folder=tmp_path)
-    assert done.returncode != 0 and "FAILED" in done.stdout + done.stderr
+    assert "SUCCESS" in promtool("test", "rules", "tests/slo.yml", "tests/others.yml")
 
 
 class Prometheus:

@@ -130,18 +130,3 @@ def test_the_table_has_each_objective_with_a_link_to_its_check(pages: dict[Path,
     rows = re.findall(r"<tr class=\"row-(?:odd|even)\"><td>.*?</tr>", text, re.DOTALL)
     assert len(rows) == sum(map(len, goals)) > 30
     assert all(re.search(r'href="notebooks/\w+\.html#[^"]+"', row) for row in rows)
-
-
-def test_a_link_that_leads_nowhere_stops_the_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def assemble(source: Path) -> None:
-        source.mkdir()
-        (source / "conf.py").write_text(
-            (ROOT / "site" / "conf.py").read_text(encoding="utf-8"), encoding="utf-8"
-        )
-        (source / "index.md").write_text("# A page\n\n[nowhere](nothing.md)\n", encoding="utf-8")
-
-    monkeypatch.setattr(build_site, "assemble", assemble)
-    (tmp_path / "html").mkdir()
-    (tmp_path / "html" / "old.html").write_text("the last good one", encoding="utf-8")
-    assert build_site.build(tmp_path / "html") != 0
-    assert [path.name for path in (tmp_path / "html").iterdir()] == ["old.html"]
