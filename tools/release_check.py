@@ -45,9 +45,7 @@ def steps() -> dict[str, str]:
     """The command of each step: all lessons in the browser and graded, full benchmarks, long tests, and ten times what depends on time."""
     tests, folder = "python tools/run_tests.py", "tests/integration"
     lessons = {path.name[:2]: path for path in lesson_paths()}
-    once = {
-        "grading": f"GRADING_LESSONS=all {tests} {folder}/test_grading.py {folder}/test_grading_lessons.py"
-    }
+    once = {"grading": f"GRADING_LESSONS=all {tests} {folder}/test_grading.py"}
     once |= {f"browser {n}": f"BROWSER_LESSONS={n} {tests} {folder}/test_browser.py" for n in lessons}
     once["bench"] = "python benchmarks/run.py"
     once["long: code"] = f"LONG=1 {tests} tests --ignore=tests/after --ignore={folder} -m long"

@@ -159,14 +159,6 @@ def version_of(package: str) -> str:
 # ── The stack ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_images_hold_no_secret(engine: Engine, stack: Stack, secrets: dict[str, str]) -> None:
-    images = set(stack("config", "--images").split())
-    assert "zero-downtime-pipelines/airflow:test" in images
-    for image in images:
-        contents = engine.docker("image", "inspect", image) + engine.docker("history", "--no-trunc", image)
-        assert not [name for name, value in secrets.items() if value in contents], image
-
-
 def test_nobody_runs_as_root_and_ports_are_on_loopback(
     engine: Engine, stack: Stack, runs: dict[str, Run]
 ) -> None:

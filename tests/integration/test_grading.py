@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import shutil
 from pathlib import Path
 
@@ -10,11 +11,13 @@ import pytest
 from assignment import AssignmentError, Order, make, nbgrader
 from exercises import exercises
 from grade import grade
-from lessons import code_cells, dumps, is_check, is_solution, read
+from lessons import code_cells, dumps, is_check, is_solution, lesson_paths, read
 from nbformat import NotebookNode
 from wrong_answers import WRONG_ANSWERS
 
 NAME = "03_schema_versions"
+#: The lessons with exercises.
+PATHS = [path for path in lesson_paths() if any(map(is_solution, code_cells(read(path))))]
 
 
 def hand_in(nb: NotebookNode, folder: Path, name: str) -> None:
@@ -141,3 +144,17 @@ def test_accidents_are_reported_and_cost_the_others_nothing(tmp_path: Path) -> N
     hand_in(good, ana / "again", NAME)
     with pytest.raises(AssignmentError, match=f"ana.lopez has handed in {NAME}.ipynb 2 times"):
         grade(submissions, course)
+
+
+@pytest.mark.skipif(
+    "GRADING_LESSONS" not in os.environ, reason="for all lessons: `make release-check ONLY=grading`"
+)
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+def test_full_none_and_the_points_of_one_exercise(path: Path, tmp_path: Path) -> None:
+    checks = [cell for cell in code_cells(read(path)) if is_check(cell)]
+    points = [cell.metadata["nbgrader"]["points"] for cell in checks]
+    first = next(cell.id for cell in code_cells(read(path)) if is_solution(cell))
+    order = Order(path.name[:2])
+    course = made(order, tmp_path)
+    graded = grade_three(course, order.name, partly(course, order.name, [first]))
+    assert graded == {"ana": sum(points), "bea": 0, "carla": points[0]}
