@@ -108,14 +108,12 @@ def answers(port: int, path: str) -> bool:
     return False
 
 
-def call(
-    port: int, path: str, body: Any = None, *, method: str | None = None, **headers: str
-) -> tuple[int, Any]:
+def call(port: int, path: str, body: Any = None, **options: Any) -> tuple[int, Any]:
     """Send a request to a port of 127.0.0.1; return its status, and its answer as read from JSON (text, if it is none).
 
-    Raises OSError if there is no answer within ten seconds.
+    options: of `lib.stage.ports.ask`. Raises OSError if there is no answer in time.
     """
-    status, text = ask(f"http://127.0.0.1:{port}{path}", body, method=method, **headers)
+    status, text = ask(f"http://127.0.0.1:{port}{path}", body, **options)
     with contextlib.suppress(ValueError):
         return status, json.loads(text)
     return status, text

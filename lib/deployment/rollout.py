@@ -26,6 +26,7 @@ from lib.deployment.replicas import answers
 from lib.deployment.states import Deployment, Release, State
 from lib.stage.locks import file_lock
 from lib.stage.router import Colour
+from lib.stage.waiting import wait_for
 from lib.versioning.bulk import Report
 from lib.versioning.history import SchemaHistory
 from lib.versioning.users import USERS
@@ -265,9 +266,7 @@ class BlueGreen:
         return Gate("retire")
 
     def _drain(self, colour: Colour) -> None:
-        deadline = time.monotonic() + PATIENCE
-        while self.platform.in_flight(colour) and time.monotonic() < deadline:
-            time.sleep(0.01)
+        wait_for(lambda: self.platform.in_flight(colour) == 0, PATIENCE, pause=0.01)
 
 
 def _coming(now: Deployment) -> Release:

@@ -10,9 +10,7 @@ worker comes back after a while. Time costs nothing where nothing happens: 10,00
 
 from __future__ import annotations
 
-import gc
-from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,7 +23,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MAX_TRIES: Final = 1000
-_BLOCK: Final = 4096
 
 
 class SimulationError(RuntimeError):
@@ -66,39 +63,18 @@ class Cluster:
                 checked(name, getattr(self, name), 0, above=True)
 
 
-class _Queue(simpy.Store):
-    """A SimPy store, first in, first out, that takes as long for the first of 100,000 items as for the first of two."""
-
-    def __init__(self, env: simpy.Environment, items: Any = ()) -> None:
-        super().__init__(env)
-        self.items: deque[int] = deque(items)  # type: ignore[assignment]
-
-    def _do_get(self, event: Any) -> None:
-        if self.items:
-            event.succeed(self.items.popleft())
-
-
-def _drawn(draw: Callable[[int], np.ndarray]) -> Iterator[float]:
-    """Random numbers one by one, drawn in blocks, which is ten times as fast."""
-    while True:
-        yield from draw(_BLOCK).tolist()
-
-
 class _Run:
     """One simulation: a process for the arrivals, one for the broker, and one for each try under way."""
 
     def __init__(self, cluster: Cluster, arrived: np.ndarray, rng: np.random.Generator) -> None:
         self.cluster, self.arrived = cluster, arrived
         self.env = simpy.Environment()
-        self.waiting, self.idle = _Queue(self.env), _Queue(self.env, range(cluster.workers))
+        self.waiting, self.idle = simpy.Store(self.env), simpy.Store(self.env)
+        self.idle.items = list(range(cluster.workers))
         self.tries = [0] * len(arrived)
         self.done: list[tuple[float, float, int] | None] = [None] * len(arrived)
-        self.left = len(arrived)
-        self.finished = self.env.event()
-        streams = rng.spawn(3)  # so that a cluster with failures has the service times of the one without
-        self.service = _drawn(lambda size: streams[0].exponential(cluster.service_s, size))
-        self.slow = _drawn(lambda size: streams[1].random(size) < cluster.straggler_share)
-        self.failures = _drawn(lambda size: streams[2].exponential(cluster.failure_s or np.inf, size))
+        # Apart, so that a cluster with failures has the service times of the one without.
+        self.service, self.slow, self.failures = rng.spawn(3)
         self.env.process(self.arrivals())
         self.env.process(self.broker())
 
@@ -124,19 +100,17 @@ class _Run:
                 f"Task {task} has failed {MAX_TRIES} times: workers fail too soon for tasks as long as these. "
                 "Give a longer failure_s, or a shorter service_s."
             )
-        started, takes = self.env.now, next(self.service)
-        if next(self.slow):
-            takes *= self.cluster.straggler_factor
-        fails = next(self.failures) if self.cluster.failure_s else np.inf
+        cluster, started = self.cluster, self.env.now
+        takes = self.service.exponential(cluster.service_s)
+        if self.slow.random() < cluster.straggler_share:
+            takes *= cluster.straggler_factor
+        fails = self.failures.exponential(cluster.failure_s) if cluster.failure_s else np.inf
         yield self.env.timeout(min(takes, fails))
         if fails < takes:
             self.waiting.put(task)
-            yield self.env.timeout(self.cluster.restart_s)
+            yield self.env.timeout(cluster.restart_s)
         else:
             self.done[task] = (started, self.env.now, worker)
-            self.left -= 1
-            if not self.left:
-                self.finished.succeed()
         self.idle.put(worker)
 
 
@@ -167,13 +141,7 @@ def simulate(cluster: Cluster, *, tasks: int, rate: float | None = None, seed: i
     if rate is not None:
         arrived = rng.exponential(1 / float(checked("rate", rate, 0, above=True)), tasks).cumsum()
     run = _Run(cluster, arrived, rng)
-    enabled = gc.isenabled()
-    gc.disable()  # it would look through all workers again and again, and takes half of the time
-    try:
-        run.env.run(until=run.finished)
-    finally:
-        if enabled:
-            gc.enable()
+    run.env.run()  # until nothing more happens
     started, ended, worker = zip(*run.done, strict=True)
     columns = {"started": started, "ended": ended, "worker": worker, "tries": run.tries}
     return pd.DataFrame({"task": np.arange(tasks), "arrived": arrived, **columns})

@@ -4,7 +4,7 @@ Read the files in this order:
 
 - `programs`: a started process or container, by one interface
 - `supervisor`, `processes`: processes that end with their owner
-- `ports`, `locks`, `files`: a free port; a lock that ends with its holder; files that are written whole
+- `waiting`, `ports`, `locks`, `files`: a wait with an end; a free port; a lock that ends with its holder; files that are written whole
 - `engine`, `containers`, `images`: containers, by the same interface, and what removes them
 - `servers`: PostgreSQL and Valkey, as processes or in containers
 - `router`: a real proxy that switches

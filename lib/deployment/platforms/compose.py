@@ -12,13 +12,11 @@ from __future__ import annotations
 import csv
 import hashlib
 import os
-import time
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lib.deployment.platform import PATIENCE, PlatformError
-from lib.deployment.platforms.commands import run
+from lib.deployment.platform import PATIENCE, PlatformError, run
 from lib.deployment.states import Release
 from lib.stage.containers import ROOT
 from lib.stage.engine import engine, explained
@@ -26,6 +24,7 @@ from lib.stage.files import replace_file
 from lib.stage.images import PORT, image
 from lib.stage.ports import free_port
 from lib.stage.router import Colour
+from lib.stage.waiting import wait_for
 
 if TYPE_CHECKING:
     import docker
@@ -83,11 +82,13 @@ class Compose:
         values |= {"IMAGE": image(Path(release.tree or ROOT))}
         self._set(**{f"{colour.upper()}_{name}": str(value) for name, value in values.items()})
         self._compose(*UP, colour)
-        deadline, wanted = time.monotonic() + PATIENCE, 2 * release.replicas  # each is in both backends
-        while sum(row["status"].startswith("UP") for row in self._servers(colour)) < wanted:
-            if time.monotonic() > deadline:
-                raise PlatformError(f"the router does not find {release.replicas} replicas of {colour}")
-            time.sleep(0.05)
+
+        def found() -> bool:
+            up = sum(row["status"].startswith("UP") for row in self._servers(colour))
+            return up >= 2 * release.replicas  # each is in both backends
+
+        if not wait_for(found, PATIENCE):
+            raise PlatformError(f"the router does not find {release.replicas} replicas of {colour}")
         return self.ports(colour)
 
     def ports(self, colour: Colour) -> list[int]:

@@ -11,17 +11,16 @@ from __future__ import annotations
 import json
 import os
 import re
-import time
 from pathlib import Path
 from typing import Any
 
-from lib.deployment.platform import PATIENCE, PlatformError
-from lib.deployment.platforms.commands import run
+from lib.deployment.platform import PATIENCE, PlatformError, run
 from lib.deployment.states import Release
 from lib.stage.containers import ROOT
 from lib.stage.images import PORT
 from lib.stage.processes import Process, ProcessError
 from lib.stage.router import Colour
+from lib.stage.waiting import wait_for
 
 FILES = ROOT / "compose" / "k8s"
 IMAGE, REPOSITORY_VARIABLE = "zero-downtime-pipelines", "LESSONS_REPOSITORY"
@@ -95,11 +94,8 @@ class Kubernetes:
         """See `Platform`. It is applied when the cluster's endpoints say so; its nodes follow within moments."""
         labels = {"spec": {"selector": {"app": "users", "colour": colour}}}
         self._kubectl("patch", "service", "users", "--type", "merge", "--patch", json.dumps(labels))
-        deadline = time.monotonic() + PATIENCE
-        while self._endpoints() != set(self._pods(colour)):
-            if time.monotonic() > deadline:
-                raise PlatformError(f"the Service still sends to other pods than those of {colour}")
-            time.sleep(0.2)
+        if not wait_for(lambda: self._endpoints() == set(self._pods(colour)), PATIENCE, pause=0.2):
+            raise PlatformError(f"the Service still sends to other pods than those of {colour}")
 
     def active(self) -> Colour:
         """See `Platform`."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,6 +13,7 @@ from lib.deployment.replicas import Replica
 from lib.deployment.states import Release
 from lib.stage.containers import Backend
 from lib.stage.router import COLOURS, Colour, Router
+from lib.stage.waiting import wait_for
 
 
 class Local:
@@ -48,10 +48,8 @@ class Local:
             going = [one for one in self.replicas[colour] if goes(one) or not one.process.alive]
             staying = self.replicas[colour] = [one for one in self.replicas[colour] if one not in going]
             self.router.set_replicas(colour, self.ports(colour))
-            deadline = time.monotonic() + PATIENCE
             ports = [one.port for one in going]
-            while self.router.in_flight(colour, ports) and time.monotonic() < deadline:
-                time.sleep(0.01)
+            wait_for(lambda: self.router.in_flight(colour, ports) == 0, PATIENCE, pause=0.01)
             for one in going:
                 one.stop()
             missing = release.replicas - len(staying)
