@@ -21,6 +21,7 @@ import timeit
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 CONTROL = " (again)"
 
+QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of this container: microseconds of processor time, in so many
 QUIET_SHARE = 0.8  # of the processors: below it, what else runs here decides what a measurement shows
 USUAL_STEP, SLOW_STEP = 25e-9, 100e-9  # seconds that a step of a loop takes: on usual machines, on slow ones
 
@@ -38,15 +40,16 @@ class DifferentResultsError(ValueError):
 
 @dataclass(frozen=True)
 class Timing:
-    """What one candidate took: one number a round, in seconds for one call."""
+    """What one candidate took: one number a round, in seconds for one call.
+
+    calls: in a round, which is divided by them. wall: elapsed time. cpu: processor time of this process, all its threads, but not of
+    child processes.
+    """
 
     name: str
     calls: int
-    """Calls in a round; a round is divided by it."""
     wall: tuple[float, ...]
-    """Elapsed time."""
     cpu: tuple[float, ...]
-    """Processor time of this process, all its threads, but not of child processes."""
 
     @property
     def median(self) -> float:
@@ -112,8 +115,12 @@ def environment() -> str:
 
 
 def usable_processors() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Processors that this process may use: whole ones, where a container has a quota."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if QUOTA.exists():
+        limit, period = QUOTA.read_text().split()
+        count = count if limit == "max" else min(count, max(1, int(limit) // int(period)))
+    return count
 
 
 def processor_share(repeats: int = 5, seconds: float = 0.04) -> float:

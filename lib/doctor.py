@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+import platform
 import re
 import shutil
 import socket
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 DISTRIBUTION = "zero-downtime-pipelines"
-FIRST_PYTHON = (3, 11)
 MEMORY = 2e9  # bytes; no lesson takes more
 DISK = 1e9  # bytes, for databases and data sets in the temporary folder
 
@@ -35,10 +34,8 @@ class Finding:
 
 
 def python() -> Finding:
-    """The version of Python that this kernel runs on."""
-    found, first = (".".join(map(str, version)) for version in (sys.version_info[:3], FIRST_PYTHON))
-    good = sys.version_info[:2] >= FIRST_PYTHON
-    return Finding("Python", found, "" if good else f"install Python {first} or later, and run make lab")
+    """The version of Python that this kernel runs on. One that is too old could not import `lib`."""
+    return Finding("Python", platform.python_version())
 
 
 def packages() -> Finding:

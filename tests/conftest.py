@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from lib.stage.servers import Server, postgres, valkey
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "compose")]
@@ -31,6 +34,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("long") and not os.environ.get("LONG"):
             item.add_marker(pytest.mark.skip(reason="takes long: `make release-check ONLY=long`"))
+
+
+@pytest.fixture(scope="module")
+def broker() -> Iterator[Server]:
+    with valkey() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[Server]:
+    with postgres() as server:
+        yield server
 
 
 @pytest.fixture

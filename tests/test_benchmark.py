@@ -15,7 +15,15 @@ from pathlib import Path
 import pytest
 
 from lib import benchmark
-from lib.benchmark import Comparison, Timing, compare, environment, machine_is_busy, measure
+from lib.benchmark import (
+    Comparison,
+    Timing,
+    compare,
+    environment,
+    machine_is_busy,
+    measure,
+    usable_processors,
+)
 
 
 def recorded(calls: list[str], name: str, result: object = 1) -> Callable[[], object]:
@@ -142,6 +150,17 @@ def test_median_spread_and_speedup_are_those_of_the_rounds() -> None:
         "speedup": 2.0,
     }
     assert re.fullmatch(r"\w+ 3\.\d+\.\d+\S*, \d+ CPUs, \w+ \w+", frame.attrs["environment"])
+
+
+@pytest.mark.parametrize(("quota", "usable"), [("max 100000", 3), ("150000 100000", 1), ("800000 100000", 3)])
+def test_a_container_uses_the_whole_processors_of_its_quota(
+    quota: str, usable: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2}, raising=False)
+    monkeypatch.setattr(benchmark, "QUOTA", tmp_path / "cpu.max")
+    assert usable_processors() == 3
+    (tmp_path / "cpu.max").write_text(f"{quota}\n")
+    assert usable_processors() == usable
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,7 @@ import importlib.metadata
 import os
 import shutil
 import socket
-import sys
 from types import SimpleNamespace
-
-import pytest
 
 from lib import doctor
 
@@ -16,12 +13,6 @@ def test_every_check_is_well_where_the_tests_run():
     report = doctor.report().drop(index="processors")
     assert len(report) == len(doctor.CHECKS) - 1
     assert (report["remedy"] == "").all(), report.to_dict("index")
-
-
-@pytest.mark.parametrize(("version", "well"), [((3, 10, 9), False), ((3, 11, 0), True), ((3, 15, 0), True)])
-def test_python_below_the_first_gets_a_remedy(monkeypatch, version, well):
-    monkeypatch.setattr(sys, "version_info", version)
-    assert (doctor.python().remedy == "") is well
 
 
 def test_a_missing_and_an_old_package_are_named(monkeypatch):

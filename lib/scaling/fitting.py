@@ -16,7 +16,7 @@ from lib.scaling.laws import Numbers, checked, usl
 
 NAMES: Final = ("gamma", "alpha", "beta")
 #: A coefficient that changes no throughput by more than this share is taken to be at its bound.
-NEGLIGIBLE: Final = 1e-8
+NEGLIGIBLE: Final = 1e-5
 MAX_STEPS: Final = 1000
 
 
@@ -33,17 +33,17 @@ def gradient(n: Numbers, gamma: float, alpha: float, beta: float) -> Numbers:
 
 @dataclass(frozen=True)
 class UslFit:
-    """The Universal Scalability Law fitted to measurements."""
+    """The Universal Scalability Law fitted to measurements.
+
+    covariance: of the three estimates, from the slopes at the fit and the scatter round it. degrees: of freedom, which are
+    measurements minus three.
+    """
 
     gamma: float
     alpha: float
     beta: float
     covariance: tuple[tuple[float, ...], ...] = field(repr=False)
-    """Of the three estimates, from the slopes at the fit and the scatter round it."""
     degrees: int
-    """Degrees of freedom: measurements minus three."""
-    at_bound: tuple[str, ...]
-    """Estimates that came out at the end of what is allowed: alpha at 0 or 1, beta at 0."""
 
     @property
     def standard_errors(self) -> dict[str, float]:
@@ -120,36 +120,17 @@ def fit_usl(workers: ArrayLike, throughput: ArrayLike) -> UslFit:
 
     n, x = _checked_measurements(workers, throughput)
     top, most = float(x.max()), float(n.max())
-    start = _start(n, x / top)
-    limits, steps = ([1e-9, 0, 0], [np.inf, 1, np.inf]), [start[0], 1 / most, 1 / most**2]
-    precise = dict.fromkeys(("ftol", "xtol", "gtol"), 1e-12) | {"max_nfev": MAX_STEPS, "x_scale": steps}
+    start, limits = [float((x / top / n).max()), 1 / most, 1 / most**2], ([1e-9, 0, 0], [np.inf, 1, np.inf])
+    precise = dict.fromkeys(("ftol", "xtol", "gtol"), 1e-12) | {"max_nfev": MAX_STEPS, "x_scale": start}
     try:
         found, covariance = optimize.curve_fit(usl, n, x / top, start, bounds=limits, jac=gradient, **precise)
     except RuntimeError:
         raise FitError(
             f"The fit did not converge in {MAX_STEPS} steps. Are workers and throughput paired as they should be?"
         ) from None
-    alpha, beta, bound = _settled(*map(float, found[1:]), most)
+    # The search comes near a bound, but not to it.
+    small = np.abs(found * [1, most, most**2]) < NEGLIGIBLE
+    gamma, alpha, beta = np.where(small, 0, found).tolist()
     units = np.array([top, 1, 1])
     rows = tuple(map(tuple, (covariance * np.outer(units, units)).tolist()))
-    return UslFit(float(found[0]) * top, alpha, beta, rows, len(n) - 3, bound)
-
-
-def _start(n: Numbers, y: Numbers) -> list[float]:
-    """Coefficients to start from: n / y is linear in them, and weighted so that it has the errors of y."""
-    from scipy import optimize
-
-    terms, weight = np.stack([np.ones_like(n), n - 1, n * (n - 1)], axis=1), y**2 / n
-    linear, _ = optimize.nnls(terms * weight[:, None], y)
-    gamma = 1 / linear[0] if linear[0] > 0 else float((y / n).max())
-    return [gamma, min(1.0, linear[1] * gamma), linear[2] * gamma]
-
-
-def _settled(alpha: float, beta: float, most: float) -> tuple[float, float, tuple[str, ...]]:
-    """Both estimates, those next to a bound put on it, and their names: the search comes near a bound, but not to it."""
-    bound = ()
-    if abs(alpha - round(alpha)) * most < NEGLIGIBLE:
-        alpha, bound = float(round(alpha)), ("alpha",)
-    if beta * most**2 < NEGLIGIBLE:
-        beta, bound = 0.0, (*bound, "beta")
-    return alpha, beta, bound
+    return UslFit(gamma * top, alpha, beta, rows, len(n) - 3)

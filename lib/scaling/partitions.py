@@ -43,12 +43,12 @@ class PartitionError(RuntimeError):
 
 
 class Entry(msgspec.Struct):
-    """What became of a partition. `files` holds the SHA-256 of each file that was written, by its path in the target."""
+    """What became of a partition. `source` is the SHA-256 of the file that was read; `files` has that of each file that was
+    written, by its path in the target."""
 
     partition: str
     version: int
     source: str
-    """The SHA-256 of the file that was read."""
     files: dict[str, str]
     read: int
     passed: int

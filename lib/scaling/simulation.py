@@ -33,22 +33,23 @@ class SimulationError(RuntimeError):
 class Cluster:
     """Workers and all that slows them down. Times are in seconds.
 
+    service_s: mean time of a try, which is exponential; stragglers and failures aside.
+    broker_limit: tasks a second that the broker can hand out; each takes it 1 / `broker_limit`. None: no limit.
+    straggler_share: of tries that take `straggler_factor` times as long, each on its own (a full disk, a noisy neighbour).
+    failure_s: mean time that a worker *works* until it fails, exponential; an idle worker does not fail. None: never.
+    restart_s: time from the failure of a worker until it is back.
+
     Raises:
         ValueError: a number makes no sense; the message names it.
     """
 
     workers: int
     service_s: float
-    """Mean time of a try, which is exponential; stragglers and failures aside."""
     broker_limit: float | None = None
-    """Tasks a second that the broker can hand out; each takes it 1 / `broker_limit`. None: no limit."""
     straggler_share: float = 0.0
-    """Share of tries that take `straggler_factor` times as long, each on its own (a full disk, a noisy neighbour)."""
     straggler_factor: float = 1.0
     failure_s: float | None = None
-    """Mean time that a worker *works* until it fails, exponential; an idle worker does not fail. None: never."""
     restart_s: float = 0.0
-    """Time from the failure of a worker until it is back."""
 
     def __post_init__(self) -> None:
         if type(self.workers) is not int:

@@ -34,6 +34,7 @@ from lib.stage.images import image
 from lib.stage.processes import Process
 from lib.stage.programs import Program
 from lib.stage.servers import Server, valkey
+from lib.stage.waiting import wait_for
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,6 +60,9 @@ class Worker:
 class WorkerPool:
     """Workers that take tasks off one queue, until `stop()`, the end of the `with` block, or the end of the owner."""
 
+    timeout = 120.0
+    """Seconds that a start, a kill, or a stop that waits for tasks under way may take."""
+
     def __init__(
         self,
         workers: int = 1,
@@ -70,7 +74,6 @@ class WorkerPool:
         metrics: bool = False,
         backend: Backend = "process",
         tree: Path = ROOT,
-        timeout: float = 120.0,
     ) -> None:
         """Start workers and wait until they are ready.
 
@@ -79,14 +82,13 @@ class WorkerPool:
         metrics: whether each worker, if it is a process, serves its metrics to Prometheus (`lib.scaling.metrics`), at `metrics_urls`.
         backend: "docker" for workers in containers (see `lib.stage.containers`), which see no files of this machine.
         tree: the folder with the files of the release whose code they run.
-        timeout: seconds that a start, or a stop that waits for tasks under way, may take.
         Raises ProcessError, with the end of the log, when a worker is not ready in time.
         """
         if concurrency < 1 or (kind == "solo" and concurrency > 1):
             raise ValueError(f"concurrency={concurrency}, kind={kind!r}: at least 1, and for solo just 1")
         if metrics and backend == "docker":
             raise ValueError("metrics=True: a worker in a container serves none; leave out one of the two")
-        self.concurrency, self.kind, self.metrics, self.timeout = concurrency, kind, metrics, timeout
+        self.concurrency, self.kind, self.metrics = concurrency, kind, metrics
         self._numbers, self._workers, self._sent = count(1), list[Worker](), dict[str, float]()
         with contextlib.ExitStack() as undo:
             self._network, self.tree = docker_network(backend), tree
@@ -172,9 +174,7 @@ class WorkerPool:
         self._workers.append(Worker(name, program))
         return self._workers[-1]
 
-    def kill(
-        self, *, whole_worker: bool = True, once: Callable[[set[str]], object] = bool, timeout: float = 60.0
-    ) -> set[str]:
+    def kill(self, *, whole_worker: bool = True, once: Callable[[set[str]], object] = bool) -> set[str]:
         """Kill a worker in the middle of as many tasks as it does at a time; return their ids. Nothing replaces it but `scale`.
 
         The processes that do the tasks are stopped first (SIGSTOP), and go on if a task has ended meanwhile. So the kill can't come too
@@ -182,19 +182,21 @@ class WorkerPool:
 
         whole_worker: or just the child that does the task; then its worker replaces the child.
         once: says, when given the ids of the tasks under way in a worker, whether to kill now.
-        Raises TimeoutError when no worker came to that within `timeout` seconds.
+        Raises TimeoutError when no worker came to that within `timeout`.
         """
         if not whole_worker and (self.kind, self.concurrency) != ("prefork", 1):
             raise ValueError(
                 f"kind={self.kind!r}, concurrency={self.concurrency}: no child has one task; kill the whole worker"
             )
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + self.timeout
         while time.monotonic() < deadline:
             for worker in self.workers:
                 if killed := self._kill_if(worker, whole_worker, once):
                     return killed
             time.sleep(PAUSE)
-        raise TimeoutError(f"No worker was in the middle of its tasks within {timeout:g} s: are there tasks?")
+        raise TimeoutError(
+            f"No worker was in the middle of its tasks within {self.timeout:g} s: are there tasks?"
+        )
 
     def _kill_if(self, worker: Worker, whole_worker: bool, once: Callable[[set[str]], object]) -> set[str]:
         found = self._under_way(worker)
@@ -214,11 +216,9 @@ class WorkerPool:
         finally:
             worker.process.signal(signal.SIGCONT)
             self._signal(worker, found, signal.SIGCONT)
-        deadline = time.monotonic() + self.timeout
-        while self._under_way(worker) == found:  # until the main process has seen its child die
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"Worker {worker.name} has not noticed the kill within {self.timeout:g} s")
-            time.sleep(PAUSE)
+        # Until the main process has seen its child die.
+        if not wait_for(lambda: self._under_way(worker) != found, self.timeout, PAUSE):
+            raise TimeoutError(f"Worker {worker.name} has not noticed the kill within {self.timeout:g} s")
         return set(found)
 
     @staticmethod
@@ -263,12 +263,9 @@ class WorkerPool:
 
     def wait(self, timeout: float = 60.0, *, ids: Iterable[str] | None = None) -> int:
         """Wait until the tasks with these ids (None: all that were sent) have ended, or `timeout` seconds; return how many have not."""
-        deadline, awaited = time.monotonic() + timeout, set(self._sent if ids is None else ids)
-        while left := awaited - self.store.smembers(self.settings.key("ended")):
-            if time.monotonic() > deadline:
-                break
-            time.sleep(PAUSE)
-        return len(left)
+        awaited, ended = set(self._sent if ids is None else ids), self.settings.key("ended")
+        wait_for(lambda: awaited <= self.store.smembers(ended), timeout, PAUSE)
+        return len(awaited - self.store.smembers(ended))
 
     def ledger(self) -> dict[str, int]:
         """How many times each task has booked its payment (tasks `book` and `book_once`)."""

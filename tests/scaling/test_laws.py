@@ -45,13 +45,6 @@ def test_amdahl_and_gustafson_by_hand():
 
 @given(worker_counts, shares)
 @settings(max_examples=30)
-def test_amdahl_stays_below_its_limit_and_below_gustafson(n, serial):
-    assert amdahl(n, serial) * (1 + 1e-12) >= 1 and amdahl(n, serial) * serial <= 1 + 1e-9
-    assert amdahl(n, serial) <= gustafson(n, serial) * (1 + 1e-9)
-
-
-@given(worker_counts, shares)
-@settings(max_examples=30)
 def test_the_usl_without_coherency_is_amdahl(n, serial):
     assert usl(n, 3.0, serial, 0) == pytest.approx(3.0 * amdahl(n, serial))
 
@@ -71,13 +64,13 @@ def test_the_fit_agrees_with_the_published_one_of_specsdm91():
     assert (residuals.min(), residuals.max()) == pytest.approx((-81.7, 111.1), abs=0.05)
     assert np.sqrt((residuals**2).sum() / fit.degrees) == pytest.approx(82.8, abs=0.05)
     assert fit.peak_workers == pytest.approx(96.5, abs=0.05)
-    assert fit.at_bound == ()
+    assert fit.predict(np.arange(1, 400)).max() <= fit.peak_throughput
 
 
 def test_a_published_fit_at_the_bound():
     fit = fit_usl(*RAYTRACER)
     assert (fit.gamma, fit.alpha) == pytest.approx((21.848843, 0.057771), rel=1e-4)
-    assert fit.beta == 0 and fit.at_bound == ("beta",)
+    assert fit.beta == 0
     assert fit.peak_workers == np.inf
     assert fit.peak_throughput == pytest.approx(fit.gamma / fit.alpha)
 
@@ -102,19 +95,10 @@ def test_whatever_was_measured_the_estimates_keep_their_bounds_and_units_do_not_
     assert scaled.predict(workers) == pytest.approx(fit.predict(workers) * unit, rel=1e-3)
 
 
-def test_the_peak_is_the_highest_point():
-    fit = fit_usl(*SPEC)
-    around = fit.predict(np.linspace(1, 400, 4000))
-    assert around.max() == pytest.approx(fit.peak_throughput, rel=1e-6)
-    assert around.max() <= fit.peak_throughput
-
-
-@pytest.mark.parametrize(
-    ("alpha", "beta", "peak", "bound"), [(0.5, 0.9, 1, ()), (0, 0, np.inf, ("alpha", "beta"))]
-)
-def test_the_peak_at_the_edges(alpha, beta, peak, bound):
+@pytest.mark.parametrize(("alpha", "beta", "peak"), [(0.5, 0.9, 1), (0, 0, np.inf)])
+def test_the_peak_at_the_edges(alpha, beta, peak):
     fit = fit_usl([1, 2, 4, 8], usl([1, 2, 4, 8], 10, alpha, beta))
-    assert (fit.peak_workers, fit.at_bound) == (peak, bound)
+    assert fit.peak_workers == peak
     assert fit.peak_throughput == pytest.approx(10 * peak)
 
 
@@ -136,12 +120,8 @@ def test_the_band_covers_the_true_curve_as_often_as_it_says(true):
         ([1, 2, 4], [1, 2, 3], "3 worker counts can't tell three coefficients from noise: measure at least four"),
         ([1, 2, 4, 4, 8], [1, 2, 3, 3, 4], "4 workers were measured more than once. .*median"),
         ([0, 2, 4, 8], [1, 2, 3, 4], "workers: 0 is not allowed"),
-        ([-1, 2, 4, 8], [1, 2, 3, 4], "workers: -1 is not allowed"),
         ([1, 2, 4, np.nan], [1, 2, 3, 4], "workers: nan is not allowed"),
-        ([1, 2, 4, 8], [1, 2, -3, 4], "throughput: -3 is not allowed"),
         ([1, 2, 4, 8], [1, 2, 0, 4], "throughput: 0 is not allowed"),
-        ([1, 2, 4, 8], [1, 2, np.nan, 4], "throughput: nan is not allowed"),
-        ([1, 2, 4, 8], [1, 2, np.inf, 4], "throughput: inf is not allowed"),
         ([1, 2, 4, 8], [1, 2, 3], "as many workers as throughputs"),
         ([[1, 2], [4, 8]], [[1, 2], [3, 4]], "in two lists"),
         ([1, 2, 4, 8], ["a", 1, 2, 3], "throughput: .* is no number"),
@@ -248,21 +228,16 @@ def test_workers_needed_at_the_edges():
     assert workers_needed(10.5, 10, 1, 0) == np.inf
 
 
-SMALL = UslFit(10.0, 0.05, 0.002, ((0.0,) * 3,) * 3, 3, ())
+SMALL = UslFit(10.0, 0.05, 0.002, ((0.0,) * 3,) * 3, 3)
 
 
 def test_costs():
     frame = compare_costs([10, 40, 60, 75, 500], fit=SMALL, returns=0.8)
     assert list(frame["cheaper"]) == ["equal", "horizontal", "vertical", "vertical", "neither"]
-    assert list(frame["workers"]) == [1, 5, 10, np.inf, np.inf]
-    assert list(frame["horizontal"]) == list(frame["workers"])
+    assert list(frame["horizontal"]) == list(frame["workers"]) == [1, 5, 10, np.inf, np.inf]
+    assert list(frame["vertical"]) == list(frame["size"]) and frame["size"][4] == np.inf
     assert frame["size"][1] == pytest.approx(4 ** (1 / 0.8))
-    assert list(frame["vertical"]) == list(frame["size"])
-    assert frame["size"][4] == np.inf
-
-
-def test_one_demand_is_enough_and_a_machine_has_no_size_below_one():
-    assert list(compare_costs(2, fit=SMALL)["size"]) == [1]
+    assert list(compare_costs(2, fit=SMALL)["size"]) == [1], "no machine has a size below one"
 
 
 # ── Refusals ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -272,23 +247,14 @@ def test_one_demand_is_enough_and_a_machine_has_no_size_below_one():
     ("call", "message"),
     [
         (lambda: amdahl(0, 0.1), "workers: 0 is not allowed. Give finite numbers, at least 1."),
-        (lambda: amdahl([1, np.nan], 0.1), "workers: nan is not allowed"),
         (lambda: amdahl(2, 1.5), "serial: 1.5 is not allowed. Give finite numbers, at least 0, at most 1."),
-        (lambda: gustafson(2, -0.1), "serial: -0.1 is not allowed"),
         (lambda: usl(2, 0, 0.1, 0.1), "gamma: 0 is not allowed. Give finite numbers, above 0."),
-        (lambda: usl(2, 1, 0.1, -1), "beta: -1 is not allowed"),
-        (lambda: usl(2, 1, 2, 0), "alpha: 2 is not allowed"),
         (lambda: usl("two", 1, 0, 0), "workers: 'two' is no number"),
-        (lambda: usl(np.inf, 1, 0, 0), "workers: inf is not allowed"),
-        (lambda: mean_wait(-1, 1, 1), "arrivals: -1 is not allowed"),
         (lambda: mean_wait(1, 0, 1), "service_s: 0 is not allowed"),
         (lambda: mean_wait(1, 0.1, [2, 1.5]), "servers: 1.5 is not allowed. Give whole numbers."),
         (lambda: wait_percentile(1, 1, 0.1, 1), "share: 1 is not allowed. Give shares below 1, such as 0.99."),
-        (lambda: wait_percentile(-0.5, 1, 0.1, 1), "share: -0.5 is not allowed"),
         (lambda: little(rate=4), "Give two of number, rate and time_s to get the third; given: rate"),
-        (lambda: little(), "given: none"),
         (lambda: little(number=1, rate=1, time_s=1), "given: number, rate, time_s"),
-        (lambda: little(number=1, rate=0), "rate: 0 is not allowed"),
         (lambda: compare_costs(0, fit=SMALL), "demand: 0 is not allowed"),
         (lambda: compare_costs(10, fit=SMALL, returns=1.2), "returns: 1.2 is not allowed. Give finite numbers, above 0, at most 1."),
     ],

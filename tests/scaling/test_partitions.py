@@ -17,7 +17,7 @@ import pytest
 from lib.scaling import partitions
 from lib.scaling.partitions import PartitionError, upgrade_file, upgrade_partitions
 from lib.scaling.workers import WorkerPool
-from lib.stage.servers import Server, valkey
+from lib.stage.servers import Server
 from lib.versioning import DataVersionManager, UnknownVersionError, make_users
 
 ROOT = Path(__file__).parents[2]
@@ -99,18 +99,6 @@ def test_another_source_or_version_is_upgraded_anew(source: Path, target: Path) 
         assert (entry.read, entry.version) == (len(records), version)
 
 
-def test_a_crash_while_writing_leaves_no_file(
-    source: Path, target: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def crash(*_: Any) -> None:
-        raise OSError("no space left on device")
-
-    monkeypatch.setattr(os, "fsync", crash)
-    with pytest.raises(OSError, match="no space left"):
-        upgrade_file(source / "part-0.ndjson", target, 3)
-    assert state(target) == {}
-
-
 def test_what_one_that_was_killed_had_begun_is_removed_and_nothing_else(source: Path, target: Path) -> None:
     code = f"""
 import os, signal
@@ -131,12 +119,6 @@ partitions.upgrade_file(Path({str(source / "part-0.ndjson")!r}), Path({str(targe
 
 
 # ── On workers ───────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@pytest.fixture(scope="module")
-def broker() -> Iterator[Server]:
-    with valkey() as server:
-        yield server
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
 from urllib.error import URLError
 
 import pytest
@@ -12,13 +11,7 @@ from waiting import until
 from lib.scaling.settings import LATE, REJECTING, Delivery
 from lib.scaling.workers import Kind, WorkerPool
 from lib.stage.scraping import fetch, parse
-from lib.stage.servers import Server, valkey
-
-
-@pytest.fixture(scope="module")
-def broker() -> Iterator[Server]:
-    with valkey() as server:
-        yield server
+from lib.stage.servers import Server
 
 
 def scraped(pool: WorkerPool) -> dict[tuple[str, ...], float]:
