@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from lessons import LESSONS, ROOT
 
-from lib.deployment.replicas import Replica, call
+from lib.deployment.platforms.local import Local
+from lib.deployment.replicas import call
 from lib.deployment.states import Release
 from lib.scaling.partitions import upgrade_partitions
 from lib.scaling.workers import WorkerPool
@@ -88,19 +89,15 @@ def test_workers_run_the_code_of_a_tree(tree: Path, tmp_path: Path) -> None:
 
 def test_green_writes_both_forms_and_each_release_reads_the_other(tree: Path) -> None:
     base = {"created_at": "2024-01-01", "updated_at": "2024-01-01", "email": None}
-    with postgres() as database:
-        blue = Replica(database.url, Release("v3.0.0", 3))
-        with blue, Replica(database.url, Release("v4.0.0", 4, tree=str(tree))) as green:
-            for identity, port, form in (
-                ("a", blue.port, OLD),
-                ("b", green.port, OLD),
-                ("c", green.port, NEW),
-            ):
-                assert call(port, "/users", base | form | {"id": identity})[0] == 201
-            for identity in "abc":
-                status, user = call(green.port, f"/users/{identity}")
-                assert status == 200 and (OLD | NEW).items() <= user.items()
-                status, user = call(blue.port, f"/users/{identity}")
-                assert status == 200 and OLD.items() <= user.items() and not set(NEW) & set(user)
-            status, answer = call(green.port, "/users", base | OLD | {"full_name": "Rui Gil"})
-            assert (status, answer["detail"]) == (422, ["name and full_name contradict each other"])
+    with postgres() as database, Local(database.url) as platform:
+        [blue] = platform.create("blue", Release("v3.0.0", 3))
+        [green] = platform.create("green", Release("v4.0.0", 4, tree=str(tree)))
+        for identity, port, form in (("a", blue, OLD), ("b", green, OLD), ("c", green, NEW)):
+            assert call(port, "/users", base | form | {"id": identity})[0] == 201
+        for identity in "abc":
+            status, user = call(green, f"/users/{identity}")
+            assert status == 200 and (OLD | NEW).items() <= user.items()
+            status, user = call(blue, f"/users/{identity}")
+            assert status == 200 and OLD.items() <= user.items() and not set(NEW) & set(user)
+        status, answer = call(green, "/users", base | OLD | {"full_name": "Rui Gil"})
+        assert (status, answer["detail"]) == (422, ["name and full_name contradict each other"])

@@ -2,7 +2,6 @@
 
 Read the files in this order:
 
-- `settings`: what a replica of the demo service has to know
 - `service`: the demo service, which is what a deployment replaces
 - `states`: a release, and how far its deployment came
 - `replicas`: the service as processes or containers, started, ready, stopped

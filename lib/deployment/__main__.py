@@ -41,6 +41,7 @@ PLATFORMS: dict[str, Callable[[Path], LastingPlatform]] = {
     "compose": Compose,
     "kubernetes": Kubernetes,
 }
+VERBS = ("status", "resume", "rollback", "down")
 #: The steps, by the state that each of them ends in.
 STEPS: dict[State, str] = {
     "compatible": "1/7 schema compatibility",
@@ -92,9 +93,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     platform = PLATFORMS[args.target](directory)
     rollout = BlueGreen(platform, directory, smoke_user=USER, bake=args.bake, progress=_print_step)
     try:
-        if args.version in VERBS:
-            return VERBS[args.version](rollout, platform)
-        return _deploy(rollout, platform, _release(made, args, directory), args)
+        if args.version == "status":
+            _status(rollout, platform)
+        elif args.version == "down":
+            _down(rollout, platform)
+        elif args.version in VERBS:
+            getattr(rollout, args.version)()
+            _print_running(rollout)
+        elif args.dry_run:
+            print(*rollout.plan(_release(made, args, directory)), sep="\n")
+        else:
+            _deploy(rollout, platform, _release(made, args, directory), args.port)
+        return 0
     except KeyboardInterrupt:
         print("\ninterrupted: `resume` goes on, `rollback` goes back", file=sys.stderr)
         return 130
@@ -106,22 +116,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 # ── The verbs ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _deploy(rollout: BlueGreen, platform: LastingPlatform, release: Release, args: argparse.Namespace) -> int:
-    if args.dry_run:
-        print(*rollout.plan(release), sep="\n")
-        return 0
+def _deploy(rollout: BlueGreen, platform: LastingPlatform, release: Release, port: int) -> None:
     with rollout.lock():
         deployed = rollout.directory / "deployment.json"
         if deployed.exists() and not platform.exists():
             deployed.unlink()
             print("the platform has ended since, and what was deployed with it: beginning anew")
-        address = platform.start(args.port)
-    rollout.deploy(release)
+        address = platform.start(port)
+        rollout.deploy(release)
     print(f"address: {address}")
-    return _print_running(rollout)
+    _print_running(rollout)
 
 
-def _status(rollout: BlueGreen, platform: LastingPlatform) -> int:
+def _status(rollout: BlueGreen, platform: LastingPlatform) -> None:
     now = rollout.status()
     _print_running(rollout)
     if now.coming:
@@ -132,27 +139,14 @@ def _status(rollout: BlueGreen, platform: LastingPlatform) -> int:
         print(f"active: {active}, {len(platform.ports(active))} replicas")
     else:
         print("the platform is down")
-    return 0
 
 
-def _resume(rollout: BlueGreen, _: LastingPlatform) -> int:
-    rollout.resume()
-    return _print_running(rollout)
-
-
-def _rollback(rollout: BlueGreen, _: LastingPlatform) -> int:
-    rollout.rollback()
-    return _print_running(rollout)
-
-
-def _down(rollout: BlueGreen, platform: LastingPlatform) -> int:
+def _down(rollout: BlueGreen, platform: LastingPlatform) -> None:
     with rollout.lock():
+        if not platform.exists():
+            print("nothing is running")
         platform.down()
         (rollout.directory / "deployment.json").unlink(missing_ok=True)  # releases that were unpacked stay
-    return 0
-
-
-VERBS = {"status": _status, "resume": _resume, "rollback": _rollback, "down": _down}
 
 
 def _print_step(message: str) -> None:
@@ -160,10 +154,9 @@ def _print_step(message: str) -> None:
     print(f"[{STEPS.get(state, state)}] {note}", flush=True)  # type: ignore[call-overload]
 
 
-def _print_running(rollout: BlueGreen) -> int:
+def _print_running(rollout: BlueGreen) -> None:
     running = rollout.status().running
     print(f"running: {running.name if running else 'nothing'}")
-    return 0
 
 
 # ── Releases ─────────────────────────────────────────────────────────────────────────────────────────────────────

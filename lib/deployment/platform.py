@@ -66,11 +66,8 @@ class Platform(Protocol):
 class GradualPlatform(Platform, Protocol):
     """A platform that can also do what `Canary` and `Rolling` need."""
 
-    def releases(self, colour: Colour) -> dict[int, Release]:
-        """The releases of the replicas that are alive, by port."""
-
-    def replace(self, colour: Colour, ports: list[int], release: Release) -> None:
-        """Drain and stop the replicas on some ports, and start as many of a release as are then missing."""
+    def replace(self, colour: Colour, release: Release, most: int) -> int:
+        """Drain and stop at most so many replicas of other releases, and start as many as are then missing; return how many went."""
 
     def canary(self, share: float) -> None:
         """Send a share of the traffic to the colour that is not active."""

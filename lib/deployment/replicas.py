@@ -1,7 +1,8 @@
 """Replicas of the demo service: started until they are ready, drained, stopped; each a process or a container of its own.
 
-    with Replica(database.url, Release("v2.0.0", version=2)) as replica:
-        ...
+    replica = Replica(database.url, Release("v2.0.0", version=2))
+    call(replica.port, "/version")
+    replica.stop()
 
 A replica ends with its owner. To leave no request unanswered, let the router send nothing more and wait until nothing is in
 flight before you stop it.
@@ -12,12 +13,10 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 from urllib.parse import quote
 
-from lib.deployment.settings import ServiceSettings
 from lib.deployment.states import Release
 from lib.stage.containers import Backend, docker_network
 from lib.stage.images import PORT, image
@@ -43,36 +42,34 @@ class Replica:
         Raises ProcessError, with the end of its log, when it is not ready in time.
         """
         self.release, tree = release, Path(release.tree or ROOT)
-        settings = ServiceSettings(database, release.version, release.name, faults)
+        settings = {"version": release.version, "release": release.name, "faults": faults}
         name = f"Release {release.name} at schema version {release.version}"
-        with contextlib.ExitStack() as undo:
-            if network := docker_network(backend):
-                inside = replace(settings, database=network.inside(database)).to_environment()
-                self.process = container = network.run("users", image(tree), env=inside, port=PORT)
-                undo.push(container)
-                self.port = container.port
-                container.wait_until(lambda: self.ready, name=name)
-            else:
-                self.process = process = undo.enter_context(Process())
 
-                def run(port: int) -> Process:
-                    command = [sys.executable, "-m", "lib.deployment.service", str(port)]
-                    environment = settings.to_environment() | {"PYTHONPATH": str(tree)}
-                    return process.run(command, env=environment, cwd=tree)
+        def environment(
+            database: str,
+        ) -> dict[str, str]:  # not arguments: everyone may read these, and it holds a password
+            return {"LESSONS_SERVICE": json.dumps({"database": database, **settings})}
 
-                self.port = run_on_free_port(run, self._is_ready, name=name)
-            undo.pop_all()
+        if network := docker_network(backend):
+            inside = environment(network.inside(database))
+            container = network.run("users", image(tree), env=inside, port=PORT)
+            self.process, self.port = container, container.port
+            with container.stopped_on_failure():
+                container.wait_until(lambda: self._is_ready(container.port), name=name)
+        else:
+            self.process = process = Process()
+            command = [sys.executable, "-m", "lib.deployment.service"]
+            options = {"env": environment(database) | {"PYTHONPATH": str(tree)}, "cwd": tree}
+            with process.stopped_on_failure():
+                self.port = run_on_free_port(
+                    lambda port: process.run([*command, str(port)], **options), self._is_ready, name=name
+                )
 
     def _is_ready(self, port: int) -> bool:
         expected = {"release": self.release.name, "schema_version": self.release.version}
         with contextlib.suppress(OSError):
             return call(port, "/version")[1] == expected and answers(port, "/ready")
         return False
-
-    @property
-    def ready(self) -> bool:
-        """Whether it says that it can take traffic, and is the release that was started here."""
-        return self._is_ready(self.port)
 
     def fault(self, fault: str, seconds: float = 0.0) -> None:
         """Make it misbehave. Raises ValueError if faults are not enabled, or there is no such fault."""
@@ -93,12 +90,6 @@ class Replica:
     def stop(self) -> None:
         """Let it answer what it has taken, for 30 seconds at most, and end. May be repeated."""
         self.process.stop(grace=30.0)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.stop()
 
 
 def answers(port: int, path: str) -> bool:

@@ -73,7 +73,7 @@ class BlueGreen:
         self.verify, self.bake, self.evidence, self.progress = verify, bake, evidence, progress
         self.objective = {"least": 1} | dict(objective or {})
         self.directory = Path(directory)
-        self._file = self.directory / "deployment.json"
+        self._file, self._locked = self.directory / "deployment.json", False
 
     # ── What a user does ─────────────────────────────────────────────────────────────────────────────────────────
 
@@ -139,7 +139,10 @@ class BlueGreen:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Keep other controllers away while the block runs. Raises BusyError."""
+        """Keep other controllers away while the block runs, in which this one may do several things. Raises BusyError."""
+        if self._locked:
+            yield
+            return
         self.directory.mkdir(parents=True, exist_ok=True)
         path = self.directory / "lock"
         me = f"process {os.getpid()} since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
@@ -147,7 +150,11 @@ class BlueGreen:
             if not held:
                 holder = path.read_text() if path.exists() else "it has just ended"
                 raise BusyError(f"another deployment is at work: {holder}; wait for its end")
-            yield
+            self._locked = True
+            try:
+                yield
+            finally:
+                self._locked = False
 
     # ── The machine ──────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -158,8 +165,8 @@ class BlueGreen:
             "created": (self._healthy, "healthy"),
             "healthy": (self._test, "tested"),
             "tested": (self._switch, "switched"),
-            "switched": (self._verify, "verified"),
-            "verified": (self._bake, "baked"),
+            "switched": (lambda now: self._watch(now, self.verify), "verified"),
+            "verified": (lambda now: self._watch(now, self.bake), "baked"),
             "baked": (self._retire, "idle"),
         }
 
@@ -235,12 +242,6 @@ class BlueGreen:
     def _switch(self, now: Deployment) -> Gate:
         self.platform.switch(now.next_colour)
         return Gate("switch")
-
-    def _verify(self, now: Deployment) -> Gate:
-        return self._watch(now, self.verify)
-
-    def _bake(self, now: Deployment) -> Gate:
-        return self._watch(now, self.bake)
 
     def _watch(self, now: Deployment, seconds: float) -> Gate:
         """Look for some seconds at the traffic that the new colour gets, and every now and then at its replicas."""

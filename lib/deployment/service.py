@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import os
 import threading
 import time
@@ -28,7 +29,6 @@ from psycopg.rows import scalar_row
 from psycopg.types.json import Json
 from psycopg_pool import ConnectionPool
 
-from lib.deployment.settings import ServiceSettings
 from lib.versioning.bulk import Report
 from lib.versioning.history import SchemaHistory
 from lib.versioning.manager import DataVersionManager
@@ -139,23 +139,19 @@ class Users:
 # ── The application ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def application(settings: ServiceSettings) -> FastAPI:
-    """The service as an application of ASGI."""
-    version = f"{settings.release}, schema {settings.version}"
-    app = FastAPI(title="Users", version=version, description=__doc__.split("\n")[0])
-    app.state.settings, app.state.users = settings, Users(settings.database, settings.version)
-    app.state.faults = dict[Fault, float]()
-    _add_probes(app)
-    _add_metrics(app)
+def application(*, database: str, version: int, release: str = "unnamed", faults: bool = False) -> FastAPI:
+    """The service as an application of ASGI. faults: whether it misbehaves on request, as lessons need it."""
+    app = FastAPI(title="Users", version=f"{release}, schema {version}", description=__doc__.split("\n")[0])
+    app.state.users, app.state.faults = Users(database, version), dict[Fault, float]()
+    _add_probes(app, release, version)
+    _add_metrics(app, release, version)
     _add_users(app, app.state.users)
-    if settings.faults:
+    if faults:
         _add_faults(app)
     return app
 
 
-def _add_probes(app: FastAPI) -> None:
-    settings = app.state.settings
-
+def _add_probes(app: FastAPI, release: str, schema: int) -> None:
     @app.exception_handler(UnreadableError)
     async def unreadable(_: Request, error: UnreadableError) -> JSONResponse:
         return JSONResponse({"detail": f"a record can't be read at this version: {error}"}, 500)
@@ -179,14 +175,14 @@ def _add_probes(app: FastAPI) -> None:
     @app.get("/version")
     async def version() -> dict[str, str | int]:
         """The release, and the schema version at which it reads and writes."""
-        return {"release": settings.release, "schema_version": settings.version}
+        return {"release": release, "schema_version": schema}
 
 
-def _add_metrics(app: FastAPI) -> None:
-    registry, settings = CollectorRegistry(), app.state.settings
+def _add_metrics(app: FastAPI, release: str, schema: int) -> None:
+    registry = CollectorRegistry()
     ProcessCollector(registry=registry)  # processor time, memory, start
-    release = {"release": settings.release, "schema_version": str(settings.version)}
-    Info("service", "Which release this is", registry=registry).info(release)
+    this = {"release": release, "schema_version": str(schema)}
+    Info("service", "Which release this is", registry=registry).info(this)
     under_way = Gauge("http_requests_in_progress", "Requests under way", registry=registry)
     name, labels = "http_request_duration_seconds", ["method", "route", "code"]
     seconds = Histogram(name, "Time to answer", labels, registry=registry, buckets=BUCKETS)
@@ -283,7 +279,9 @@ def main() -> None:
     parser.add_argument("port", type=int)
     parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 in a container with a private network")
     args = parser.parse_args()
-    app = application(ServiceSettings.from_environment())
+    if "LESSONS_SERVICE" not in os.environ:
+        parser.error("LESSONS_SERVICE is not set: start the service by lib.deployment.replicas")
+    app = application(**json.loads(os.environ["LESSONS_SERVICE"]))
     with suppress(KeyboardInterrupt):
         uvicorn.run(
             app, host=args.host, port=args.port, log_level="warning", access_log=False,

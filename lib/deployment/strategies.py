@@ -95,7 +95,7 @@ class Rolling(BlueGreen):
         return {
             "planned": (self._compatible, "compatible"),
             "compatible": (self._roll, "verified"),
-            "verified": (self._bake, "baked"),
+            "verified": (lambda now: self._watch(now, self.bake), "baked"),
             "baked": (lambda _: Gate("done"), "idle"),
         }
 
@@ -103,25 +103,18 @@ class Rolling(BlueGreen):
         """Batch by batch, each judged before the next."""
         coming = now.coming
         assert coming is not None
-        while batch := self._ports_of_others(now.colour, coming)[: self.batch_size]:
+        while True:
             try:
-                self.platform.replace(now.colour, batch, coming)
+                replaced = self.platform.replace(now.colour, coming, self.batch_size)
             except RuntimeError as error:
                 return Gate("replace", (str(error),))
-            self._report(f"rolling: {len(batch)} replaced")
-            for judge in (self._healthy, self._test, self._verify):
+            if not replaced:
+                return Gate("rolling")
+            self._report(f"rolling: {replaced} replaced")
+            for judge in (self._healthy, self._test, lambda now: self._watch(now, self.verify)):
                 if not (gate := judge(now)).passed:
                     return gate
-        return Gate("rolling")
-
-    def _ports_of_others(self, colour: Colour, release: Release) -> list[int]:
-        """The ports of the replicas of another release."""
-        return [port for port, one in self.platform.releases(colour).items() if not one.same_code(release)]
 
     def _back(self, now: Deployment) -> None:
-        running = self._running()
-        while True:  # at least once, because a replica may be missing
-            batch = self._ports_of_others(now.colour, running)[: self.batch_size]
-            self.platform.replace(now.colour, batch, running)
-            if not self._ports_of_others(now.colour, running):
-                return
+        while self.platform.replace(now.colour, self._running(), self.batch_size):
+            pass

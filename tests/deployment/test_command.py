@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import platform
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,8 +22,9 @@ from waiting import until
 
 from lib.deployment import __main__ as command_line
 from lib.deployment.platforms.compose import Compose
+from lib.deployment.rollout import BlueGreen
 from lib.stage.ports import free_port
-from lib.stage.traffic import Traffic
+from lib.stage.traffic import USER, Traffic
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "compose" / "deploy-zero-downtime.sh"
@@ -135,45 +136,31 @@ def test_one_version_after_the_other_interrupted_resumed_and_rolled_back(state: 
     steps = [re.match(r"\[(\d)/7", line) for line in output.splitlines()]
     assert [step[1] for step in steps if step] == ["1", "2", "3", "4", "5", "6", "6", "7"]
 
+    def release() -> str:
+        return json.loads(fetch(f"http://127.0.0.1:{port}/version")[0])["release"]
+
     with Traffic(f"http://127.0.0.1:{port}", rate=20, writes=0.2, timeout=60) as traffic:
         status, output = deploy(state, "v2", 2)
         assert colours(sent_after(traffic)) == {"green"}
+        assert status == 0 and f"address: http://127.0.0.1:{port}" in output and "running: v2" in output
+
+        killed_at("1/7", slowly(state, "v3"), ENVIRONMENT)  # long before it would switch
+        status, output = run("status", "--state-dir", state)
+        assert status == 0 and "running: v2" in output
+        assert re.search("under way: v3 is (compatible|created): resume, or rollback", output), output
+        assert deploy(state, "v4", 3)[0] == 2 and release() == "v2"
+        assert run("resume", "--bake", 0.5, "--state-dir", state)[0] == 0 and release() == "v3"
+
+        killed_at("5/7", slowly(state, "v5"), ENVIRONMENT)
+        assert release() == "v5"
+        status, output = run("rollback", "--state-dir", state)
+        assert status == 0 and "running: v3" in output and release() == "v3"
     assert_all_ok(traffic.requests())
-    assert status == 0 and f"address: http://127.0.0.1:{port}" in output and "running: v2" in output
-
-    killed_at("1/7", slowly(state, "v3"), ENVIRONMENT)  # long before it would switch
-    status, output = run("status", "--state-dir", state)
-    assert status == 0 and "running: v2" in output
-    assert re.search("under way: v3 is (compatible|created): resume, or rollback", output), output
-    assert deploy(state, "v4", 3)[0] == 2
-    assert json.loads(fetch(f"http://127.0.0.1:{port}/version")[0])["release"] == "v2"
-    assert run("resume", "--bake", 0.5, "--state-dir", state)[0] == 0
-    assert json.loads(fetch(f"http://127.0.0.1:{port}/version")[0])["release"] == "v3"
-
-    killed_at("5/7", slowly(state, "v5"), ENVIRONMENT)
-    assert json.loads(fetch(f"http://127.0.0.1:{port}/version")[0])["release"] == "v5"
-    status, output = run("rollback", "--state-dir", state)
-    assert status == 0 and "running: v3" in output
-    assert json.loads(fetch(f"http://127.0.0.1:{port}/version")[0])["release"] == "v3"
     status, output = run("rollback", "--state-dir", state)
     assert status == 2 and "nothing is under way" in output
 
-    with subprocess.Popen(
-        slowly(state, "v6"),
-        cwd=ROOT,
-        env=ENVIRONMENT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as controller:
-        assert controller.stdout and controller.stderr
-        while not controller.stdout.readline().startswith("[3/7"):
-            assert controller.poll() is None
-        controller.send_signal(signal.SIGINT)
-        assert (controller.wait(120), controller.stderr.read()) == (
-            130,
-            "\ninterrupted: `resume` goes on, `rollback` goes back\n",
-        )
+    interrupted = killed_at("3/7", slowly(state, "v6"), ENVIRONMENT, signal.SIGINT)
+    assert interrupted == (130, "\ninterrupted: `resume` goes on, `rollback` goes back\n")
     assert run("rollback", "--state-dir", state)[0] == 0
 
     pid = json.loads((state / "local" / "platform.json").read_text())["pid"]
@@ -186,39 +173,22 @@ def test_one_version_after_the_other_interrupted_resumed_and_rolled_back(state: 
 
     pid = json.loads((state / "local" / "platform.json").read_text())["pid"]
     assert run("down", "--state-dir", state)[0] == 0
-    assert not Path(f"/proc/{pid}").exists()
+    until(lambda: not Path(f"/proc/{pid}").exists())
     with pytest.raises(OSError):
         fetch(f"http://127.0.0.1:{port}/version")
     assert run("down", "--state-dir", state) == (0, "nothing is running\n")
     assert "running: nothing" in run("status", "--state-dir", state)[1]
 
 
-def test_a_platform_is_stopped_by_the_process_that_has_started_it(state: Path) -> None:
-    """Ended, it stays a zombie until its parent asks for it."""
-    state.mkdir()
-    code = (
-        "import sys; from pathlib import Path; from lib.deployment.platforms.detached import Detached as D\n"
-    )
-    code += "D(Path(sys.argv[1])).start(0); D(Path(sys.argv[1])).down()"
-    subprocess.run([sys.executable, "-c", code, state], cwd=ROOT, env=ENVIRONMENT, check=True, timeout=60)
-    assert list(state.glob("*.json")) == []
-
-
 def test_a_second_deployment_at_once_is_refused(state: Path) -> None:
-    assert deploy(state, "v1", 1)[0] == 0
-    command = slowly(state, "v2", "--schema", "2")
-    with subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True) as first:
-        assert first.stdout and first.stdout.readline() and first.stdout.readline()
-        status, output = deploy(state, "v3", 3)
-        assert status == 3 and re.search(
-            rf"at work: process {first.pid} since .* UTC; wait for its end", output
-        )
-        first.terminate()
-    assert run("rollback", "--state-dir", state)[0] == 0
+    with BlueGreen(Mock(), state / "local", smoke_user=USER).lock():
+        status, output = deploy(state, "v1", 1)
+    assert status == 3
+    assert re.search(rf"at work: process {os.getpid()} since .* UTC; wait for its end", output)
 
 
 def test_a_platform_that_does_not_start_is_explained(state: Path) -> None:
-    with contextlib.closing(__import__("socket").create_server(("127.0.0.1", 0))) as taken:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
         status, output = deploy(state, "v1", 1, "--port", taken.getsockname()[1])
     assert (
         status == 2

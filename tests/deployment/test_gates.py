@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from lib.deployment.gates import Gate, health_gate, schema_gate, slo_gate, smoke_gate
-from lib.deployment.replicas import Replica, call
+from lib.deployment.platforms.local import Local
+from lib.deployment.replicas import call
 from lib.deployment.states import Release
 from lib.stage.ports import free_port
 from lib.stage.servers import postgres
@@ -148,12 +149,13 @@ def test_the_health_gate_forgives_one_bad_probe_and_not_five(
 
 def test_the_smoke_gate_passes_a_good_replica_leaves_nothing_and_finds_faults() -> None:
     user = {"name": "Ana", "created_at": "2024-01-01"}
-    with postgres() as database, Replica(database.url, Release("v1.0.0", 1), faults=True) as replica:
-        assert str(smoke_gate(replica.port, user)) == "smoke tests: passed"
-        assert call(replica.port, "/users") == (200, [])
-        assert "create: status 422" in smoke_gate(replica.port, {"name": None}).reasons[0]
-        replica.fault("wrong schema")
-        [reason] = smoke_gate(replica.port, user).reasons
+    with postgres() as database, Local(database.url, faults=True) as platform:
+        [port] = platform.create("blue", Release("v1.0.0", 1))
+        assert str(smoke_gate(port, user)) == "smoke tests: passed"
+        assert call(port, "/users") == (200, [])
+        assert "create: status 422" in smoke_gate(port, {"name": None}).reasons[0]
+        platform.replicas["blue"][0].fault("wrong schema")
+        [reason] = smoke_gate(port, user).reasons
         assert reason.startswith("read back: status 200")
     assert "no answer: " in smoke_gate(free_port(), user).reasons[0]
 

@@ -17,6 +17,7 @@ from waiting import until
 
 import notebooks
 from lib.deployment.platforms.local import Local
+from lib.deployment.replicas import answers
 from lib.deployment.states import Release
 from lib.scaling.workers import WorkerPool
 from lib.stage import servers
@@ -116,9 +117,9 @@ def test_replicas_take_over_under_traffic(network: Network) -> None:
         assert summary(requests)["failed"] == 0
         assert {name.split("-")[0] for name in requests["served_by"]} == {"blue", "green"}
         replica = platform.replicas["green"][0]
-        assert replica.ready
+        assert answers(replica.port, "/ready")
         replica.fault("unready")
-        assert not replica.ready
+        assert not answers(replica.port, "/ready")
         replica.kill()
         assert len(platform.ports("green")) == 1 and replica.process.returncode == -signal.SIGKILL
         assert len(platform.create("green", Release("v2.0.0", 2, replicas=2))) == 2

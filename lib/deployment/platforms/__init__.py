@@ -3,7 +3,7 @@
 Read the files in this order:
 
 - `local`: router and replicas as processes or containers that end with their owner
-- `detached`: the local platform in a process that stays, called over a port of 127.0.0.1
+- `detached`: the local platform in a process that stays, called over a socket
 - `compose`: services of Docker Compose
 - `kubernetes`: deployments in a cluster
 """

@@ -69,8 +69,6 @@ class Compose:
 
     def down(self) -> None:
         """See `LastingPlatform`. Images stay."""
-        if not self.exists():
-            print("nothing is running")
         if self._variables.exists():
             self._compose("down", "--volumes", "--timeout", "10")
             self._map.unlink(missing_ok=True)

@@ -1,30 +1,27 @@
 """A platform in a process that stays: for a command that ends, and whose replicas go on.
 
-The process owns a database, a router and replicas, until SIGTERM. Controllers come and go, and call it over HTTP.
+The process owns a database, a router and replicas, until SIGTERM. Controllers come and go, and call it over a socket.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import secrets
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict
 from functools import partial
-from http.client import HTTPException
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from multiprocessing.connection import Client, Connection, Listener
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from lib.deployment.platform import Platform, PlatformError
 from lib.deployment.platforms.local import Local
-from lib.deployment.replicas import ROOT, call
-from lib.deployment.states import Release
+from lib.deployment.replicas import ROOT
 from lib.stage.files import replace_file
 from lib.stage.servers import postgres
 from lib.stage.waiting import wait_for
@@ -51,18 +48,15 @@ class Detached:
         return partial(self._call, method)
 
     def _call(self, method: str, *arguments: Any) -> Any:
-        plain = [asdict(one) if isinstance(one, Release) else one for one in arguments]
         try:
-            note = self._noted()
-            path = f"/{note['secret']}/{method}"
-            status, answer = call(note["port"], path, plain, timeout=CALLS[method])
-        except (OSError, HTTPException) as error:
-            if isinstance(getattr(error, "reason", error), TimeoutError):
-                raise self._hangs("has not answered", CALLS[method]) from error
+            with Client(self._noted()["socket"]) as connection:
+                connection.send((method, arguments))
+                if not connection.poll(CALLS[method]):
+                    raise self._hangs("has not answered", CALLS[method])
+                done, answer = connection.recv()
+        except (OSError, EOFError) as error:
             raise AbsentError(f"{self.note}: no platform answers there ({error})") from error
-        if status == 404:
-            raise AbsentError(f"{self.note}: another program answers there")
-        if status != 200:
+        if not done:
             raise PlatformError(answer)
         return answer
 
@@ -103,55 +97,46 @@ class Detached:
             os.kill(self._noted()["pid"], signal.SIGTERM)
             if not wait_for(lambda: not self.note.exists(), LONG):
                 raise self._hangs("has not ended", LONG)
-        else:
-            print("nothing is running")
         for file in (self.note, self.directory / "routes.json"):
             file.unlink(missing_ok=True)
 
 
 @contextmanager
-def listen(platform: Platform) -> Iterator[dict[str, Any]]:
-    """Let controllers in other processes call a platform, until the block ends; give the port of 127.0.0.1, and a secret."""
-    secret = secrets.token_urlsafe()
-    calls = {f"/{secret}/{name}": getattr(platform, name) for name in CALLS}
-    calls[f"/{secret}/create"] = lambda colour, release: platform.create(colour, Release(**release))
+def listen(platform: Platform) -> Iterator[str]:
+    """Let controllers in other processes call a platform, until the block ends; give the path of a socket for this user alone."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            if self.path not in calls:
-                self.send_error(404)
-                return
-            arguments = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+    def answer(connection: Connection) -> None:
+        with connection, suppress(OSError, EOFError):  # the controller was killed
+            method, arguments = connection.recv()
             try:
-                status, answer = 200, calls[self.path](*arguments)
+                connection.send((True, getattr(platform, method)(*arguments)))
             except Exception as error:  # noqa: BLE001 - whatever it is, the caller is told
-                status, answer = 500, f"{type(error).__name__}: {error}"
-            self.send_response(status)
-            self.end_headers()
-            self.wfile.write(json.dumps(answer).encode())
+                connection.send((False, f"{type(error).__name__}: {error}"))
 
-        def log_message(self, *_: Any) -> None:
-            """Log nothing: a path has the secret."""
+    def accept() -> None:
+        with suppress(OSError):  # the listener is closed
+            while True:
+                threading.Thread(target=answer, args=[listener.accept()], daemon=True).start()
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server, ThreadPoolExecutor(1) as thread:
-        thread.submit(server.serve_forever, poll_interval=0.05)
-        try:
-            yield {"port": server.server_port, "secret": secret}
-        finally:
-            server.shutdown()
+    with (
+        TemporaryDirectory(prefix="lessons-platform-") as folder,
+        Listener(f"{folder}/socket", backlog=64) as listener,
+    ):
+        threading.Thread(target=accept, daemon=True).start()
+        yield f"{folder}/socket"
 
 
 def _stay(directory: Path, port: int) -> None:
-    """Own a database, a router and replicas until SIGTERM. The note, which only this user may read, is there as long as they are."""
+    """Own a database, a router and replicas until SIGTERM. The note is there as long as they are."""
     ended = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, ended)
     with ExitStack() as stack:
         stack.callback((directory / NOTE).unlink, missing_ok=True)
         database = stack.enter_context(postgres())
         platform = stack.enter_context(Local(database.url, directory=directory, port=port))
-        calls = stack.enter_context(listen(platform))
-        note = {"pid": os.getpid(), "address": platform.router.url, **calls}
-        replace_file(directory / NOTE, json.dumps(note), mode=0o600)
+        socket = stack.enter_context(listen(platform))
+        note = {"pid": os.getpid(), "address": platform.router.url, "socket": socket}
+        replace_file(directory / NOTE, json.dumps(note))
         signal.sigwait(ended)
 
 

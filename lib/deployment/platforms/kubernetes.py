@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from lib.deployment.platform import PATIENCE, PlatformError, run
 from lib.deployment.states import Release
 from lib.stage.containers import ROOT
 from lib.stage.images import PORT
+from lib.stage.ports import run_on_free_port
 from lib.stage.processes import Process, ProcessError
 from lib.stage.router import Colour
 from lib.stage.waiting import wait_for
@@ -52,8 +52,6 @@ class Kubernetes:
 
     def down(self) -> None:
         """See `LastingPlatform`. The Secret stays."""
-        if not self.exists():
-            print("nothing is running")
         self._delete("app=users")
         self._kubectl("delete", "--kustomize", str(FILES / "shared"), "--ignore-not-found")
         self._kubectl("delete", "persistentvolumeclaim", "--selector", "app=database", "--ignore-not-found")
@@ -123,20 +121,20 @@ class Kubernetes:
         return {end["targetRef"]["name"] for end in ends if end["conditions"].get("ready", True)}
 
     def _forward(self, pod: str) -> tuple[Process, int]:
-        """A `kubectl port-forward` with its port, which it prints once, before a line for each connection."""
+        """A `kubectl port-forward` with its port."""
         process = Process()
 
-        def port() -> int:
-            found = re.search(r"Forwarding from 127\.0\.0\.1:(\d+)", process.output())
-            return int(found[1]) if found else 0
+        def forward(port: int) -> Process:
+            command = ["kubectl", "port-forward", "--address", "127.0.0.1", f"pod/{pod}", f"{port}:{PORT}"]
+            return process.run(command)
 
         try:
-            process.run(["kubectl", "port-forward", "--address", "127.0.0.1", f"pod/{pod}", f":{PORT}"])
-            process.wait_until(lambda: port() > 0, name=f"A port of the pod {pod}", timeout=PATIENCE)
+            return process, run_on_free_port(
+                forward, lambda _: "Forwarding from" in process.output(), name=f"A port of the pod {pod}"
+            )
         except ProcessError as error:
             process.stop()
             raise PlatformError(str(error)) from error
-        return process, port()
 
     def _delete(self, selector: str) -> None:
         kinds = "deployment,horizontalpodautoscaler,poddisruptionbudget,configmap"

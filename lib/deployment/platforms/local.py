@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Self
@@ -35,20 +34,19 @@ class Local:
 
     def create(self, colour: Colour, release: Release) -> list[int]:
         """See `Platform`."""
-        self._place(colour, release, lambda one: not one.release.same_code(release))
+        self.replace(colour, release, len(self.replicas[colour]))
         return self.ports(colour)
 
-    def replace(self, colour: Colour, ports: list[int], release: Release) -> None:
-        """See `GradualPlatform`."""
-        self._place(colour, release, lambda one: one.port in ports)
-
-    def _place(self, colour: Colour, release: Release, goes: Callable[[Replica], bool]) -> None:
-        """Stop the replicas that go, and those that have died, and start as many of a release as are then missing."""
+    def replace(self, colour: Colour, release: Release, most: int) -> int:
+        """See `GradualPlatform`. Those that have died go, too."""
         with self._lock:
-            going = [one for one in self.replicas[colour] if goes(one) or not one.process.alive]
-            staying = self.replicas[colour] = [one for one in self.replicas[colour] if one not in going]
+            alive = [one for one in self.replicas[colour] if one.process.alive]
+            others = [one for one in alive if not one.release.same_code(release)][:most]
+            staying = [one for one in alive if one not in others]
+            going = [one for one in self.replicas[colour] if one not in staying]
+            self.replicas[colour] = staying
             self.router.set_replicas(colour, self.ports(colour))
-            ports = [one.port for one in going]
+            ports = [one.port for one in others]
             wait_for(lambda: self.router.in_flight(colour, ports) == 0, PATIENCE, pause=0.01)
             for one in going:
                 one.stop()
@@ -61,13 +59,14 @@ class Local:
             for start in starts:
                 start.result()  # raises, if it did not start
             self.router.set_replicas(colour, self.ports(colour))
+            return len(others)
 
     def ports(self, colour: Colour) -> list[int]:
         """See `Platform`."""
         return list(self.releases(colour))
 
     def releases(self, colour: Colour) -> dict[int, Release]:
-        """See `GradualPlatform`."""
+        """The releases of the replicas that are alive, by port."""
         return {one.port: one.release for one in self.replicas[colour] if one.process.alive}
 
     def retire(self, colour: Colour) -> None:
