@@ -1,8 +1,7 @@
 """Replicas of the demo service: started until they are ready, drained, stopped; each a process or a container of its own.
 
-    replica = Replica(database.url, Release("v2.0.0", version=2))
-    call(replica.port, "/version")
-    replica.stop()
+    with Replica(database.url, Release("v2.0.0", version=2)) as replica:
+        call(replica.port, "/version")
 
 A replica ends with its owner. To leave no request unanswered, let the router send nothing more and wait until nothing is in
 flight before you stop it.
@@ -22,12 +21,12 @@ from lib.stage.containers import Backend, docker_network
 from lib.stage.images import PORT, image
 from lib.stage.ports import ask, run_on_free_port
 from lib.stage.processes import Process
-from lib.stage.programs import Program
+from lib.stage.programs import Program, Running
 
 ROOT = Path(__file__).parents[2]
 
 
-class Replica:
+class Replica(Running):
     """The service once, on a port of 127.0.0.1."""
 
     process: Program

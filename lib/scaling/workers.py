@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal
 
 import redis
 from celery import uuid
@@ -32,7 +32,7 @@ from lib.scaling.settings import METRICS_VARIABLE, QUEUE, RESTORING, Delivery, W
 from lib.stage.containers import Backend, docker_network
 from lib.stage.images import image
 from lib.stage.processes import Process
-from lib.stage.programs import Program
+from lib.stage.programs import Program, Running
 from lib.stage.servers import Server, valkey
 from lib.stage.waiting import wait_for
 
@@ -45,8 +45,9 @@ Kind = Literal["prefork", "threads", "solo"]
 PAUSE = 0.02  # seconds between two looks at the broker
 HEARD = 0.05  # seconds until a main process has surely heard that its child has begun a task
 #: Of `WorkerPool.events`, with their types.
-COLUMNS = {"task": str, "worker": str, "pid": "Int64", "queued": float, "start": float, "end": float, "cpu": float,
-           "try": int, "outcome": str, "error": str}  # fmt: skip
+COLUMNS: dict[str, Any] = {"task": str, "worker": str, "pid": "Int64"}
+COLUMNS |= dict.fromkeys(("queued", "start", "end", "cpu"), float)
+COLUMNS |= {"try": int, "outcome": str, "error": str}
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Worker:
     process: Program
 
 
-class WorkerPool:
+class WorkerPool(Running):
     """Workers that take tasks off one queue, until `stop()`, the end of the `with` block, or the end of the owner."""
 
     timeout = 120.0
@@ -309,12 +310,6 @@ class WorkerPool:
     def stop(self) -> None:
         """End all workers at once, whatever they do, and remove what the pool has on the broker. May be repeated."""
         self._undo.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.stop()
 
     def _end_workers(self) -> None:
         for worker in self._workers:

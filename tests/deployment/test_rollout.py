@@ -260,6 +260,8 @@ def test_what_can_not_be_deployed_is_refused_before_anything_is_written(fake: Fa
         rollout.deploy(Release("v4.0.0", 4))
     with pytest.raises(ValueError, match="replicas=0: at least 1"):
         Release("v1.0.0", 1, replicas=0)
+    with pytest.raises(ValueError, match="phase 'shrink': choose one of expand, backfill, contract, or None"):
+        Release("v1.0.0", 1, "shrink")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="batch_size=0: at least 1"):
         machine(fake, tmp_path, Rolling, batch_size=0)
     for shares in ((0.0,), (1.1,), (0.5, 0.1)):

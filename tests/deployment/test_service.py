@@ -6,7 +6,6 @@ import re
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -33,20 +32,13 @@ LUIS = {
 
 @pytest.fixture(scope="module")
 def old(database: Server) -> Iterator[Replica]:
-    with running(database, Release("v1.0.0", 1), faults=True) as replica:
+    with Replica(database.url, Release("v1.0.0", 1), faults=True) as replica:
         yield replica
 
 
 @pytest.fixture(scope="module")
 def new(database: Server) -> Iterator[Replica]:
-    with running(database, Release("v3.0.0", 3)) as replica:
-        yield replica
-
-
-@contextmanager
-def running(database: Server, release: Release, faults: bool = False) -> Iterator[Replica]:
-    replica = Replica(database.url, release, faults=faults)
-    with replica.process:
+    with Replica(database.url, Release("v3.0.0", 3)) as replica:
         yield replica
 
 
@@ -197,7 +189,7 @@ def test_faults_on_request_and_only_where_they_are_enabled(
     for fault in ("slow", "unready", "wrong schema", "failing writes"):
         old.mend(fault)
     assert answers(old.port, "/ready") and call(old.port, f"/users/{ana['id']}")[1] == ana
-    with running(database, Release("v2.0.0", 2), faults=True) as replica:
+    with Replica(database.url, Release("v2.0.0", 2), faults=True) as replica:
         replica.fault("crash")
         until(lambda: not replica.process.alive)
         assert replica.process.returncode == 1 and not answers(replica.port, "/ready")
@@ -205,7 +197,7 @@ def test_faults_on_request_and_only_where_they_are_enabled(
 
 def test_stopped_it_answers_what_it_has_taken(database: Server) -> None:
     with (
-        running(database, Release("v1.0.0", 1), faults=True) as replica,
+        Replica(database.url, Release("v1.0.0", 1), faults=True) as replica,
         ThreadPoolExecutor(5) as threads,
     ):
         _, ana = create(replica, ANA)

@@ -163,13 +163,6 @@ def test_erlang_c_for_many_servers():
     assert waiting_probability(1.0, 1.0, 10_000) == 0
 
 
-@given(st.floats(0.01, 0.99))
-@settings(max_examples=30)
-def test_one_server_waits_as_the_textbook_says(busy):
-    assert waiting_probability(busy, 1.0, 1) == pytest.approx(busy)
-    assert mean_wait(busy, 1.0, 1) == pytest.approx(busy / (1 - busy))
-
-
 def test_percentiles_of_waiting():
     """For M/M/1 at 0.9: 90 % wait at all, and P(wait > t) = 0.9 exp(-0.1 t)."""
     assert wait_percentile([0.0, 0.1], 0.9, 1.0, 1) == pytest.approx([0, 0], abs=1e-12)

@@ -5,17 +5,17 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Self
 
 from lib.deployment.platform import PATIENCE
 from lib.deployment.replicas import Replica
 from lib.deployment.states import Release
 from lib.stage.containers import Backend
+from lib.stage.programs import Running
 from lib.stage.router import COLOURS, Colour, Router
 from lib.stage.waiting import wait_for
 
 
-class Local:
+class Local(Running):
     """A `GradualPlatform`. Threads may share it."""
 
     def __init__(
@@ -98,9 +98,3 @@ class Local:
         for replicas in self.replicas.values():
             while replicas:
                 replicas.pop().stop()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.stop()
