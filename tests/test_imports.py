@@ -12,8 +12,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 #: Packages that take long to import. A module may load one only if it is named with it below.
 HEAVY = {
-    "IPython", "aiohttp", "celery", "docker", "fastapi", "matplotlib", "msgspec", "numpy", "pandas", "prometheus_client",
-    "psycopg", "pyarrow", "pydantic", "redis", "scipy", "simpy", "sqlalchemy", "tqdm", "uvicorn",
+    "IPython", "aiohttp", "celery", "docker", "matplotlib", "msgspec", "numpy", "pandas", "prometheus_client",
+    "psycopg", "pyarrow", "pydantic", "redis", "scipy", "simpy", "sqlalchemy", "starlette", "tqdm", "uvicorn",
 }  # fmt: skip
 #: Modules that lessons and commands import, and that load none of them.
 LIGHT = """

@@ -4,7 +4,7 @@
 
 with its settings in the variable LESSONS_SERVICE (`lib.deployment.replicas` starts it so). A release knows the history
 of its records up to its own version. What it finds at an earlier version it upgrades; of what a later release wrote, it
-takes the fields that it knows. `/docs` describes the API.
+takes the fields that it knows.
 """
 
 from __future__ import annotations
@@ -16,18 +16,23 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Annotated, Any, Final, Literal, LiteralString
+from typing import Any, Final, LiteralString
 
 import psycopg
 import uvicorn
-from fastapi import APIRouter, Body, Depends, FastAPI, Header, HTTPException, Query, Request, Response
-from fastapi.responses import JSONResponse
 from prometheus_client import CollectorRegistry, Gauge, Histogram, Info, ProcessCollector, generate_latest
 from psycopg.rows import scalar_row
 from psycopg.types.json import Json
 from psycopg_pool import ConnectionPool
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
 from lib.versioning.bulk import Report
 from lib.versioning.history import SchemaHistory
@@ -36,7 +41,7 @@ from lib.versioning.schema import VERSION_KEY
 from lib.versioning.users import USERS, in_all_forms
 
 User = dict[str, Any]
-Fault = Literal["slow", "crash", "unready", "wrong schema", "failing writes"]
+FAULTS = ("slow", "crash", "unready", "wrong schema", "failing writes")
 #: Upper ends, in seconds. An objective must be one of them, for between two ends nobody knows: compose/monitoring has 0.25.
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
@@ -139,138 +144,149 @@ class Users:
 # ── The application ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def application(*, database: str, version: int, release: str = "unnamed", faults: bool = False) -> FastAPI:
+def application(*, database: str, version: int, release: str = "unnamed", faults: bool = False) -> Starlette:
     """The service as an application of ASGI. faults: whether it misbehaves on request, as lessons need it."""
-    app = FastAPI(title="Users", version=f"{release}, schema {version}", description=__doc__.split("\n")[0])
-    app.state.users, app.state.faults = Users(database, version), dict[Fault, float]()
-    _add_probes(app, release, version)
-    _add_metrics(app, release, version)
-    _add_users(app, app.state.users)
+    service = Service(database, version, release)
+    routes = [
+        Route("/health", service.health),
+        Route("/ready", service.ready),
+        Route("/version", service.version),
+        Route("/metrics", service.metrics),
+        Route("/users", service.create, methods=["POST"]),
+        Route("/users", service.list, methods=["GET"]),
+        Route("/users/{identity}", service.read, methods=["GET"]),
+        Route("/users/{identity}", service.remove, methods=["DELETE"]),
+    ]
     if faults:
-        _add_faults(app)
-    return app
+        routes += [
+            Route("/faults/{fault}", service.misbehave, methods=["PUT"]),
+            Route("/faults/{fault}", service.behave, methods=["DELETE"]),
+        ]
+    return Starlette(
+        routes=routes,
+        middleware=[Middleware(BaseHTTPMiddleware, dispatch=service.measure)],
+        exception_handlers={HTTPException: _refused, UnreadableError: _unreadable},
+    )
 
 
-def _add_probes(app: FastAPI, release: str, schema: int) -> None:
-    @app.exception_handler(UnreadableError)
-    async def unreadable(_: Request, error: UnreadableError) -> JSONResponse:
-        return JSONResponse({"detail": f"a record can't be read at this version: {error}"}, 500)
-
-    @app.get("/health")
-    async def health() -> dict[str, str]:
-        """Alive: the process answers."""
-        return {"status": "alive"}
-
-    @app.get("/ready")
-    def ready() -> dict[str, str]:
-        """Ready for traffic: the database answers, too."""
-        if "unready" in app.state.faults:
-            raise HTTPException(503, "not ready")
-        try:
-            app.state.users.check()
-        except psycopg.Error as error:
-            raise HTTPException(503, "the database does not answer") from error
-        return {"status": "ready"}
-
-    @app.get("/version")
-    async def version() -> dict[str, str | int]:
-        """The release, and the schema version at which it reads and writes."""
-        return {"release": release, "schema_version": schema}
+def _refused(_: Request, error: HTTPException) -> Response:
+    return JSONResponse({"detail": error.detail}, error.status_code, error.headers)
 
 
-def _add_metrics(app: FastAPI, release: str, schema: int) -> None:
-    registry = CollectorRegistry()
-    ProcessCollector(registry=registry)  # processor time, memory, start
-    this = {"release": release, "schema_version": str(schema)}
-    Info("service", "Which release this is", registry=registry).info(this)
-    under_way = Gauge("http_requests_in_progress", "Requests under way", registry=registry)
-    name, labels = "http_request_duration_seconds", ["method", "route", "code"]
-    seconds = Histogram(name, "Time to answer", labels, registry=registry, buckets=BUCKETS)
+def _unreadable(_: Request, error: UnreadableError) -> Response:
+    return JSONResponse({"detail": f"a record can't be read at this version: {error}"}, 500)
 
-    @app.middleware("http")
-    async def measure(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+
+def _number(request: Request, name: str, default: float, low: float, high: float) -> float:
+    """A number in the query. Raises HTTPException (422) if it is none, or out of its range."""
+    text = request.query_params.get(name, str(default))
+    with suppress(ValueError):
+        if low <= (number := float(text)) <= high:
+            return number
+    raise HTTPException(422, f"{name}: expected a number from {low:g} to {high:g} (got {text!r})")
+
+
+class Service:
+    """What a replica answers. `def` runs in a thread, as calls of the database need it, `async def` in the event loop."""
+
+    def __init__(self, database: str, version: int, release: str) -> None:
+        self.users, self.faults = Users(database, version), dict[str, float]()
+        self._release = {"release": release, "schema_version": version}
+        self._registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)  # processor time, memory, start
+        this = {name: str(value) for name, value in self._release.items()}
+        Info("service", "Which release this is", registry=registry).info(this)
+        self._under_way = Gauge("http_requests_in_progress", "Requests under way", registry=registry)
+        name, labels = "http_request_duration_seconds", ["method", "route", "code"]
+        self._seconds = Histogram(name, "Time to answer", labels, registry=registry, buckets=BUCKETS)
+
+    async def measure(self, request: Request, call_next: RequestResponseEndpoint) -> Response:
+        """Count a request, by method, route, code and time; a fault makes those to users wait."""
         start, code = time.perf_counter(), 500  # what is answered when nobody catches an error
-        with under_way.track_inprogress():
+        with self._under_way.track_inprogress():
             try:
+                if request.url.path.startswith("/users"):
+                    await asyncio.sleep(self.faults.get("slow", 0.0))
                 response = await call_next(request)
                 code = response.status_code
                 return response
             finally:
                 route = getattr(request.scope.get("route"), "path", "none")  # not one series for each id
-                seconds.labels(request.method, route, code).observe(time.perf_counter() - start)
+                self._seconds.labels(request.method, route, code).observe(time.perf_counter() - start)
 
-    @app.get("/metrics")
-    async def metrics() -> Response:
+    async def health(self, _: Request) -> Response:
+        """Alive: the process answers."""
+        return JSONResponse({"status": "alive"})
+
+    def ready(self, _: Request) -> Response:
+        """Ready for traffic: the database answers, too."""
+        if "unready" in self.faults:
+            raise HTTPException(503, "not ready")
+        try:
+            self.users.check()
+        except psycopg.Error as error:
+            raise HTTPException(503, "the database does not answer") from error
+        return JSONResponse({"status": "ready"})
+
+    async def version(self, _: Request) -> Response:
+        """The release, and the schema version at which it reads and writes."""
+        return JSONResponse(self._release)
+
+    async def metrics(self, _: Request) -> Response:
         """For Prometheus."""
-        return Response(generate_latest(registry), media_type="text/plain; version=0.0.4")
+        return Response(generate_latest(self._registry), media_type="text/plain; version=0.0.4")
 
-
-def _create(users: Users, user: User, key: str | None) -> tuple[User, bool]:
-    try:
-        return users.create(user, key)
-    except ValueError as error:
-        raise HTTPException(422, error.args[0]) from error
-    except KeyError as error:
-        raise HTTPException(409, error.args[0]) from error
-
-
-def _add_users(app: FastAPI, users: Users) -> None:
-    async def slow() -> None:
-        await asyncio.sleep(app.state.faults.get("slow", 0.0))
-
-    routes = APIRouter(prefix="/users", dependencies=[Depends(slow)])
-
-    @routes.post("", status_code=201)
-    def create(
-        response: Response,
-        user: Annotated[User, Body()],
-        idempotency_key: Annotated[str | None, Header()] = None,
-    ) -> User:
+    async def create(self, request: Request) -> Response:
         """Create a user. With the same `Idempotency-Key` again the same user comes back, and none is created."""
-        if "failing writes" in app.state.faults:
+        if "failing writes" in self.faults:
             raise HTTPException(500, "this fault was asked for")
-        created, new = _create(users, user, idempotency_key)
-        response.status_code = 201 if new else 200
-        return created
+        try:
+            user, key = await request.json(), request.headers.get("idempotency-key")
+            if not isinstance(user, dict):
+                raise ValueError([f"expected a user as a JSON object (got {user!r})"])
+            created, new = await run_in_threadpool(self.users.create, user, key)
+        except ValueError as error:
+            raise HTTPException(422, error.args[0]) from error
+        except KeyError as error:
+            raise HTTPException(409, error.args[0]) from error
+        return JSONResponse(created, 201 if new else 200)
 
-    @routes.get("/{identity}")
-    def read(identity: str) -> User:
+    def read(self, request: Request) -> Response:
         """One user, at the schema version of this release."""
-        user = users.get(identity)
+        identity = request.path_params["identity"]
+        user = self.users.get(identity)
         if user is None:
             raise HTTPException(404, f"no user {identity!r}")
-        if "wrong schema" in app.state.faults:
+        if "wrong schema" in self.faults:
             user.pop("name", None)
-        return user
+        return JSONResponse(user)
 
-    @routes.delete("/{identity}", status_code=204)
-    def remove(identity: str) -> None:
+    def remove(self, request: Request) -> Response:
         """Remove a user."""
-        if not users.remove(identity):
+        identity = request.path_params["identity"]
+        if not self.users.remove(identity):
             raise HTTPException(404, f"no user {identity!r}")
+        return Response(status_code=204)
 
-    @routes.get("")
-    def list_users(after: str = "", limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> list[User]:
+    def list(self, request: Request) -> Response:
         """Users in the order of their ids: give the last id as `after` for the next page."""
-        return users.list(after, limit)
+        limit = int(_number(request, "limit", 100, 1, 1000))
+        return JSONResponse(self.users.list(request.query_params.get("after", ""), limit))
 
-    app.include_router(routes)
-
-
-def _add_faults(app: FastAPI) -> None:
-    @app.put("/faults/{fault}")
-    async def put(fault: Fault, seconds: Annotated[float, Query(ge=0, le=60)] = 0.0) -> dict[Fault, float]:
+    async def misbehave(self, request: Request) -> Response:
         """Misbehave from now on: `slow` waits for some seconds before each answer, `crash` ends the process after them."""
-        app.state.faults[fault] = seconds
+        fault = request.path_params["fault"]
+        if fault not in FAULTS:
+            raise HTTPException(422, f"no such fault; choose one of {', '.join(FAULTS)}")
+        self.faults[fault] = seconds = _number(request, "seconds", 0.0, 0.0, 60.0)
         if fault == "crash":
             threading.Timer(max(seconds, 0.1), os._exit, [1]).start()  # this request is answered yet
-        return app.state.faults
+        return JSONResponse(self.faults)
 
-    @app.delete("/faults/{fault}")
-    async def delete(fault: Fault) -> dict[Fault, float]:
+    async def behave(self, request: Request) -> Response:
         """Behave again."""
-        app.state.faults.pop(fault, None)
-        return app.state.faults
+        self.faults.pop(request.path_params["fault"], None)
+        return JSONResponse(self.faults)
 
 
 def main() -> None:

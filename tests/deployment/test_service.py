@@ -87,7 +87,8 @@ def test_what_is_not_valid_is_refused_with_every_error(old: Replica, new: Replic
     for body in ([1], "text", 7):
         assert create(old, body)[0] == 422  # type: ignore[arg-type]
     assert call(old.port, "/users/nobody") == (404, {"detail": "no user 'nobody'"})
-    assert call(old.port, "/users?limit=0")[0] == 422
+    for limit in ("0", "1001", "many", "nan"):
+        assert call(old.port, f"/users?limit={limit}")[0] == 422
 
 
 def test_users_are_listed_page_by_page(new: Replica, old: Replica) -> None:
@@ -121,9 +122,7 @@ def test_it_tells_about_itself(old: Replica, new: Replica) -> None:
     assert call(old.port, "/version") == (200, {"release": "v1.0.0", "schema_version": 1})
     assert call(old.port, "/health") == (200, {"status": "alive"})
     assert call(old.port, "/ready") == (200, {"status": "ready"})
-    paths = call(new.port, "/openapi.json")[1]["paths"]
-    assert {"/users", "/users/{identity}", "/health", "/ready", "/version", "/metrics"} <= set(paths)
-    assert call(new.port, "/docs")[0] == 200
+    assert call(new.port, "/elsewhere")[0] == 404
 
 
 def counted(replica: Replica, **labels: str) -> dict[str, float]:
