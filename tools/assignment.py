@@ -49,8 +49,8 @@ c.FileNameCollectorPlugin.named_regexp = (
 README = Path(__file__).with_name("course_readme.md")
 
 
-class AssignmentError(Exception):
-    """What was asked for can't be done; the message says why, and what to do."""
+class AssignmentError(SystemExit):
+    """What was asked for can't be done. The message, all that a teacher sees, says why, and what to do."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,9 @@ class Order:
         """The lesson's notebook."""
         known = {path.name[:2]: path for path in lessons.lesson_paths() if not path.name.startswith("00")}
         if self.lesson not in known:
+            choice = ", ".join(known)
             raise AssignmentError(
-                f"lesson {self.lesson!r}: there is no such lesson with exercises; choose one of {', '.join(known)}"
+                f"lesson {self.lesson!r}: no such lesson with exercises; choose one of {choice}"
             )
         return known[self.lesson]
 
@@ -100,9 +101,8 @@ def source(order: Order) -> NotebookNode:
     chosen = list(order.exercises) or known
     for name in [*chosen, *order.points]:
         if name not in chosen or name not in known:
-            raise AssignmentError(
-                f"exercise {name!r} of lesson {order.lesson}: choose among {', '.join(known)}"
-            )
+            choice = ", ".join(known)
+            raise AssignmentError(f"exercise {name!r} of lesson {order.lesson}: choose among {choice}")
     if order.seed is not None:
         _sow(nb, order, chosen)
     for cell in nb.cells:
@@ -111,10 +111,8 @@ def source(order: Order) -> NotebookNode:
             cell.outputs, cell.execution_count = [], None
             if is_graded:
                 cell.metadata.tags = [*lessons.tags(cell), "raises-exception"]
-            if lessons.is_check(cell):
-                cell.metadata.nbgrader.points = order.points.get(
-                    number(cell.id), cell.metadata.nbgrader.points
-                )
+            if number(cell.id) in order.points and lessons.is_check(cell):
+                cell.metadata.nbgrader.points = order.points[number(cell.id)]
         if not is_graded:
             about = {"grade": False, "solution": False, "locked": True, "task": False}
             cell.metadata.nbgrader = NotebookNode(about, grade_id=cell.id, schema_version=3)
@@ -181,9 +179,8 @@ def make(orders: list[Order], course: Path, *, force: bool = False) -> list[str]
         raise AssignmentError("the same assignment is ordered twice: give the second one another seed")
     for name in made:
         if (course / "release" / name).exists() and not force:
-            raise AssignmentError(
-                f"{lessons.display_path(course / 'release' / name)} is there already: FORCE=1 makes it anew"
-            )
+            place = lessons.display_path(course / "release" / name)
+            raise AssignmentError(f"{place} is there already: FORCE=1 makes it anew")
     lessons.write_atomically(course / "nbgrader_config.py", CONFIG.encode())
     for name, nb in made.items():
         folder = course / "source" / name
@@ -215,9 +212,8 @@ def write_readme(course: Path) -> None:
         due, seed = nb.metadata.lesson["due"] or "–", nb.metadata.lesson["seed"]
         numbers = ", ".join(graded_numbers(nb))
         rows.append(f"| {path.stem} | {points(nb)} | {due} | {numbers} | {'–' if seed is None else seed} |")
-    lessons.write_atomically(
-        course / "README.md", README.read_text(encoding="utf-8").format(rows="\n".join(rows)).encode()
-    )
+    text = README.read_text(encoding="utf-8").format(rows="\n".join(rows))
+    lessons.write_atomically(course / "README.md", text.encode())
 
 
 def nbgrader(course: Path, command: str, *arguments: str) -> None:
@@ -239,9 +235,10 @@ def orders(path: Path) -> list[Order]:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))["assignment"]
         return [Order(**{**table, "exercises": tuple(table.get("exercises", ()))}) for table in tables]
     except (OSError, KeyError, TypeError, tomllib.TOMLDecodeError) as error:
-        raise AssignmentError(
-            f"{path}: {error}; write a table [[assignment]] for each, with lesson, and if you like exercises, points, due, seed"
-        ) from error
+        how = (
+            "write a table [[assignment]] for each, with lesson, and if you like exercises, points, due, seed"
+        )
+        raise AssignmentError(f"{path}: {error}; {how}") from error
 
 
 def point_pairs(text: str) -> dict[str, int]:
@@ -252,7 +249,7 @@ def point_pairs(text: str) -> dict[str, int]:
     return {name: int(value) for name, value in found.items()}
 
 
-def main() -> int:
+def main() -> None:
     """Make assignments."""
     parser = lessons.command_line(__doc__)
     parser.add_argument("--lesson", default="", help="number of a lesson: 04")
@@ -264,21 +261,14 @@ def main() -> int:
     parser.add_argument("--course", type=Path, default=COURSE, help="the course folder")
     parser.add_argument("--force", action="store_true", help="make an assignment anew that is there already")
     given = parser.parse_args()
-    try:
-        if bool(given.lesson) == bool(given.list):
-            raise AssignmentError(
-                "say which lesson: make assignment LESSON=04, or make assignment LIST=assignments.toml"
-            )
-        exercises, chosen = tuple(given.exercises.split()), point_pairs(given.points)
-        one = Order(given.lesson, exercises, chosen, given.due, given.seed)
-        wanted = orders(given.list) if given.list else [one]
-        print(*make(wanted, given.course.resolve(), force=given.force), sep="\n")
-        print(f"What to do with it: {lessons.display_path(given.course / 'README.md')}")
-    except (AssignmentError, ValueError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
+    if bool(given.lesson) == bool(given.list):
+        raise AssignmentError("say which lesson: make assignment LESSON=04, or LIST=assignments.toml")
+    exercises, chosen = tuple(given.exercises.split()), point_pairs(given.points)
+    one = Order(given.lesson, exercises, chosen, given.due, given.seed)
+    wanted = orders(given.list) if given.list else [one]
+    print(*make(wanted, given.course.resolve(), force=given.force), sep="\n")
+    print(f"What to do with it: {lessons.display_path(given.course / 'README.md')}")
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    main()

@@ -1,14 +1,11 @@
 """Build the readable edition: all lessons with their stored outputs, what they prove, and the documentation of `lib`.
 
-    python tools/build_site.py [--into build/site]
-
 Sphinx reads a folder that is put together for it: the pages of `site/`, the lessons, and pages that are generated here (objectives,
 documentation of the code). Nothing is executed, nothing is fetched, and a warning is an error.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
 import subprocess
@@ -126,19 +123,8 @@ def build(into: Path) -> int:
     return status
 
 
-def main() -> int:
-    """Build, and say where to look."""
-    parser = argparse.ArgumentParser(description="Build the site (make site).")
-    parser.add_argument(
-        "--into", type=Path, default=lessons.ROOT / "build" / "site", help="folder of the built pages"
-    )
-    options = parser.parse_args()
-    lessons.print_utf8()
-    status = build(options.into)
-    if status == 0:
-        print(f"Open {lessons.display_path(options.into / 'index.html')}")
-    return status
-
-
 if __name__ == "__main__":
-    raise SystemExit(main())
+    pages = lessons.ROOT / "build" / "site"
+    if build(pages) != 0:
+        sys.exit(1)
+    print(f"Open {lessons.display_path(pages / 'index.html')}")

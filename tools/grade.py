@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import csv
 import shutil
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -32,17 +31,13 @@ def checked(submissions: Path, course: Path) -> tuple[list[str], list[str]]:
     zipped = {path.stem for path in there if path.suffix == ".zip" and path.is_file()}
     students = sorted(zipped | {path.name for path in there if path.is_dir()})
     if not names:
-        raise AssignmentError(
-            f"{display_path(course)} holds no assignment: make assignment LESSON=04 comes first"
-        )
+        raise AssignmentError(f"{display_path(course)} holds no assignment: make assignment comes first")
     if not students:
-        raise AssignmentError(
-            f"{display_path(submissions)}: no folder of a student; put each notebook into submissions/STUDENT/"
-        )
+        place = display_path(submissions)
+        raise AssignmentError(f"{place}: no folder of a student; put each notebook into {place}/STUDENT/")
     found = [path.relative_to(submissions) for path in submissions.rglob("*.ipynb")]
-    handed_in = Counter(
-        (path.parts[0], path.stem) for path in found if ".ipynb_checkpoints" not in path.parts
-    )
+    own = [path for path in found if ".ipynb_checkpoints" not in path.parts]
+    handed_in = Counter((path.parts[0], path.stem) for path in own)
     for (student, name), times in handed_in.items():
         if name in names and times > 1:
             raise AssignmentError(f"{student} has handed in {name}.ipynb {times} times: leave one of them")
@@ -130,29 +125,23 @@ def written(course: Path) -> Points:
             rows = list(csv.DictReader(file))
         return {(row["student"], row["assignment"], row["exercise"]): float(row["points"]) for row in rows}
     except (KeyError, TypeError, ValueError) as error:
-        raise AssignmentError(
-            f"{display_path(path)}: {error!r}; columns are student, assignment, exercise, points"
-        ) from error
+        columns = "columns are student, assignment, exercise, points"
+        raise AssignmentError(f"{display_path(path)}: {error!r}; {columns}") from error
 
 
-def main() -> int:
+def main() -> None:
     """Grade a folder of submissions."""
     parser = command_line(__doc__)
     parser.add_argument("--submissions", type=Path, help="holds a folder for each student")
     parser.add_argument("--course", type=Path, default=COURSE, help="the course folder")
     options = parser.parse_args()
-    try:
-        if options.submissions is None or not options.submissions.is_dir():
-            raise AssignmentError(
-                "say where the submissions are: make grade SUBMISSIONS=folder, with a folder for each student in it"
-            )
-        notes = grade(options.submissions.resolve(), options.course.resolve())
-    except AssignmentError as error:
-        print(error, file=sys.stderr)
-        return 1
+    if options.submissions is None or not options.submissions.is_dir():
+        raise AssignmentError(
+            "say where they are: make grade SUBMISSIONS=folder, a folder for each student in it"
+        )
+    notes = grade(options.submissions.resolve(), options.course.resolve())
     print("\n".join([f"Graded: {display_path(options.course / 'grades.csv')}", *notes]))
-    return 0
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    main()

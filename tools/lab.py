@@ -6,14 +6,12 @@ the server with all its kernels. Settings are in `.jupyter/`; nothing in the use
 
 import argparse
 import os
-import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import learner
 from project import ROOT, STATE, activated
-
-FIRST = "work/00_start_here.ipynb"
 
 
 def lab_environment(environ: Mapping[str, str]) -> dict[str, str]:
@@ -27,9 +25,7 @@ def lab_environment(environ: Mapping[str, str]) -> dict[str, str]:
 
 def has_display(environ: Mapping[str, str]) -> bool:
     """Whether a browser can open a window. Without one, Python would start a text browser in this terminal."""
-    return sys.platform == "darwin" or any(
-        environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")
-    )
+    return sys.platform == "darwin" or any(map(environ.get, ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")))
 
 
 def lab_command(
@@ -44,16 +40,14 @@ def lab_command(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Open the lessons in JupyterLab (make lab).")
-    parser.add_argument(
-        "--port", type=int, help="the first port to try; when it is taken, the next ones are (default: 8888)"
-    )
+    parser.add_argument("--port", type=int, help="the first port to try (default: 8888)")
     options = parser.parse_args()
-    learner = subprocess.run([sys.executable, str(ROOT / "tools" / "learner.py")], cwd=ROOT)
-    if learner.returncode != 0:
-        sys.exit("The learner's copies in work/ could not be made; the lines above say why.")
-    print(
-        f"Starting JupyterLab on {FIRST}. It prints its address below; Ctrl-C, then y, stops it.", flush=True
-    )
+    try:
+        for message in learner.generate():
+            print(message)
+    except (OSError, RuntimeError, ValueError) as error:
+        sys.exit(f"The learner's copies in work/ could not be made: {error}")
+    print("Starting JupyterLab. It prints its address below; Ctrl-C, then y, stops it.", flush=True)
     command = lab_command(os.environ, os.geteuid() == 0, options.port)
     os.chdir(ROOT)
     os.execve(sys.executable, command, lab_environment(os.environ))

@@ -1,7 +1,5 @@
 """Make the learner's edition: `work/`, generated from `notebooks/`, which holds the solved lessons.
 
-    python tools/learner.py [--source notebooks] [--target work]
-
 In the learner's edition solutions are cut (by nbgrader's own preprocessors), hidden tests and outputs are gone, and solution and check
 cells carry the tag `raises-exception`, so that Run All goes on after an exercise that is still open. In a cell tagged `predict` every
 *value* is replaced by None, while names, dict keys and comments stay:
@@ -31,6 +29,7 @@ from nbformat import NotebookNode, ValidationError, reads
 
 STUB = "pass  # your code"
 TEXT_STUB = "*Your answer, in place of this line.*"
+STEPS = "CheckCellMetadata LockCells ClearSolutions ClearHiddenTests ClearOutput".split()
 PROMPT = "# Your guess: put a value in place of each None, then go on."
 MANIFEST = ".generated.json"
 
@@ -41,20 +40,14 @@ def release(nb: NotebookNode) -> NotebookNode:
     Raises:
         RuntimeError: a solution or hidden test is not closed, or stands in a cell that nbgrader does not know.
     """
-    from nbgrader.preprocessors import (
-        CheckCellMetadata,
-        ClearHiddenTests,
-        ClearOutput,
-        ClearSolutions,
-        LockCells,
-    )
+    from nbgrader import preprocessors
     from traitlets.config import Config
 
     config = Config()
     config.ClearSolutions.code_stub, config.ClearSolutions.text_stub = {"python": STUB}, TEXT_STUB
     nb, resources = copy.deepcopy(nb), {}
-    for step in (CheckCellMetadata, LockCells, ClearSolutions, ClearHiddenTests, ClearOutput):
-        nb, resources = step(config=config).preprocess(nb, resources)
+    for step in STEPS:
+        nb, resources = getattr(preprocessors, step)(config=config).preprocess(nb, resources)
     for cell in nb.cells:
         cell.metadata.pop("execution", None)
         if cell.cell_type == "code" and (lessons.is_solution(cell) or lessons.is_check(cell)):
@@ -97,14 +90,12 @@ def digest(name: str, content: bytes) -> str:
 
     A notebook that cannot be read counts as written, by its bytes.
     """
+    unreadable = (ValueError, KeyError, TypeError, AttributeError, ValidationError)
     if name.endswith(".ipynb"):
-        try:
+        with contextlib.suppress(*unreadable):
             cells = reads(content.decode(), as_version=4).cells
-            content = json.dumps(
-                [(cell.cell_type, cell.source) for cell in cells if cell.source.strip()]
-            ).encode()
-        except (ValueError, KeyError, TypeError, AttributeError, ValidationError):
-            return hashlib.sha256(content).hexdigest()
+            written = [(cell.cell_type, cell.source) for cell in cells if cell.source.strip()]
+            content = json.dumps(written).encode()
     return hashlib.sha256(content).hexdigest()
 
 
@@ -151,9 +142,7 @@ def generate(source: Path = lessons.LESSONS, target: Path = lessons.ROOT / "work
         OSError: the disk is full, or the folder cannot be written.
     """
     manifest = target / MANIFEST
-    generated: dict[
-        str, str
-    ] = {}  # without it, everything that exists and differs counts as the learner's own
+    generated = dict[str, str]()  # without it, all that exists and differs counts as the learner's own
     with contextlib.suppress(FileNotFoundError, ValueError):
         generated |= json.loads(manifest.read_text(encoding="utf-8")).get("generated", {})
     outcomes = []
@@ -164,20 +153,3 @@ def generate(source: Path = lessons.LESSONS, target: Path = lessons.ROOT / "work
     written = outcomes.count(True)
     summary = [f"made or updated {written} file(s) in {lessons.display_path(target)}"] if written else []
     return summary + [outcome for outcome in outcomes if isinstance(outcome, str)]
-
-
-def main() -> int:
-    """Generate the learner's edition and print what the learner should know."""
-    parser = lessons.command_line(__doc__)
-    parser.add_argument("--source", type=Path, default=lessons.LESSONS, help="folder of the solved lessons")
-    parser.add_argument(
-        "--target", type=Path, default=lessons.ROOT / "work", help="folder of the learner's edition"
-    )
-    options = parser.parse_args()
-    for message in generate(options.source, options.target):
-        print(message)
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -35,13 +35,10 @@ def known_tags(nb: NotebookNode, path: Path) -> Iterator[Problem]:
     wanted = {f"objective-{number}" for number, _ in enumerate(lessons.objectives(nb), start=1)}
     for cell in nb.cells:
         for tag in sorted(set(lessons.tags(cell)) - TAGS - wanted):
-            yield (
-                cell.id,
-                f"has the tag '{tag}', which nothing reads. Known: {', '.join(sorted(TAGS | wanted))}.",
-            )
-    proved = {
-        tag for cell in lessons.code_cells(nb) if "assert " in cell.source for tag in lessons.tags(cell)
-    }
+            known = ", ".join(sorted(TAGS | wanted))
+            yield cell.id, f"has the tag '{tag}', which nothing reads. Known: {known}."
+    asserting = [cell for cell in lessons.code_cells(nb) if "assert " in cell.source]
+    proved = {tag for cell in asserting for tag in lessons.tags(cell)}
     for tag in sorted(wanted - proved):
         yield "", f"no cell with an assert carries the tag '{tag}': how would one see it was reached?"
 
@@ -133,13 +130,10 @@ def links(nb: NotebookNode, path: Path) -> Iterator[Problem]:
                 continue
             name, _, anchor = unquote(target).partition("#")
             file = path.parent / name if name else path
+            anchor *= file.suffix == ".ipynb"
             if re.match(r"\w+:", target) or target.startswith("/") or not file.exists():
                 yield cell.id, f"links to {target!r}, which does not exist (web links start with https://)."
-            elif (
-                anchor
-                and file.suffix == ".ipynb"
-                and anchor.lower() not in lessons.anchors(lessons.read(file))
-            ):
+            elif anchor and anchor.lower() not in lessons.anchors(lessons.read(file)):
                 yield cell.id, f"links to {target!r}, but {file.name} has no such heading."
 
 
@@ -153,10 +147,7 @@ def predictions(nb: NotebookNode, path: Path) -> Iterator[Problem]:
             for node in lessons.parse(cell).body:
                 ast.literal_eval(node.value if isinstance(node, ast.Assign) else node)
         except ValueError:
-            yield (
-                cell.id,
-                "a predict cell holds only assignments of literals, such as guess = {'kept': 9000}.",
-            )
+            yield cell.id, "a predict cell only assigns literals, such as guess = {'kept': 9000}."
 
 
 def solutions(nb: NotebookNode, path: Path) -> Iterator[Problem]:
@@ -166,38 +157,26 @@ def solutions(nb: NotebookNode, path: Path) -> Iterator[Problem]:
     ids = [f"{kind}-{number}-{i // 2 + 1}" for i, kind in enumerate(["exercise", "check"] * len(graded))]
     for cell, wanted in zip(graded, ids, strict=False):
         if {cell.id, cell.metadata.nbgrader.get("grade_id")} != {wanted}:
-            yield (
-                cell.id,
-                f"its id and its nbgrader grade_id must be '{wanted}': a check follows each solution.",
-            )
+            yield cell.id, f"its id and grade_id must be '{wanted}': a check follows each solution."
         asserts = [node for node in ast.walk(lessons.parse(cell)) if isinstance(node, ast.Assert)]
         if lessons.is_check(cell) and (not asserts or any(node.msg is None for node in asserts)):
-            yield (
-                cell.id,
-                "a check has asserts, each with a message that says what is wrong, and where to look.",
-            )
+            yield cell.id, "a check has asserts, and each says what is wrong and where to look."
     for cell in code:
         marks = [cell.source.count(f"### {edge} SOLUTION") for edge in ("BEGIN", "END")]
         if marks != ([1, 1] if lessons.is_solution(cell) else [0, 0]):
-            yield (
-                cell.id,
-                "a solution, and no other cell, has one ### BEGIN SOLUTION and one ### END SOLUTION.",
-            )
+            yield cell.id, "a solution, and no other cell, has one ### BEGIN and one ### END SOLUTION."
 
 
 RULES = {
-    rule.__name__.replace("_", "-"): rule
-    for rule in (
-        known_tags,
-        cell_ids,
-        compared,
-        executed,
-        private_details,
-        figures,
-        links,
-        predictions,
-        solutions,
-    )
+    "known-tags": known_tags,
+    "cell-ids": cell_ids,
+    "compared": compared,
+    "executed": executed,
+    "private-details": private_details,
+    "figures": figures,
+    "links": links,
+    "predictions": predictions,
+    "solutions": solutions,
 }
 
 

@@ -7,7 +7,6 @@ import ast
 import hashlib
 import os
 import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,7 +33,7 @@ def named_paths(names: list[str]) -> list[Path]:
     missing = [path.name for path in paths if not path.is_file()]
     if missing:
         raise SystemExit(
-            f"No such notebook: {', '.join(missing)}. Give a path such as notebooks/00_start_here.ipynb."
+            f"No such notebook: {', '.join(missing)}. Name one as notebooks/00_start_here.ipynb."
         )
     return paths
 
@@ -46,17 +45,9 @@ def display_path(path: Path) -> str:
 
 
 def command_line(description: str) -> argparse.ArgumentParser:
-    """A parser that shows the description as it is written, for a tool that prints UTF-8."""
-    print_utf8()
+    """A parser that shows the description as it is written."""
     layout = argparse.RawDescriptionHelpFormatter
     return argparse.ArgumentParser(description=description, formatter_class=layout)
-
-
-def print_utf8() -> None:
-    """Print `·` and Spanish names on a machine whose locale says ASCII, too."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(encoding="utf-8", errors="replace")
 
 
 def read(path: Path) -> NotebookNode:
@@ -68,9 +59,8 @@ def read(path: Path) -> NotebookNode:
     try:
         return nbformat.read(path, as_version=4)
     except (ValueError, KeyError, AttributeError, nbformat.ValidationError) as error:
-        raise ValueError(
-            f"{display_path(path)} is not a valid notebook ({error}). Restore it, or delete it."
-        ) from error
+        message = f"{display_path(path)} is not a valid notebook ({error}). Restore it, or delete it."
+        raise ValueError(message) from error
 
 
 def dumps(nb: NotebookNode) -> str:

@@ -36,34 +36,19 @@ OPTIONS = [
 ]
 
 
-def pins(text: str) -> set[str]:
-    """The pinned releases of a lock, without their hashes."""
-    return {
-        line.rstrip(" \\") for line in text.splitlines() if "==" in line and not line.startswith((" ", "#"))
-    }
-
-
-def write_lock(name: str, upgrade: bool) -> None:
-    """Write one lock anew and print what has changed."""
-    lock = ROOT / name
-    old = pins(lock.read_text(encoding="utf-8")) if lock.exists() else set()
-    uv = Path(sys.executable).with_name("uv")
-    command = [uv, "pip", "compile", *OPTIONS, *["--upgrade"] * upgrade, *LOCKS[name], "--output-file", name]
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("UV_")}
-    done = subprocess.run(command, cwd=ROOT, env=clean, stdout=subprocess.DEVNULL)
-    if done.returncode != 0:
-        sys.exit(f"{name} could not be written; the lines above say why. It is as it was.")
-    new = pins(lock.read_text(encoding="utf-8"))
-    changes = [f"- {pin}" for pin in sorted(old - new)] + [f"+ {pin}" for pin in sorted(new - old)]
-    print("\n".join([*changes, f"{name}: {len(new)} pins, {len(new - old)} of them new"]))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description="Pin all dependencies (make lock).")
     parser.add_argument("--upgrade", action="store_true", help="take the newest releases that are allowed")
-    options = parser.parse_args()
-    for name in LOCKS:
-        write_lock(name, options.upgrade)
+    more = ["--upgrade"] if parser.parse_args().upgrade else []
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("UV_")}
+    for name, sources in LOCKS.items():
+        uv = [Path(sys.executable).with_name("uv"), "pip", "compile", *OPTIONS, *more]
+        done = subprocess.run(
+            [*uv, *sources, "--output-file", name], cwd=ROOT, env=clean, stdout=subprocess.DEVNULL
+        )
+        if done.returncode != 0:
+            sys.exit(f"{name} could not be written; the lines above say why. It is as it was.")
+    print("The locks are written: git diff shows what has changed.")
 
 
 if __name__ == "__main__":

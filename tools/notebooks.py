@@ -20,7 +20,7 @@ from pathlib import Path
 import lessons
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
-from nbformat import NotebookNode
+from nbformat import NotebookNode, from_dict
 
 PICTURE, PICTURED = lessons.LESSONS / "images" / "online_migration.png", "timeline"
 CELL_TIMEOUT = 120  # seconds
@@ -57,9 +57,8 @@ def execute(nb: NotebookNode, folder: Path, allow_errors: bool = False) -> Noteb
     try:
         client.execute()
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
-        raise CellFailedError(
-            f"cell '{running[-1].id}' failed:\n{lessons.ANSI.sub('', str(error)).strip()}"
-        ) from error
+        report = lessons.ANSI.sub("", str(error)).strip()
+        raise CellFailedError(f"cell '{running[-1].id}' failed:\n{report}") from error
     except AssertionError:
         if client.km is None:  # nbclient has stopped the kernel on Ctrl-C or SIGTERM, and stumbles over that
             raise KeyboardInterrupt from None
@@ -79,14 +78,11 @@ def shorten_paths(text: str) -> str:
 def tidy(nb: NotebookNode) -> NotebookNode:
     """A copy without what changes from machine to machine: time stamps, view state, language version, absolute paths."""
     nb = copy.deepcopy(nb)
-    lesson = nb.metadata.get("lesson", {})
-    nb.metadata = NotebookNode(
-        kernelspec=NotebookNode(lessons.KERNELSPEC), language_info=NotebookNode(name="python"), lesson=lesson
-    )
+    own = {"kernelspec": lessons.KERNELSPEC, "language_info": {"name": "python"}}
+    nb.metadata = from_dict({**own, "lesson": nb.metadata.get("lesson", {})})
     for cell in nb.cells:
-        cell.metadata = NotebookNode(
-            {key: cell.metadata[key] for key in ("tags", "nbgrader") if cell.metadata.get(key)}
-        )
+        kept = [key for key in ("tags", "nbgrader") if cell.metadata.get(key)]
+        cell.metadata = NotebookNode({key: cell.metadata[key] for key in kept})
         if cell.cell_type == "code":
             cell.outputs = join_streams(cell.outputs)
         for output in cell.get("outputs", []):
@@ -139,9 +135,8 @@ def refresh(path: Path, force: bool = False) -> str:
         reasons.append("format")
     if not reasons and not force:
         return "unchanged, nothing stored"
-    new.metadata.lesson = NotebookNode(
-        {"measures": False, **old.metadata.get("lesson", {}), "code_sha256": lessons.code_hash(new)}
-    )
+    new.metadata.lesson = NotebookNode({"measures": False, **old.metadata.get("lesson", {})})
+    new.metadata.lesson.code_sha256 = lessons.code_hash(new)
     lessons.write_atomically(path, lessons.dumps(new).encode())
     if path.parent == lessons.LESSONS and any(cell.id == PICTURED for cell in new.cells):
         lessons.write_atomically(PICTURE, picture(new))
@@ -152,9 +147,7 @@ def main() -> int:
     """Refresh the notebooks named on the command line."""
     parser = lessons.command_line(__doc__)
     parser.add_argument("notebooks", nargs="*", help="paths of notebooks; default: all lessons")
-    parser.add_argument(
-        "--force", action="store_true", help="store the outputs even when nothing that counts changed"
-    )
+    parser.add_argument("--force", action="store_true", help="store them even when nothing has changed")
     options = parser.parse_args()
     failed = 0
     for path in lessons.named_paths(options.notebooks):
