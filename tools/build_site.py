@@ -93,8 +93,7 @@ def assemble(source: Path) -> None:
     pages["objectives.md"] = objectives_page(notebooks)
     pages |= {f"api/{name}.md": code_page(*room) for name, room in ROOMS.items()}
     for name, text in pages.items():
-        (source / name).parent.mkdir(exist_ok=True)
-        (source / name).write_text(text, encoding="utf-8")
+        lessons.write_atomically(source / name, text.encode())
     for picture in (lessons.ROOT / "benchmarks").glob("*.png"):
         shutil.copy(picture, source / "benchmarks")
 

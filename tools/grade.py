@@ -31,7 +31,8 @@ def checked(submissions: Path, course: Path) -> tuple[list[str], list[str]]:
     zipped = {path.stem for path in there if path.suffix == ".zip" and path.is_file()}
     students = sorted(zipped | {path.name for path in there if path.is_dir()})
     if not names:
-        raise AssignmentError(f"{display_path(course)} holds no assignment: make assignment comes first")
+        place = display_path(course)
+        raise AssignmentError(f"{place} holds no assignment: make assignment LESSON=04 comes first")
     if not students:
         place = display_path(submissions)
         raise AssignmentError(f"{place}: no folder of a student; put each notebook into {place}/STUDENT/")

@@ -74,10 +74,6 @@ def sh(*command: str | Path, timeout: float = 600, **settings: object) -> None:
             raise Impossible(f"{name} failed, see {LOG.relative_to(ROOT)} ({error})") from None
 
 
-def say(what: str) -> None:
-    print(f"  {what}", flush=True)
-
-
 def install_packages(names: list[str]) -> None:
     """Install what is missing of these packages of the distribution."""
     if sys.platform != "linux" or os.geteuid() != 0 or shutil.which("apt-get") is None:
@@ -88,7 +84,7 @@ def install_packages(names: list[str]) -> None:
     there = subprocess.run(status, capture_output=True, text=True).stdout
     missing = [name for name in names if f"{name} installed" not in there]
     if missing:
-        say(f"packages: {' '.join(missing)}")
+        print(f"  packages: {' '.join(missing)}")
         quiet = {"env": {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}}
         sh("apt-get", "update", **quiet)
         with no_services():
@@ -101,7 +97,7 @@ def install_browser() -> None:
         try:
             install_packages(["chromium"])
         except Impossible:
-            say("no browser: install Chromium, or tests in a browser are skipped")
+            print("  no browser: install Chromium, or tests in a browser are skipped")
 
 
 @contextlib.contextmanager
@@ -124,7 +120,7 @@ def install_tools() -> None:
     wanted = f"{sys.version}\n{VENV}\n{COMPOSE}\n{LOCK.read_text(encoding='utf-8')}"
     if stamp.exists() and stamp.read_text(encoding="utf-8") == wanted:
         return
-    say("tools: Compose and what checks files")
+    print("  tools: Compose and what checks files")
     venv.create(VENV, with_pip=True, clear=True)
     pip = [VENV / "bin" / "python", "-I", "-m", "pip"]
     sh(*pip, "install", "--no-deps", "--require-hashes", "--only-binary", ":all:", "-r", LOCK)
@@ -149,7 +145,7 @@ def make_system() -> Path:
     """The archive of a small system of this distribution, with the programs that the stand-ins run."""
     archive = FOLDER / SYSTEM_ARCHIVE
     if not archive.exists():
-        say("the system of which stand-ins are made (a minute or two)")
+        print("  the system of which stand-ins are made (a minute or two)")
         part, release = archive.with_suffix(".part"), platform.freedesktop_os_release()["VERSION_CODENAME"]
         options = ["--mode=root", "--format=tar", "--variant=minbase", f"--include={','.join(SYSTEM)}"]
         options += [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ("doc", "man", "locale")]
@@ -221,7 +217,7 @@ def remove_groups(group: str) -> None:
 def an_engine() -> Iterator[dict[str, str]]:
     """The variables that tell tests which engine there is, or why there is none."""
     if answers():
-        say("the Docker Engine of this machine, with official images")
+        print("  the Docker Engine of this machine, with official images")
         yield {}
         return
     with contextlib.ExitStack() as stack:
@@ -232,9 +228,9 @@ def an_engine() -> Iterator[dict[str, str]]:
             if not stack.enter_context(file_lock(FOLDER / "lock")):
                 raise Impossible(f"another run uses {FOLDER.relative_to(ROOT)}")
             variables = stack.enter_context(private_engine())
-            say("a Docker Engine of our own")
+            print("  a Docker Engine of our own")
         except Impossible as reason:
-            say(f"no engine: {reason}")
+            print(f"  no engine: {reason}")
             variables = {"INTEGRATION_SKIP": str(reason)}
         yield variables
 
@@ -243,9 +239,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Run the tests that need containers.")
     parser.add_argument("--record", action="store_true", help="write the runs that lesson 06 reads")
     options, rest = parser.parse_known_args()
+    sys.stdout.reconfigure(line_buffering=True)  # so that what is printed precedes what pytest prints
     FOLDER.mkdir(parents=True, exist_ok=True)
     LOG.write_text("", encoding="utf-8")
-    print("[1/3] preparation", flush=True)
+    print("[1/3] preparation")
     with run_folder() as folder:
         environ = run_environment(folder)
         install_browser()
@@ -255,10 +252,10 @@ def main() -> None:
             environ |= variables | {"PATH": os.pathsep.join([environ["PATH"], str(VENV / "bin")])}
             network = variables.get("INTEGRATION_NETWORK")
             enter = ["nsenter", f"--net={network}", "--"] if network else []
-            print("[2/3] tests", flush=True)
+            print("[2/3] tests")
             tests = [*enter, *PYTEST, "tests/integration", "--durations=10", *rest]
             passed = run(Stage("tests", tests), environ)
-        print("[3/3] nothing left behind", flush=True)
+        print("[3/3] nothing left behind")
         # What is recorded is a change of the repository.
         recorded = ["-k", "not repository"] if options.record else []
         passed &= run(Stage("nothing left behind", [*PYTEST, "tests/after", *recorded]), environ)
@@ -266,7 +263,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt:
-        sys.exit(130)
+    main()

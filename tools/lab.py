@@ -23,18 +23,15 @@ def lab_environment(environ: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def has_display(environ: Mapping[str, str]) -> bool:
-    """Whether a browser can open a window. Without one, Python would start a text browser in this terminal."""
-    return sys.platform == "darwin" or any(map(environ.get, ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")))
-
-
 def lab_command(
     environ: Mapping[str, str], is_root: bool, port: int | None, folder: Path = ROOT
 ) -> list[str]:
     """The command line of the server, which shows the files of `folder`."""
     command = [sys.executable, "-m", "jupyterlab", "--log-level=WARN", f"--ServerApp.root_dir={folder}"]
     command += ["--allow-root"] * is_root
-    command += ["--no-browser"] * (not has_display(environ))
+    # Where no browser can open a window, Python would start a text browser in this terminal.
+    has_display = sys.platform == "darwin" or any(map(environ.get, ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")))
+    command += ["--no-browser"] * (not has_display)
     return command + ([f"--port={port}"] if port else [])
 
 

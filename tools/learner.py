@@ -148,8 +148,7 @@ def generate(source: Path = lessons.LESSONS, target: Path = lessons.ROOT / "work
     outcomes = []
     for name, content in editions(source):
         outcomes.append(place(target, name, content, generated))
-        manifested = json.dumps({"generated": generated}, indent=1, sort_keys=True)
-        lessons.write_atomically(manifest, f"{manifested}\n".encode())
+        lessons.write_atomically(manifest, json.dumps({"generated": generated}, indent=1).encode())
     written = outcomes.count(True)
     summary = [f"made or updated {written} file(s) in {lessons.display_path(target)}"] if written else []
     return summary + [outcome for outcome in outcomes if isinstance(outcome, str)]

@@ -27,6 +27,8 @@ COMMON_USERS = {"root", "user", "users", "admin", "runner", "ubuntu", "debian", 
 ADDRESS = re.compile(r"\bat 0x[0-9a-f]{6,}")
 Problem = tuple[str, str]
 """The id of a cell ("" for the notebook as a whole), and what is wrong with it and how to fix it."""
+RANDOM = re.compile(r"[0-9a-f]{8}(-[0-9a-f-]+)?|cell-\d+")
+MEANINGFUL = re.compile(r"(?=.*[a-z]{3})[a-z][a-z0-9]*(-[a-z0-9]+)*")
 LINK = re.compile(r"(?<!\\)\]\(\s*<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\s*\)|(?:href|src)=[\"']([^\"']+)[\"']")
 
 
@@ -46,8 +48,7 @@ def known_tags(nb: NotebookNode, path: Path) -> Iterator[Problem]:
 def cell_ids(nb: NotebookNode, path: Path) -> Iterator[Problem]:
     """Ids mean something, and stay. (One that is used twice is replaced by a random one on reading, and so noticed.)"""
     for cell in nb.cells:
-        random = re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f-]+)?|cell-\d+", cell.id)
-        if random or not re.fullmatch(r"(?=.*[a-z]{3})[a-z][a-z0-9]*(-[a-z0-9]+)*", cell.id):
+        if RANDOM.fullmatch(cell.id) or not MEANINGFUL.fullmatch(cell.id):
             yield cell.id, "give the cell an id of lower-case words joined by '-', such as 'predict-workers'."
 
 

@@ -1,13 +1,12 @@
 """Pin all dependencies as exact releases with hashes, and no address (make lock).
 
     python tools/lock.py              keep the releases that are pinned, as far as pyproject.toml allows
-    python tools/lock.py --upgrade    take the newest ones
+    python tools/lock.py --upgrade    take the newest ones (as all options: of `uv pip compile`)
 
 `pip install --require-hashes -r requirements.lock` installs such a lock. Afterwards `make test` shows whether the lessons' stored
 outputs still hold, and tests/test_environment.py which lines of environment.yml have to follow.
 """
 
-import argparse
 import os
 import subprocess
 import sys
@@ -37,12 +36,9 @@ OPTIONS = [
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Pin all dependencies (make lock).")
-    parser.add_argument("--upgrade", action="store_true", help="take the newest releases that are allowed")
-    more = ["--upgrade"] if parser.parse_args().upgrade else []
     clean = {name: value for name, value in os.environ.items() if not name.startswith("UV_")}
     for name, sources in LOCKS.items():
-        uv = [Path(sys.executable).with_name("uv"), "pip", "compile", *OPTIONS, *more]
+        uv = [Path(sys.executable).with_name("uv"), "pip", "compile", *OPTIONS, *sys.argv[1:]]
         done = subprocess.run(
             [*uv, *sources, "--output-file", name], cwd=ROOT, env=clean, stdout=subprocess.DEVNULL
         )

@@ -2,7 +2,7 @@
 
     python tools/native_airflow.py [--workers 2] [--port 8080]
 
-The same release, settings and DAGs as in compose/: an environment of its own in `.state/airflow` (made once, half a minute), PostgreSQL
+The same release, settings and DAGs as in compose/: an environment of its own in `.state/airflow` (made once, a minute or two), PostgreSQL
 and Valkey from Python packages, an API server, a scheduler, a DAG processor, and workers. Ctrl-C stops all of it. What the DAGs write is
 in `.state/airflow/data`; runs and logs are gone with the database.
 """
@@ -16,8 +16,6 @@ import signal
 import subprocess
 import sys
 import threading
-import urllib.error
-import urllib.request
 import venv
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,7 +24,7 @@ import make_env
 import yaml
 from project import ROOT, STATE
 
-from lib.stage.ports import free_port
+from lib.stage.ports import ask, free_port
 from lib.stage.processes import Process, ProcessError
 from lib.stage.servers import postgres, valkey
 
@@ -46,13 +44,11 @@ def install() -> None:
     print("Airflow's environment (once, a minute or two)", flush=True)
     venv.create(VENV, with_pip=True, clear=True)
     python = str(VENV / "bin" / "python")
-    pip = [python, "-I", "-m", "pip", "install", "--no-compile", "--no-deps", "--require-hashes"]
+    pip = [python, "-I", "-m", "pip", "install", "--no-deps", "--require-hashes"]
     with LOG.open("w", encoding="utf-8") as log:
         done = subprocess.run([*pip, "--only-binary", ":all:", "-r", str(LOCK)], stdout=log, stderr=log)
     if done.returncode != 0:
         sys.exit(f"Airflow could not be installed; the end of {LOG.relative_to(ROOT)} says why.")
-    compile_all = [python, "-I", "-m", "compileall", "-q", "-j", "0", "-x", "/tests?/", str(VENV / "lib")]
-    subprocess.run(compile_all, stdout=subprocess.DEVNULL)  # what can't be compiled is slower, no more
     stamp.write_text(wanted, encoding="utf-8")
 
 
@@ -89,9 +85,8 @@ def settings(home: Path, port: int, database: str, broker: str) -> dict[str, str
 
 
 def answers(port: int) -> bool:
-    address = f"http://127.0.0.1:{port}/api/v2/version"
-    with contextlib.suppress(OSError), urllib.request.urlopen(address, timeout=2):
-        return True
+    with contextlib.suppress(OSError):
+        return ask(f"http://127.0.0.1:{port}/api/v2/version", timeout=2)[0] == 200
     return False
 
 
@@ -136,15 +131,10 @@ def main() -> None:
     print("Airflow is being started (half a minute)", flush=True)
     try:
         with running(options.workers, options.port or free_port()) as (where, processes):
-            print(
-                f"{where}\nThe DAG is upgrade_users, the workers {options.workers}. Ctrl-C stops all.",
-                flush=True,
-            )
+            print(f"{where}\nThe DAG is upgrade_users. Ctrl-C stops all.", flush=True)
             while not stop.wait(1.0):
                 for ended in (process for process in processes if not process.alive):
-                    sys.exit(
-                        f"A part of Airflow has ended, so all is stopped. Its log ends with:\n{ended.output()}"
-                    )
+                    sys.exit(f"A part of Airflow has ended. Its log ends with:\n{ended.output()}")
             print("\nStopping", flush=True)
     except ProcessError as error:
         sys.exit(str(error))

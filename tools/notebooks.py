@@ -61,7 +61,7 @@ def execute(nb: NotebookNode, folder: Path, allow_errors: bool = False) -> Noteb
         raise CellFailedError(f"cell '{running[-1].id}' failed:\n{report}") from error
     except AssertionError:
         if client.km is None:  # nbclient has stopped the kernel on Ctrl-C or SIGTERM, and stumbles over that
-            raise KeyboardInterrupt from None
+            sys.exit("interrupted; the file was left as it was")
         raise
     return tidy(fresh)
 
@@ -95,8 +95,7 @@ def join_streams(outputs: list[NotebookNode]) -> list[NotebookNode]:
     """Printed text in one piece, which a kernel sends in as many as it happens to."""
     joined: list[NotebookNode] = []
     for output in outputs:
-        stream = output.get("name")
-        if stream is not None and joined and joined[-1].get("name") == stream:
+        if joined and "name" in output and joined[-1].get("name") == output.name:
             joined[-1].text += output.text
         else:
             joined.append(output)
@@ -162,7 +161,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    try:
-        raise SystemExit(main())
-    except KeyboardInterrupt:
-        raise SystemExit("interrupted; the file was left as it was") from None
+    raise SystemExit(main())

@@ -42,6 +42,7 @@ STRICT = ["--nbval", "--nbval-cell-timeout", "300"]  # nbval waits that long for
 UNWANTED = """
     PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE PYTEST_ADDOPTS JUPYTER_PATH JUPYTER_CONFIG_PATH MPLBACKEND
     GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE MAKEFLAGS MFLAGS MAKELEVEL
+    XDG_CONFIG_HOME XDG_CACHE_HOME XDG_DATA_HOME XDG_STATE_HOME XDG_RUNTIME_DIR XDG_CONFIG_DIRS XDG_DATA_DIRS
 """.split()
 
 
@@ -72,17 +73,15 @@ def stages(only: str | None, notebook: str | None, chosen: list[str]) -> list[St
     if notebook is not None:
         path = Path(notebook).resolve()
         if not path.is_file() or path.suffix != ".ipynb":
-            sys.exit(
-                f"No such notebook: {notebook!r}. Name one: make test-notebook NB=notebooks/03_schema_versions.ipynb"
-            )
+            example = "make test-notebook NB=notebooks/03_schema_versions.ipynb"
+            sys.exit(f"No such notebook: {notebook!r}. Name one: {example}")
         compared = [sys.executable, "tools/lesson_rules.py", "--only", "compared", str(path)]
         run = Stage("outputs as stored", [*PYTEST, *STRICT, str(path)])
         return [Stage("every cell can be compared", compared), run, last]
     plain = [Stage("plain tests", [*PYTEST, "tests", *APART, *SIDE_BY_SIDE])]
     paths = sorted((ROOT / "notebooks").glob("*.ipynb"))
-    together, alone = (
-        [f"notebooks/{path.name}" for path in paths if measures(path) is how] for how in (False, True)
-    )
+    together = [f"notebooks/{path.name}" for path in paths if not measures(path)]
+    alone = [f"notebooks/{path.name}" for path in paths if measures(path)]
     lessons = [
         Stage("lessons side by side", [*PYTEST, *STRICT, *SIDE_BY_SIDE, *together], True),
         Stage("lessons that measure, one at a time", [*PYTEST, *STRICT, *alone], True),
@@ -97,17 +96,12 @@ def run_environment(folder: Path) -> dict[str, str]:
         path.mkdir()
     for path in (folder, own["t"]):
         path.chmod(0o711)  # a server that a test starts as an unprivileged user must be able to pass
-    environ = {
-        name: value
-        for name, value in os.environ.items()
-        if name not in UNWANTED and not name.startswith("XDG_")
-    }
+    environ = {name: value for name, value in os.environ.items() if name not in UNWANTED}
     # JupyterLab asks for npm's prefix, and either may be a shim that writes settings: not in the home folder.
-    config, data, runtime = "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR"
-    asked = (config, data, runtime, "IPYTHONDIR", "npm_config_cache", "RUSTUP_HOME")
+    asked = "JUPYTER_CONFIG_DIR JUPYTER_DATA_DIR JUPYTER_RUNTIME_DIR IPYTHONDIR npm_config_cache RUSTUP_HOME"
     proxies = [environ.get("NO_PROXY") or environ.get("no_proxy"), "127.0.0.1", "localhost"]
     no_proxy = ",".join(filter(None, proxies))
-    return activated(environ) | {name: str(own["jupyter"] / name) for name in asked} | {
+    return activated(environ) | {name: str(own["jupyter"] / name) for name in asked.split()} | {
         MARK: str(folder),
         "HOME": str(own["home"]),
         "TMPDIR": str(own["t"]),
@@ -118,20 +112,15 @@ def run_environment(folder: Path) -> dict[str, str]:
     }  # fmt: skip
 
 
-def copy_project(into: Path) -> None:
-    """Copy the project's own files into a folder, unless that is done."""
-    for path in files_of(ROOT) if not into.exists() else ():
-        target = into / path.relative_to(ROOT)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(path, target)
-
-
 def run(stage: Stage, environ: dict[str, str]) -> bool:
     """Run a stage and return whether it passed. Orphans that end in the meantime are reaped."""
     place = ROOT
     if stage.apart:
         place = Path(environ[MARK]) / COPY
-        copy_project(place)
+        for path in files_of(ROOT) if not place.exists() else ():
+            target = place / path.relative_to(ROOT)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(path, target)
         environ = environ | {"PYTHONPATH": str(place)}
     process = subprocess.Popen(stage.command, cwd=place, env=environ)
     while True:
@@ -156,7 +145,8 @@ def end_all() -> None:
 @contextlib.contextmanager
 def run_folder() -> Iterator[Path]:
     """The run's folder, with the record of the state before it; afterwards it and all processes of the run are gone."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     if sys.platform == "linux":  # orphans become children of this process, so that none gets out of sight
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     folder = Path(tempfile.mkdtemp(prefix="lessons-"))
@@ -174,9 +164,7 @@ def run_folder() -> Iterator[Path]:
 def main() -> None:
     """Run the stages that were asked for, and say how each ended."""
     parser = argparse.ArgumentParser(description="Run the tests (make test).")
-    parser.add_argument(
-        "--only", choices=["plain", "lessons"], help="only the tests of the code, or only the notebooks"
-    )
+    parser.add_argument("--only", choices=["plain", "lessons"], help="tests of the code, or the notebooks")
     parser.add_argument("--notebook", metavar="PATH", help="only this notebook, which may lie anywhere")
     options, chosen = parser.parse_known_args()
     todo = stages(options.only, options.notebook, chosen)
@@ -193,7 +181,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt:
-        sys.exit(130)
+    main()

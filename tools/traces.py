@@ -13,9 +13,9 @@ import psutil
 
 MARK = "LESSON_RUN"
 """The environment variable that names the folder of a run."""
-UNTRACKED = {".git", ".venv", ".state", "work", "course", "build", "dist", "__pycache__", ".pytest_cache"} | {
-    ".ruff_cache", ".hypothesis", ".ipynb_checkpoints"
-}  # fmt: skip
+UNTRACKED = {
+    *".git .venv .state work course build dist __pycache__ .pytest_cache .ruff_cache .hypothesis .ipynb_checkpoints".split()
+}
 """Folders that belong to no version of the project."""
 
 
