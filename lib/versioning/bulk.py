@@ -18,8 +18,7 @@ from lib.versioning.history import SchemaHistory
 from lib.versioning.records import (
     Extra,
     Record,
-    migrator,
-    needs_recheck,
+    migrate_record,
     plain_migrator,
     record_version,
     validator,
@@ -161,15 +160,11 @@ def _process_one(task: _Task, record: Any, valid: bool, report: Report) -> tuple
     errors = errors or task.beyond(version)
     if errors or task.target is None:
         return version, errors, record
-    kept, lost, failed = [], [], []
-    migrate = migrator(task.history, version, task.target, task.extra)
-    result = migrate(record, kept.append, lost.append, failed.append)
-    if not failed and needs_recheck(task.history, version, task.target):
-        failed = validator(task.history.schema(task.target), task.extra)(result)
-    if not failed and (kept or lost):
-        report.kept.update(count(kept))
-        report.lost.update(count(lost))
-    return version, failed, result
+    migrated = migrate_record(task.history, record, version, task.target, task.extra)
+    if not migrated.failed:
+        report.kept.update(count(migrated.kept))
+        report.lost.update(count(migrated.lost))
+    return version, migrated.failed, migrated.record
 
 
 def _are_plain(schema: Schema, records: list[Record]) -> bool:

@@ -9,7 +9,7 @@ from typing import Any, TypedDict
 
 from lib.versioning.bulk import Batch, Report, count, process
 from lib.versioning.history import SchemaHistory
-from lib.versioning.records import Extra, Record, migrator, needs_recheck, record_version, validator
+from lib.versioning.records import Extra, Record, migrate_record, record_version, validator
 from lib.versioning.schema import VERSION_KEY, describe
 from lib.versioning.sql import Phase, migration_script
 from lib.versioning.users import USERS
@@ -93,12 +93,7 @@ class DataVersionManager:
         return validator(self.history.schema(version), self.extra)(record)
 
     def _migrate(self, record: Record, version: int, target: int, report: Report | None) -> Record:
-        kept, lost, failed = [], [], []
-        migrated = migrator(self.history, version, target, self.extra)(
-            record, kept.append, lost.append, failed.append
-        )
-        if not failed and needs_recheck(self.history, version, target):
-            failed = self._errors(migrated, target)
+        migrated, kept, lost, failed = migrate_record(self.history, record, version, target, self.extra)
         if failed:
             raise InvalidRecordError(failed)
         if report is not None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from itertools import repeat
 from operator import or_
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from lib.versioning.expressions import FUNCTIONS, Computed, Constant, Expression
 from lib.versioning.history import SchemaHistory
@@ -51,52 +51,54 @@ def record_version(history: SchemaHistory, record: object) -> tuple[int, str | N
 
 
 def validator_source(schema: Schema, extra: Extra) -> str:
-    """Python source of `validate(r)`: one quick test for each field, and the slow, exact words only where it fails."""
-    lines = ["def validate(r):", "    errors = []"]
-    for number, field in enumerate(schema):
-        lines += [
-            f"    v = r.get({field.name!r}, MISSING)",
-            f"    if {_suspect(field)}: explain(f{number}, v, errors)",
-        ]
+    """Python source of `validate(r)`: one quick test of the whole record, and exact words only where it fails."""
+    tests = ["type(r) is dict", *(field_test(field, "is_unicode") for field in schema)]
     if extra == "forbid":
-        lines += [
-            f"    if len(r) > {len(schema)} or errors:  # a field may be missing and an undeclared one be there instead",
-            "        for name in r:",
-            "            if name not in declared: errors.append(undeclared(name))",
-        ]
-    return "\n".join([*lines, "    return errors\n"])
+        tests.append(f"len(r) == {len(schema)} + ({VERSION_KEY!r} in r)")
+    conditions = "\n            and ".join(tests)
+    return f"""\
+def validate(r):
+    try:
+        if (
+            {conditions}
+        ): return []
+    except (KeyError, TypeError): pass
+    return every_error(r)
+"""
 
 
-def _suspect(field: Field) -> str:
-    """A quick test that is true for every invalid value `v`."""
-    expected = TYPES[field.type]
-    test = "not isinstance(v, str)" if expected is str else f"type(v) is not {expected.__name__}"
-    if field.type == "integer":
-        test += " or not -0x8000000000000000 <= v < 0x8000000000000000"
-    elif field.type == "timestamp":
-        test += " or timestamp_problem(v) is not None"
+def field_test(field: Field, is_text: str) -> str:
+    """An expression that is true of a record `r` if a field is valid, and raises KeyError, TypeError or is false else.
+
+    `is_text` names the function that is asked about strings that are not ASCII.
+    """
+    value = f"r[{field.name!r}]"
+    if field.type == "timestamp":
+        test = f"isinstance({value}, str) and timestamp_problem({value}) is None"
     elif field.type == "string":
-        test += " or not (v.isascii() or is_unicode(v))"
+        test = f"(isascii({value}) or {is_text}({value}))"  # isascii raises a TypeError for what is no string
         if field.length is not None:
-            test += f" or len(v) > {field.length}"
-    return f"v is not None and ({test})" if field.nullable else test
-
-
-def _explain(field: Field, value: object, errors: list[str]) -> None:
-    if reason := field.problem(value):
-        errors.append(f"{field.name}: {reason}")
-
-
-def _undeclared(name: object) -> str:
-    return f"extra field: not declared (got {describe(name)})"
+            test += f" and len({value}) <= {field.length}"
+    else:
+        test = f"type({value}) is {TYPES[field.type].__name__}"
+        if field.type == "integer":
+            test += f" and -0x8000000000000000 <= {value} < 0x8000000000000000"
+    return f"({value} is None or {test})" if field.nullable else test
 
 
 @cache
 def validator(schema: Schema, extra: Extra) -> Validator:
     """Compile the function that returns every error of a record as `field: fixed reason (details)`."""
-    names = {f"f{number}": field for number, field in enumerate(schema)}
-    declared = {*schema.names, VERSION_KEY}
-    return _compile(validator_source(schema, extra), "validate", **names, declared=declared)
+
+    def every_error(record: Record) -> list[str]:
+        problems = ((field.name, field.problem(record.get(field.name, MISSING))) for field in schema)
+        errors = [f"{name}: {problem}" for name, problem in problems if problem]
+        if extra == "forbid":
+            undeclared = (name for name in record if name not in schema and name != VERSION_KEY)
+            errors += [f"extra field: not declared (got {describe(name)})" for name in undeclared]
+        return errors
+
+    return compile_source(validator_source(schema, extra), "validate", every_error=every_error)
 
 
 # ── Migration ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -130,7 +132,7 @@ def migrator(history: SchemaHistory, from_version: int, to_version: int, extra: 
     blank = _blank(history, to_version)
     check = _check_later_fields(history, from_version, to_version)
     source = migrator_source(history, from_version, to_version, extra)
-    return _compile(source, "migrate", blank=blank, has_wrong_later_fields=check)
+    return compile_source(source, "migrate", blank=blank, has_wrong_later_fields=check)
 
 
 def _effect_lines(effect: Effect) -> Iterator[str]:
@@ -221,7 +223,7 @@ def plain_migrator(
         "    return results",
     ]
     blank = _blank(history, to_version)
-    return _compile("\n".join(lines), "migrate_all", blank=blank, or_=or_, repeat=repeat)
+    return compile_source("\n".join(lines), "migrate_all", blank=blank, or_=or_, repeat=repeat)
 
 
 def _blank(history: SchemaHistory, version: int) -> Record:
@@ -258,17 +260,36 @@ def needs_recheck(history: SchemaHistory, from_version: int, to_version: int) ->
     return any(effect.recheck for _, effect in history.effects(from_version, to_version))
 
 
-def _compile(source: str, name: str, **names: Any) -> Any:
+class Migrated(NamedTuple):
+    """What comes of one record: itself, what was kept and what was lost as (field, value), and every error."""
+
+    record: Record
+    kept: list[tuple[str, Any]]
+    lost: list[tuple[str, Any]]
+    failed: list[str]
+
+
+def migrate_record(
+    history: SchemaHistory, record: Record, from_version: int, to_version: int, extra: Extra
+) -> Migrated:
+    """Take a valid record from one version to another, and validate it there if that can fail."""
+    kept, lost, failed = [], [], []
+    migrate = migrator(history, from_version, to_version, extra)
+    result = migrate(record, kept.append, lost.append, failed.append)
+    if not failed and needs_recheck(history, from_version, to_version):
+        failed = validator(history.schema(to_version), extra)(result)
+    return Migrated(result, kept, lost, failed)
+
+
+def compile_source(source: str, name: str, **names: Any) -> Any:
     """Compile one generated function. Its globals are the names given and the helpers it may call."""
     namespace = {
         **{function.__name__: function for function in FUNCTIONS},
         "describe": describe,
         "differ": differ,
-        "explain": _explain,
         "is_unicode": is_unicode,
+        "isascii": str.isascii,
         "timestamp_problem": timestamp_problem,
-        "undeclared": _undeclared,
-        "MISSING": MISSING,
         **names,
     }
     exec(compile(source, f"<generated {name}>", "exec"), namespace)  # noqa: S102 - names checked, no data

@@ -13,12 +13,11 @@ from functools import cache
 from operator import length_hint
 from typing import Any, Final
 
-from lib.versioning.records import Extra, Record
+from lib.versioning.records import Extra, Record, compile_source, field_test
 from lib.versioning.schema import (
     DIGITS_TO_ZERO,
     MISSING,
     TIMESTAMP_SHAPES,
-    TYPES,
     VERSION_KEY,
     Field,
     Schema,
@@ -79,8 +78,8 @@ def scanner_source(schema: Schema, extra: Extra, label: int | None) -> str:
     if label is not None:
         # Python makes an integer like this only once. Where one were made twice, it would be suspected.
         tests.append(f"r[{VERSION_KEY!r}] is label")
-    tests += (_test(field) for field in schema if field.type != "timestamp")
-    return f"""
+    tests += [field_test(field, "not add") for field in schema if field.type != "timestamp"]
+    return f"""\
 def scan(records):
     found, texts = [], []
     add = texts.append
@@ -93,28 +92,10 @@ def scan(records):
 """
 
 
-def _test(field: Field) -> str:
-    """An expression that is true of a record `r` if a field is valid; it adds a string that is not ASCII to the texts."""
-    value = f"r[{field.name!r}]"
-    if field.type == "string":
-        test = (
-            f"(isascii({value}) or add({value}) is None)"  # isascii raises a TypeError for what is no string
-        )
-        if field.length is not None:
-            test += f" and len({value}) <= {field.length}"
-    else:
-        test = f"type({value}) is {TYPES[field.type].__name__}"
-        if field.type == "integer":
-            test += f" and -0x8000000000000000 <= {value} < 0x8000000000000000"
-    return f"({value} is None or {test})" if field.nullable else test
-
-
 @cache
 def scanner(schema: Schema, extra: Extra, label: int | None) -> Scan:
     """Compile the function that tests records by all fields but timestamps."""
-    names: dict[str, Any] = {"isascii": str.isascii, "label": label}
-    exec(compile(scanner_source(schema, extra, label), "<generated scan>", "exec"), names)  # noqa: S102 - no data
-    return names["scan"]
+    return compile_source(scanner_source(schema, extra, label), "scan", label=label)
 
 
 # ── Timestamps, column by column ─────────────────────────────────────────────────────────────────────────────────

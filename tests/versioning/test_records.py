@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 
 from lib.versioning import USERS, AddField, Field, Schema, SchemaHistory
 from lib.versioning.records import (
-    migrator,
+    migrate_record,
     migrator_source,
-    needs_recheck,
     record_version,
     validator,
     validator_source,
@@ -56,15 +55,10 @@ def test_validation_finds_every_error_and_no_other(data: st.DataObject) -> None:
 
 def migrate(history: SchemaHistory, record: Record, target: int, extra: Any) -> oracle.Migrated | None:
     """What the generated functions make of a valid record; None if it can't be migrated."""
-    kept: list[Any] = []
-    lost: list[Any] = []
-    failed: list[Any] = []
     version, _ = record_version(history, record)
-    result = migrator(history, version, target, extra)(record, kept.append, lost.append, failed.append)
-    if not failed and needs_recheck(history, version, target):
-        failed = validator(history.schema(target), extra)(result)
-    assert all(type(text) is str for text in failed)
-    return None if failed else oracle.Migrated(result, kept, lost)
+    migrated = migrate_record(history, record, version, target, extra)
+    assert all(type(text) is str for text in migrated.failed)
+    return None if migrated.failed else oracle.Migrated(migrated.record, migrated.kept, migrated.lost)
 
 
 def spelled(notes: list[tuple[str, Any]]) -> list[tuple[str, str]]:
