@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import chain
@@ -23,8 +22,6 @@ from lib.versioning.sql import PHASES, Phase, contract, expand, undo_contract, u
 __all__ = ["LockedError", "MigrationError", "PhaseResult", "run_migration"]
 
 STATE_TABLE = "schema_versions"
-#: Called with the phase, the rows passed, and the rows that there are.
-Progress = Callable[[Phase, int, int], None]
 
 
 class MigrationError(RuntimeError):
@@ -66,7 +63,6 @@ class Run:
     plan: Plan
     key: str
     batch_size: int
-    progress: Progress | None
     undone: Plan | None = None
 
 
@@ -78,7 +74,6 @@ def run_migration(
     *,
     phase: Phase | None = None,
     batch_size: int = 5000,
-    progress: Progress | None = None,
     key: str = "id",
     wait: float = 10.0,
     lock_timeout: float = 2.0,
@@ -102,7 +97,7 @@ def run_migration(
         )
     with session(engine, lock_timeout) as opened:
         plan = migration_plan(history, from_version, to_version, opened.dialect.name)
-        run = Run(opened, plan, key, batch_size, progress)
+        run = Run(opened, plan, key, batch_size)
         phases = (phase,) if phase else PHASES[:2]
         with opened.lock(history.name, wait, lambda: _state(run).runner or "it has not given its name yet"):
             return tuple(_phases(run, phases))
@@ -191,10 +186,8 @@ def _check_table(run: Run, state: State) -> None:
 def _on_the_way(run: Run, state: State) -> Run:
     """Refuse what does not fit to where the table is. The way back from an unfinished migration only drops."""
     name, start, end = run.plan.history.name, run.plan.from_version, run.plan.to_version
-    if (state.version, state.target) == (
-        end,
-        start,
-    ):  # the old columns are all there, since both forms were written
+    if (state.version, state.target) == (end, start):
+        # The old columns are all there, since both forms were written.
         undone = migration_plan(run.plan.history, end, start, run.plan.sql.name)
         plan = replace(run.plan, added=(), dropped=tuple(a.column for a in undone.added), checks=())
         return replace(run, plan=plan, undone=undone)
@@ -272,8 +265,7 @@ def _fill(run: Run, phase: Phase, low: Any) -> tuple[int, int]:
     plan, rows, batches = run.plan, 0, 0
     if not update(plan, plan.added):
         return 0, 0
-    key, total = plan.column(run.key), _count(run, "TRUE")
-    passed = 0 if low is None else total - _count(run, f"{key} > {_key_literal(run, low)}")
+    key = plan.column(run.key)
     while True:
         above = "TRUE" if low is None else f"{key} > {_key_literal(run, low)}"
         boundary = f"ORDER BY {key} LIMIT 1 OFFSET {run.batch_size - 1}"
@@ -283,9 +275,7 @@ def _fill(run: Run, phase: Phase, low: Any) -> tuple[int, int]:
         if phase == "backfill":
             statements.append(_set(run, position=None if high is None else json.dumps(high, default=str)))
         rows += run.session.transact(statements)[0]
-        batches, passed = batches + 1, passed + run.batch_size
-        if run.progress:
-            run.progress(phase, total if high is None else min(passed, total), total)
+        batches += 1
         if high is None:
             return rows, batches
         low = high

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from itertools import cycle
 from typing import Any, Final
 
 from lib.versioning.history import SchemaHistory
 from lib.versioning.operations import AddField
-from lib.versioning.schema import VERSION_KEY, Field, Schema
+from lib.versioning.schema import MISSING, VERSION_KEY, Field, Schema
 
 USERS: Final = SchemaHistory(
     "users",
@@ -43,29 +44,22 @@ _LAST_NAMES: Final = tuple(
 _WITHOUT_ACCENTS = str.maketrans("áàâéèíîóöøúüñłřëÁÍØŁễ", "aaaeeiiooouunlreAIOLe")
 
 
-def _set(name: str, value: Any) -> Callable[[dict[str, Any]], None]:
-    def broken(record: dict[str, Any]) -> None:
-        record[name] = value
-
-    return broken
-
-
-#: The ways in which a generated record is broken: what to do to it, by what it is.
-BREAKS: Final[dict[str, Callable[[dict[str, Any]], None]]] = {
-    "id is missing": lambda record: record.pop("id"),
-    "id is a number": _set("id", 4711),
-    "name is null": _set("name", None),
-    "name is a boolean": _set("name", True),
-    "name is too long": _set("name", "Wolfeschlegelsteinhausen" * 11),
-    "name holds half a surrogate pair": _set("name", "Lucía \ud83d"),
-    "created_at is missing": lambda record: record.pop("created_at"),
-    "created_at is no date": _set("created_at", "not a date"),
-    "created_at is 30 February": _set("created_at", "2024-02-30"),
-    "created_at has 24:00": _set("created_at", "2024-02-29T24:00:00"),
-    "created_at is a week date": _set("created_at", "2024-W09-4"),
-    "created_at has a space for T": _set("created_at", "2024-02-29 10:00:00"),
-    "version is a string": _set(VERSION_KEY, "1"),
-    "version is unknown": _set(VERSION_KEY, 99),
+#: The ways in which a generated record is broken, by what is wrong: a field, and its value.
+BREAKS: Final[dict[str, tuple[str, Any]]] = {
+    "id is missing": ("id", MISSING),
+    "id is a number": ("id", 4711),
+    "name is null": ("name", None),
+    "name is a boolean": ("name", True),
+    "name is too long": ("name", "Wolfeschlegelsteinhausen" * 11),
+    "name holds half a surrogate pair": ("name", "Lucía \ud83d"),
+    "created_at is missing": ("created_at", MISSING),
+    "created_at is no date": ("created_at", "not a date"),
+    "created_at is 30 February": ("created_at", "2024-02-30"),
+    "created_at has 24:00": ("created_at", "2024-02-29T24:00:00"),
+    "created_at is a week date": ("created_at", "2024-W09-4"),
+    "created_at has a space for T": ("created_at", "2024-02-29 10:00:00"),
+    "version is a string": (VERSION_KEY, "1"),
+    "version is unknown": (VERSION_KEY, 99),
 }
 
 
@@ -81,23 +75,21 @@ def make_users(
     USERS.check_version(version)
     if not (0 <= broken <= 1 and 0 <= ahead <= 1):
         raise ValueError(f"broken={broken}, ahead={ahead}: shares lie between 0 and 1")
-    rng, ways = random.Random(seed), list(BREAKS.values())
-    breaks = 0
+    rng, ways = random.Random(seed), cycle(BREAKS.values())
     for number in range(1, count + 1):
         record = _user(rng, number, version)
         if version == 1 and rng.random() < ahead:
             record["email"] = f"user{number}@example.org"
         if rng.random() < broken:
-            ways[breaks % len(ways)](record)
-            breaks += 1
+            name, value = next(ways)
+            record[name] = value
+            if value is MISSING:
+                del record[name]
         yield record
 
 
 def _user(rng: random.Random, number: int, version: int) -> dict[str, Any]:
-    first, last = (
-        rng.choice(_FIRST_NAMES),
-        f"{rng.choice(_LAST_NAMES)} {rng.choice(_LAST_NAMES)}",
-    )
+    first, last = rng.choice(_FIRST_NAMES), f"{rng.choice(_LAST_NAMES)} {rng.choice(_LAST_NAMES)}"
     day = f"20{rng.randint(15, 24)}-{rng.randint(1, 12):02}-{rng.randint(1, 28):02}"
     time = f"T{rng.randint(0, 23):02}:{rng.randint(0, 59):02}:{rng.randint(0, 59):02}"
     user: dict[str, Any] = {
@@ -110,11 +102,6 @@ def _user(rng: random.Random, number: int, version: int) -> dict[str, Any]:
         user |= {VERSION_KEY: version, "email": rng.choice((address, address, None))}
         user["updated_at"] = rng.choice((user["created_at"], "2025-01-31T08:30:00Z"))
     if version >= 3:
-        user["phone"] = rng.choice(
-            (
-                f"+34 6{rng.randint(0, 99_999_999):08}",
-                f"+34 9{rng.randint(0, 99_999_999):08}",
-                None,
-            )
-        )
+        phones = [f"+34 {digit}{rng.randint(0, 99_999_999):08}" for digit in (6, 9)]
+        user["phone"] = rng.choice((*phones, None))
     return user

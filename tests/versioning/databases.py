@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -12,6 +12,7 @@ import psycopg
 
 from lib.versioning.dialects import dialect_named
 from lib.versioning.schema import Schema
+from lib.versioning.sessions import Session
 
 ERRORS = (sqlite3.Error, psycopg.Error)
 
@@ -84,3 +85,16 @@ def insert(connection: Any, table: str, records: Sequence[dict[str, Any]]) -> No
 def moment(value: Any) -> Any:
     """A timestamp of a database as a datetime, be it one already or text."""
     return datetime.fromisoformat(value) if isinstance(value, str) else value
+
+
+def calling_after_batches(hook: Callable[[], object]) -> Callable[[Session, list[str]], list[int]]:
+    """A `Session.transact` that calls a hook after each batch of a backfill."""
+    transact = Session.transact
+
+    def hooked(session: Session, statements: list[str]) -> list[int]:
+        counts = transact(session, statements)
+        if statements[0].startswith("UPDATE users"):
+            hook()
+        return counts
+
+    return hooked

@@ -18,16 +18,18 @@ from typing import Any
 
 import psycopg
 import sqlalchemy as sa
+from databases import calling_after_batches
 
-from lib.versioning.migrate import PhaseResult, Progress, run_migration
+from lib.versioning.migrate import PhaseResult, run_migration
 from lib.versioning.plan import migration_plan
+from lib.versioning.sessions import Session
 from lib.versioning.users import USERS
 
 SPARE = 2  # batches that a run may do beyond those that are waited for
 
 
 def migrate(
-    dialect: str, address: str, versions: tuple[int, int], batch_size: int, progress: Progress | None = None
+    dialect: str, address: str, versions: tuple[int, int], batch_size: int
 ) -> tuple[PhaseResult, ...]:
     """Run expand and backfill."""
     database: Any
@@ -35,10 +37,10 @@ def migrate(
         database = sa.create_engine(f"sqlite:///{address}", connect_args={"timeout": 30})
     else:
         database = sa.create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(address))
-    return run_migration(database, USERS, *versions, batch_size=batch_size, progress=progress, wait=30)
+    return run_migration(database, USERS, *versions, batch_size=batch_size, wait=30)
 
 
-def report(pipe: int, left: Iterator[int], *_: Any) -> None:
+def report(pipe: int, left: Iterator[int]) -> None:
     """Tell that a batch is done; after the last that there may be, wait to be killed, however late that happens."""
     os.write(pipe, b".")
     if next(left, None) is None:
@@ -57,7 +59,8 @@ def main(
         if child == 0:
             os.close(read_end)
             tell = partial(report, write_end, iter(range(after + SPARE - 1)))
-            migrate(dialect, address, (start, end), batch_size, tell)
+            Session.transact = calling_after_batches(tell)  # type: ignore[method-assign]
+            migrate(dialect, address, (start, end), batch_size)
             os._exit(0)
         os.close(write_end)
         while after and os.read(read_end, 1):

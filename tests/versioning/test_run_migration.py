@@ -19,7 +19,7 @@ from typing import Any
 import psycopg
 import pytest
 import sqlalchemy as sa
-from databases import insert, make_table
+from databases import calling_after_batches, insert, make_table
 from waiting import until
 
 from lib.versioning import (
@@ -36,6 +36,7 @@ from lib.versioning import (
 )
 from lib.versioning.dialects import SqlError, to_utc
 from lib.versioning.migrate import LockedError, MigrationError, run_migration
+from lib.versioning.sessions import Session
 from lib.versioning.users import make_users
 
 CHANGES = SchemaHistory(
@@ -193,13 +194,6 @@ def test_a_step_without_a_contract_ends_with_its_backfill(database: Database) ->
     assert database.state() == [("users", 2, None, None, None, None)]
 
 
-def test_progress_is_reported(database: Database) -> None:
-    database.table(USERS, 1, users(25))
-    told: list[tuple[str, int, int]] = []
-    run_migration(database.target, USERS, 1, 3, batch_size=10, progress=lambda *at: told.append(at))
-    assert told == [("backfill", 10, 25), ("backfill", 20, 25), ("backfill", 25, 25)]
-
-
 # ── What is refused ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -258,29 +252,25 @@ def test_other_databases_are_refused() -> None:
 # ── Two runners ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_second_runner_waits_or_is_told_who_is_at_work(database: Database) -> None:
+def test_a_second_runner_waits_or_is_told_who_is_at_work(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
     database.table(USERS, 1, users(20))
     inside, go_on = threading.Event(), threading.Event()
 
-    def progress(*_: Any) -> None:
-        inside.set()
-        assert go_on.wait(20)
-
+    monkeypatch.setattr(Session, "transact", calling_after_batches(lambda: (inside.set(), go_on.wait(20))))
     outcome: list[Any] = []
-    first = threading.Thread(
-        target=lambda: outcome.append(
-            run_migration(database.target, USERS, 1, 2, batch_size=10, progress=progress)
-        )
-    )
+
+    def run() -> None:
+        outcome.append(run_migration(database.target, USERS, 1, 2, batch_size=10, wait=20))
+
+    first, waiting = threading.Thread(target=run), threading.Thread(target=run)
     first.start()
     assert inside.wait(20)
     with pytest.raises(
         LockedError, match=rf"users: another migration is at work: process {os.getpid()} on .* since"
     ):
         run_migration(database.target, USERS, 1, 2, wait=0.2)
-    waiting = threading.Thread(
-        target=lambda: outcome.append(run_migration(database.target, USERS, 1, 2, batch_size=10, wait=20))
-    )
     waiting.start()
     time.sleep(0.2)
     assert outcome == []
