@@ -7,19 +7,19 @@ import importlib
 import os
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any, NoReturn
 
 from lib.versioning.bulk import Report
-from lib.versioning.history import SchemaHistory, UnknownVersionError
+from lib.versioning.history import SchemaHistory
 from lib.versioning.manager import DataVersionManager
-from lib.versioning.schema import DeclarationError
 
 EPILOG = """Exit status: 0 all records passed, 1 some were quarantined, 2 nothing was done, 130 interrupted.
 Without a command it shows one record's way from version 1 to 3."""
 
 
-class Refusal(Exception):
+class Refusal(ValueError):
     """Nothing was done; the message says why and what to do."""
 
 
@@ -33,42 +33,49 @@ def demo() -> None:
     print("Datos upgradeados válidos:", manager.validate_schema(upgraded)["valid"])
 
 
+#: What the command line can do: the commands for files first.
+COMMANDS = {
+    "validate": "check records at their own versions",
+    "upgrade": "take records to a later version",
+    "downgrade": "take records to an earlier version; losses are counted",
+    "diff": "say what changes between versions",
+    "sql": "print the SQL that migrates the table",
+}
+
+
 def parser() -> argparse.ArgumentParser:
     """The commands and their options."""
     top = argparse.ArgumentParser(
         "python -m lib.versioning", description="Versions of records.", epilog=EPILOG
     )
     commands = top.add_subparsers(dest="command", metavar="COMMAND")
-    common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--history", default="lib.versioning.users:USERS", metavar="MODULE:NAME",
-                        help="the history to use (default: the users of the course)")  # fmt: skip
-    _add_commands_for_files(commands, common)
-    between = argparse.ArgumentParser(add_help=False, parents=[common])
-    between.add_argument("--from", type=int, default=1, dest="low", metavar="VERSION", help="default: 1")
-    between.add_argument("--to", type=int, metavar="VERSION", help="default: the latest")
-    commands.add_parser("diff", parents=[between], help="say what changes between versions")
-    sql = commands.add_parser("sql", parents=[between], help="print the SQL that migrates the table")
-    sql.add_argument("--dialect", default="postgresql", help="postgresql (default) or sqlite")
+    for name, what in COMMANDS.items():
+        add = commands.add_parser(name, help=what).add_argument
+        default = "lib.versioning.users:USERS"
+        history = "the history to use (default: the users of the course)"
+        add("--history", default=default, metavar="MODULE:NAME", help=history)
+        if name in ("diff", "sql"):
+            add("--from", type=int, default=1, dest="low", metavar="VERSION", help="default: 1")
+            add("--to", type=int, metavar="VERSION", help="default: the latest")
+        else:
+            _add_options_for_files(add)
+        if name == "sql":
+            add("--dialect", default="postgresql", help="postgresql (default) or sqlite")
+        if name in ("upgrade", "downgrade"):
+            add("--to", type=int, required=True, metavar="VERSION", help="the version to reach")
+            add("--out", required=True, metavar="FILE", help="the file to write, or - for standard output")
     return top
 
 
-def _add_commands_for_files(commands: Any, common: argparse.ArgumentParser) -> None:
-    lines = argparse.ArgumentParser(add_help=False, parents=[common])
-    lines.add_argument("source", help="a file of one JSON object a line, or - for standard input")
-    lines.add_argument("--quarantine", metavar="FILE", help="where lines that don't pass go, with line number and reasons "
-                       "(default: beside the input, as NAME.quarantine.ndjson)")  # fmt: skip
-    lines.add_argument("--extra", choices=["keep", "drop", "forbid"], default="keep",
-                       help="what to do with fields that are not declared (default: keep)")  # fmt: skip
-    commands.add_parser("validate", parents=[lines], help="check records at their own versions")
-    to = argparse.ArgumentParser(add_help=False, parents=[lines])
-    to.add_argument("--to", type=int, required=True, metavar="VERSION", help="the version to reach")
-    to.add_argument(
-        "--out", required=True, metavar="FILE", help="the file to write, or - for standard output"
+def _add_options_for_files(add: Callable[..., Any]) -> None:
+    add("source", help="a file of one JSON object a line, or - for standard input")
+    quarantine = (
+        "where lines that don't pass go, with line number and reasons "
+        "(default: beside the input, as NAME.quarantine.ndjson)"
     )
-    commands.add_parser("upgrade", parents=[to], help="take records to a later version")
-    commands.add_parser(
-        "downgrade", parents=[to], help="take records to an earlier version; losses are counted"
-    )
+    add("--quarantine", metavar="FILE", help=quarantine)
+    extra = "what to do with fields that are not declared (default: keep)"
+    add("--extra", choices=["keep", "drop", "forbid"], default="keep", help=extra)
 
 
 def load_history(place: str) -> SchemaHistory:
@@ -95,15 +102,12 @@ def migrate(args: argparse.Namespace, history: SchemaHistory) -> int:
     quarantine = args.quarantine or _default_quarantine(args.source)
     _refuse_same_files(args.source, out, quarantine)
     way = "downgrade" if args.command == "downgrade" else "upgrade"
-    if target is not None:
-        history.check_version(target)
     with ExitStack() as stack:
         source = sys.stdin.buffer if args.source == "-" else stack.enter_context(open(args.source, "rb"))
         *outputs, aside = stack.enter_context(whole_or_nothing(*([out] if out else []), quarantine))
-        report = migrate_file(
-            DataVersionManager(history, args.extra), source, outputs[0] if outputs else None, aside,
-            target=target, way=way, progress=_progress(stack, args.source),
-        )  # fmt: skip
+        files = source, outputs[0] if outputs else None, aside
+        progress, manager = _progress(stack, args.source), DataVersionManager(history, args.extra)
+        report = migrate_file(manager, *files, target=target, way=way, progress=progress)
     print(summary(report, quarantine), file=sys.stderr)
     return 1 if report.quarantined else 0
 
@@ -140,9 +144,8 @@ def _progress(stack: ExitStack, path: str) -> Any:
     from tqdm import tqdm
 
     size = None if path == "-" else os.path.getsize(path)
-    return stack.enter_context(
-        tqdm(total=size, unit="B", unit_scale=True, desc="records", leave=False)
-    ).update
+    bar = tqdm(total=size, unit="B", unit_scale=True, desc="records", leave=False)
+    return stack.enter_context(bar).update
 
 
 def diff(history: SchemaHistory, low: int, high: int) -> str:
@@ -191,15 +194,14 @@ def main() -> int:
         status = run(parser().parse_args())
         sys.stdout.flush()
         return status
-    except (Refusal, UnknownVersionError, DeclarationError, ValueError) as error:
+    except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
     except OSError as error:
         if error.filename is None:  # what standard output still holds would fail once more at the end
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        gone = isinstance(error, BrokenPipeError)
-        reason = (
-            "the reader of the output has gone" if gone else f"{error.filename or 'output'}: {error.strerror}"
-        )
+        reason = f"{error.filename or 'output'}: {error.strerror}"
+        if isinstance(error, BrokenPipeError):
+            reason = "the reader of the output has gone"
         print(f"error: {reason}", file=sys.stderr)
     except KeyboardInterrupt:
         for number in _SIGNALS:

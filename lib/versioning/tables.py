@@ -1,8 +1,9 @@
 """Arrow tables of records: what `lib.versioning.bulk` does for records, a column at a time.
 
 A table has one version, in the metadata of its schema or in a constant column `schema_version` (neither means 1, a column
-counts first). A table whose column holds several versions is worked on version by version and comes back in order. Each
-row stands for the record that `to_pylist` gives, with Arrow's own timestamps and dates as their text in ISO 8601.
+counts first). If a column holds several versions, rows of the most frequent one are worked on as columns, all others as
+records, and all come back in order. Each row stands for the record that `to_pylist` gives, with Arrow's own timestamps
+and dates as their text in ISO 8601.
 
 Nothing is copied that need not be: a column that no step changes is shared, and so is a chunk of nulls. Rows that the
 masks of `lib.versioning.columns` doubt are left to the functions for records, so that both forms say the same.
@@ -11,7 +12,7 @@ masks of `lib.versioning.columns` doubt are left to the functions for records, s
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, NamedTuple
@@ -21,7 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from lib.versioning.bulk import Report, Way, process, reason_of
+from lib.versioning.bulk import Batch, Report, Way, process, reason_of
 from lib.versioning.columns import (
     ARROW_TYPES,
     ArrowStream,
@@ -37,7 +38,7 @@ from lib.versioning.columns import (
     without_special_layouts,
 )
 from lib.versioning.history import SchemaHistory
-from lib.versioning.records import Extra, record_version, validator
+from lib.versioning.records import Extra, validator
 from lib.versioning.schema import VERSION_KEY, Field, Schema
 from lib.versioning.table_steps import migrate
 from lib.versioning.timestamps import Mask
@@ -67,9 +68,9 @@ def validate_table(
     metadata that is none, ValueError for columns that share a name.
     """
     job = _start(table, history, extra)
-    _put_invalid_aside(job)
-    valid = job.rows_without_errors()
-    return _finish(job, job.table if valid is None else most_rows(job.table, valid))
+    _find_errors(job)
+    _as_records(job, job.others, None, "upgrade")
+    return _finish(job, most_rows(job.table, job.without_errors()) if job.places else job.table)
 
 
 def upgrade_table(
@@ -101,49 +102,43 @@ def downgrade_table(
     return _change(table, target_version, "downgrade", history, extra, validated)
 
 
-# ── Rows by version, and rows put aside ──────────────────────────────────────────────────────────────────────────
-
-
-class _Part(NamedTuple):
-    """The rows of one version: a mask, or None for all."""
-
-    version: int
-    rows: Mask | None
+# ── Rows of one version and others, and rows put aside ───────────────────────────────────────────────────────────
 
 
 @dataclass
 class _Job:
-    """A table that is worked on, and what was found wrong with it: one place (from 0), version and text for each error."""
+    """A table that is worked on, and what was found wrong with it: one place (from 0), version and text for each error.
+
+    The rows of one `version`, of which there are most, are worked on as columns; `others` are the places of the rest.
+    """
 
     table: pa.Table
     history: SchemaHistory
     extra: Extra
-    parts: list[_Part]
+    version: int
+    others: Places
     report: Report
     places: list[int] = field(default_factory=list)
     versions: list[int] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
 
-    def put_aside(self, place: int, version: int, errors: Iterable[str]) -> None:
-        """Note all errors of a row."""
-        for error in errors:
-            self.places.append(place)
-            self.versions.append(version)
-            self.errors.append(error)
+    def without_errors(self) -> Mask:
+        """A mask of the rows that were not put aside."""
+        mask = np.ones(self.table.num_rows, bool)
+        mask[self.places] = False
+        return mask
 
-    def rows_without_errors(self) -> Mask | None:
-        """A mask of the rows that were not put aside; None if none was."""
-        return _all_but(self.table.num_rows, self.places) if self.places else None
-
-
-def _all_but(rows: int, places: list[int] | Places) -> Mask:
-    mask = np.ones(rows, bool)
-    mask[places] = False
-    return mask
+    def sound_rows(self) -> tuple[pa.Table, Places | None]:
+        """The rows of the version that were not put aside, and their places; None if these are all rows."""
+        if not self.places and not self.others.size:
+            return self.table, None
+        mask = self.without_errors()
+        mask[self.others] = False
+        return self.table.filter(mask), np.flatnonzero(mask)
 
 
 def _start(data: ArrowStream, history: SchemaHistory, extra: Extra) -> _Job:
-    """Count the rows of each version, and put those aside whose version can't be told."""
+    """Find the version of most rows, and count them."""
     if extra not in ("keep", "drop", "forbid"):
         raise ValueError(f"extra={extra!r}: choose 'keep', 'drop' or 'forbid'")
     table = as_arrow(data)
@@ -151,45 +146,36 @@ def _start(data: ArrowStream, history: SchemaHistory, extra: Extra) -> _Job:
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"columns that share a name: {', '.join(twice)}; rename or drop all but one")
     table = without_special_layouts(table)
-    job = _Job(table, history, extra, _parts(table, history), Report(read=table.num_rows))
-    for version, rows in job.parts:
-        job.report.versions[version] = table.num_rows if rows is None else int(np.count_nonzero(rows))
-    job.report.versions = +job.report.versions
-    if all(rows is not None for _, rows in job.parts):
-        unknown = ~np.any([np.zeros(table.num_rows, bool), *(rows for _, rows in job.parts)], axis=0)
-        labels = row_values(table[VERSION_KEY].filter(unknown))
-        for place, label in zip(np.flatnonzero(unknown).tolist(), labels, strict=True):
-            version, problem = record_version(history, {VERSION_KEY: label})
-            job.put_aside(place, version if version < 2**63 else 0, [str(problem)])
-    return job
+    version, others = _most_frequent_version(table, history)
+    versions = +Counter({version: table.num_rows - len(others)})
+    return _Job(table, history, extra, version, others, Report(table.num_rows, versions=versions))
 
 
-def _parts(table: pa.Table, history: SchemaHistory) -> list[_Part]:
-    """Split a table by version; rows whose label is none of the history's are in no part."""
+def _most_frequent_version(table: pa.Table, history: SchemaHistory) -> tuple[int, Places]:
+    """The version of most rows, by the column or the metadata, and the places of rows that are labelled otherwise."""
+    none: Places = np.arange(0)
     if VERSION_KEY not in table.column_names or not table.num_rows:
         noted = noted_version(table)
-        return [_Part(1 if noted is None else history.check_version(noted), None)]
+        return 1 if noted is None else history.check_version(noted), none
     labels = table[VERSION_KEY]
-    if pa.types.is_dictionary(labels.type):
-        labels = labels.cast(labels.type.value_type)
-    if not pa.types.is_integer(labels.type):
-        return []
-    labels = labels.cast(type_ := pa.uint64() if labels.type == pa.uint64() else pa.int64())
+    if not pa.types.is_integer(labels.type) or labels.type == pa.uint64():
+        return 1, np.arange(table.num_rows)
+    labels = labels.cast(pa.int64())
     low, high = pc.min_max(labels).as_py().values()
     if low == high and low in history.versions and not labels.null_count:
-        return [_Part(low, None)]
-    same = ((version, pc.equal(labels, pa.scalar(version, type_))) for version in history.versions)
-    parts = [_Part(version, mask.fill_null(False).to_numpy()) for version, mask in same]
-    return [part for part in parts if part.rows.any()]
+        return low, none
+    same = {version: pc.equal(labels, version).fill_null(False) for version in history.versions}
+    version = max(same, key=lambda version: pc.sum(same[version]).as_py())
+    return version, np.flatnonzero(~same[version].to_numpy())
 
 
-def _put_invalid_aside(job: _Job) -> None:
-    for version, rows in job.parts:
-        part = job.table if rows is None else job.table.filter(rows)
-        for at, errors in _errors(part, version, job.history.schema(version), job.extra):
-            job.places += (at if rows is None else np.flatnonzero(rows)[at]).tolist()
-            job.versions += [version] * len(errors)
-            job.errors += errors
+def _find_errors(job: _Job) -> None:
+    """Find what is wrong with the rows of the version."""
+    rows, places = job.sound_rows()
+    for at, errors in _errors(rows, job.version, job.history.schema(job.version), job.extra):
+        job.places += (at if places is None else places[at]).tolist()
+        job.versions += [job.version] * len(errors)
+        job.errors += errors
 
 
 def _errors(
@@ -234,9 +220,7 @@ def _finish(job: _Job, passed: pa.Table) -> TableBatch:
 def _quarantined(job: _Job) -> pa.Table:
     """The rows that were put aside, in order, each with all its errors."""
     places = np.array(job.places, np.int64)
-    raw = pa.Table.from_batches([], job.table.schema)
-    if job.places:
-        raw = job.table.filter(~_all_but(job.table.num_rows, places))
+    raw = job.table.filter(~job.without_errors()) if job.places else job.table.slice(0, 0)
     if VERSION_KEY not in raw.schema.names and (version := noted_version(raw)) is not None:
         raw = raw.append_column(VERSION_KEY, constant(version, pa.int64(), raw.num_rows))
     types = {"line": pa.int64(), "version": pa.int64(), "errors": pa.list_(pa.string())}
@@ -262,30 +246,24 @@ def _change(
     data: ArrowStream, target: int, way: Way, history: SchemaHistory, extra: Extra, validated: bool
 ) -> TableBatch:
     schema, job = history.schema(target), _start(data, history, extra)
-    table = job.table
     if not validated:
-        _put_invalid_aside(job)
-    valid = job.rows_without_errors()
-    doubted: list[Places] = []
-    results: list[tuple[Places | None, pa.Table]] = []
-    for version, rows in job.parts or [_Part(target, np.zeros(table.num_rows, bool))]:
-        rows = valid if rows is None else rows if valid is None else rows & valid
-        part, places = (table, None) if rows is None else (table.filter(rows), np.flatnonzero(rows))
-        work = migrate(part, history, version, target)
-        if version > target if way == "upgrade" else version < target:
-            work.doubt(np.ones(part.num_rows, bool))
-        result = _arranged(work.columns, part.num_rows, schema, target, extra)
-        if (doubt := work.doubted) is not None:
-            places = np.arange(table.num_rows) if places is None else places
-            doubted.append(places[doubt])
-            places, result = places[~doubt], result.filter(~doubt)
-        job.report.kept += work.count(work.kept)
-        job.report.lost += work.count(work.lost)
-        results.append((places, result))
-    if doubted:
-        results.append(_leave_to_records(job, np.sort(np.concatenate(doubted)), target, way))
-    passed = _in_order(results, schema).replace_schema_metadata(table.schema.metadata)
-    return _finish(job, with_version(passed, target))
+        _find_errors(job)
+    rows, places = job.sound_rows()
+    work = migrate(rows, history, job.version, target)
+    if job.version > target if way == "upgrade" else job.version < target:
+        work.doubt(np.ones(rows.num_rows, bool))
+    passed, left = _arranged(work.columns, rows.num_rows, schema, target, extra), job.others
+    if (doubt := work.doubted) is not None:
+        places = np.arange(rows.num_rows) if places is None else places
+        left = np.sort(np.append(left, places[doubt]))
+        job.report.versions -= Counter({job.version: int(doubt.sum())})  # they are counted as records
+        places, passed = places[~doubt], passed.filter(~doubt)
+    job.report.kept += work.count(work.kept)
+    job.report.lost += work.count(work.lost)
+    batch = _as_records(job, left, target, way)
+    if batch.records:
+        passed = _in_order((places, passed), _as_table(job, left, batch, target), schema)
+    return _finish(job, with_version(passed.replace_schema_metadata(job.table.schema.metadata), target))
 
 
 def _arranged(
@@ -301,40 +279,45 @@ def _arranged(
     return pa.Table.from_arrays([columns[name] for name in names], names)
 
 
-def _leave_to_records(job: _Job, places: Places, target: int, way: Way) -> tuple[Places, pa.Table]:
-    """Migrate some rows as records; return the places of those that passed, and a table of them."""
-    rows = job.table.filter(~_all_but(job.table.num_rows, places))
-    batch = process(job.history, job.extra, rows_as_records(rows, job.parts[0].version), target, way)
-    job.report.kept += batch.report.kept
-    job.report.lost += batch.report.lost
+def _as_records(job: _Job, places: Places, target: int | None, way: Way) -> Batch:
+    """Validate some rows as records, migrate them, and note what is wrong with them and what becomes of them."""
+    if not places.size:
+        return Batch([], [], Report())
+    rows = job.table.take(pa.array(places))
+    batch = process(job.history, job.extra, rows_as_records(rows, job.version), target, way)
+    for name in ("versions", "kept", "lost"):
+        getattr(job.report, name).update(getattr(batch.report, name))
     for line in batch.quarantined:
-        job.put_aside(int(places[line["line"] - 1]), line["version"], line["errors"])
-    passed = np.delete(np.arange(len(places)), [line["line"] - 1 for line in batch.quarantined])
+        count, version = len(line["errors"]), line["version"]
+        job.places += [int(places[line["line"] - 1])] * count
+        job.versions += [version if version < 2**63 else 0] * count
+        job.errors += line["errors"]
+    return batch
+
+
+def _as_table(job: _Job, places: Places, batch: Batch, target: int) -> tuple[Places, pa.Table]:
+    """The places of rows that were migrated as records and passed, and a table of them."""
+    places = np.delete(places, [line["line"] - 1 for line in batch.quarantined])
     schema, columns = job.history.schema(target), {}
     for name in dict.fromkeys(chain.from_iterable(batch.records)):
         if name in schema:
             values = [record[name] for record in batch.records]
             columns[name] = pa.chunked_array([pa.array(values, ARROW_TYPES[schema[name].type])])
-        elif name in rows.column_names:  # not so a version that only the metadata had
-            source = [
-                at if name in record else None for at, record in zip(passed, batch.records, strict=True)
-            ]
-            columns[name] = rows[name].take(pa.array(source, pa.int64()))
-    return places[passed], _arranged(columns, len(passed), schema, target, "keep") if columns else rows.slice(
-        0, 0
-    )
+        elif name in job.table.column_names:  # not so a version that only the metadata had
+            source = [at if name in r else None for at, r in zip(places, batch.records, strict=True)]
+            columns[name] = job.table[name].take(pa.array(source, pa.int64()))
+    return places, _arranged(columns, len(places), schema, target, "keep")
 
 
-def _in_order(results: list[tuple[Places | None, pa.Table]], schema: Schema) -> pa.Table:
-    """Join the rows of several tables in the order of their places."""
-    results = [result for result in results if result[1].num_rows] or results[:1]
-    if len(results) == 1:
-        return results[0][1]
-    tables = [table for _, table in results]
+def _in_order(one: tuple[Places, pa.Table], other: tuple[Places, pa.Table], schema: Schema) -> pa.Table:
+    """Join the rows of two tables in the order of their places."""
+    if not one[1].num_rows:
+        return other[1]
+    tables = [one[1], other[1]]
     for declared in schema:
         if len({table.schema.field(declared.name).type for table in tables}) > 1:
             for number, table in enumerate(tables):
                 at, column = table.column_names.index(declared.name), table[declared.name]
                 tables[number] = table.set_column(at, declared.name, canonical(column, declared))
-    order = np.argsort(np.concatenate([places for places, _ in results]))
+    order = np.argsort(np.concatenate([one[0], other[0]]))
     return pa.concat_tables(tables, promote_options="default").take(order)
