@@ -13,11 +13,10 @@ from typing import Any, Final, Protocol
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from lib.versioning.history import UnknownVersionError
 from lib.versioning.schema import VERSION_KEY, Field
-from lib.versioning.timestamps import Mask, string_buffers, suspect_timestamps
+from lib.versioning.timestamps import Mask, suspect_timestamps
 
 #: The Arrow type of each type of field.
 ARROW_TYPES: Final = {
@@ -266,26 +265,7 @@ def _suspect_strings(field: Field, column: pa.ChunkedArray) -> Mask | None:
 
 
 def _is_utf8(strings: pa.Array) -> bool:
-    """Arrow promises that strings are UTF-8, but takes the word of the file that they come from.
-
-    All at once are quickly checked as one long string, if only none begins in the middle of a character.
-    """
-    offsets, data = string_buffers(strings)
-    start, end = offsets[0], offsets[-1]
-    if data[start:end].max(initial=0) < 128:
-        return True
-    first_bytes = data[offsets[: np.searchsorted(offsets, end)]]
-    if _is_valid(_one_string(data[start:end])) and not np.any((first_bytes & 0xC0) == 0x80):
-        return True
-    return _is_valid(strings)  # what is null may hold anything
-
-
-def _one_string(data: NDArray[np.uint8]) -> pa.Array:
-    ends = pa.py_buffer(np.array([0, data.size], np.int64))
-    return pa.Array.from_buffers(pa.large_string(), 1, [None, ends, pa.py_buffer(data)])
-
-
-def _is_valid(strings: pa.Array) -> bool:
+    """Arrow promises that strings are UTF-8, but takes the word of the file that they come from."""
     try:
         strings.validate(full=True)
     except pa.ArrowInvalid:

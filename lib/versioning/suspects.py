@@ -6,7 +6,6 @@ reads many of them in one call faster.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from functools import cache
@@ -62,6 +61,20 @@ def drop_positions(items: Sequence[Any], positions: Iterable[int]) -> list[Any]:
     return rest
 
 
+def try_each(
+    function: Callable[[Any], Any], items: list[Any], errors: tuple[type[Exception], ...]
+) -> tuple[list[Any], list[int]]:
+    """Call a function on each item, in a loop in C; return the results, and the positions of items that raise an error."""
+    rest, results, failed = iter(items), [], []
+    calls = map(function, rest)
+    while True:
+        try:
+            results.extend(calls)  # keeps what came before an error
+            return results, failed
+        except errors:
+            failed.append(len(items) - length_hint(rest) - 1)
+
+
 # ── Record by record ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -110,7 +123,8 @@ def suspects_in(field: Field, column: list[Any]) -> list[int]:
     if field.nullable:
         places = [at for at, value in enumerate(column) if value is not None]
         column = [column[at] for at in places]
-    found = _unreadable(column)
+    # Python can't read those as a date-time by ISO 8601, such as 30 February.
+    _, found = try_each(datetime.fromisoformat, column, (TypeError, ValueError))
     values = column.copy()
     for at in found:
         values[at] = "2000-01-01"
@@ -119,18 +133,6 @@ def suspects_in(field: Field, column: list[Any]) -> list[int]:
         if not _are_usual(part):
             found += [start + at for at, value in enumerate(part) if _is_odd(value)]
     return [places[at] for at in found]
-
-
-def _unreadable(values: list[Any]) -> list[int]:
-    """Positions of what Python can't read as a date-time by ISO 8601, such as 30 February; it loops in C."""
-    rest, found = iter(values), []
-    moments = map(datetime.fromisoformat, rest)
-    while True:
-        try:
-            deque(moments, maxlen=0)
-            return found
-        except (TypeError, ValueError):
-            found.append(len(values) - length_hint(rest) - 1)
 
 
 def _are_usual(texts: list[str]) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 from itertools import chain, repeat
-from operator import attrgetter, is_, length_hint
+from operator import attrgetter, is_
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -20,7 +20,7 @@ import msgspec
 from lib.versioning.history import SchemaHistory
 from lib.versioning.records import plain_migrator, record_version
 from lib.versioning.schema import VERSION_KEY, Field
-from lib.versioning.suspects import drop_positions, suspects_in
+from lib.versioning.suspects import drop_positions, suspects_in, try_each
 
 #: What decoding a line may raise.
 UNREADABLE: Final = (msgspec.MsgspecError, RecursionError, ValueError)
@@ -80,7 +80,7 @@ class TypedLines:
 
     def read(self, lines: list[bytes]) -> tuple[list[Any], list[int]]:
         """Return the migrated records of lines that are surely valid, and the places of the others."""
-        records, left = _decode_all(self.decode, lines)
+        records, left = try_each(self.decode, lines, UNREADABLE)
         columns = {name: _column(name, records) for name in {*self.timestamps, *self.copies.values()}}
         for attribute, source in self.copies.items():
             _set(records, attribute, columns[source])
@@ -111,20 +111,6 @@ def _column(attribute: str, records: list[Any]) -> list[Any]:
 
 def _set(records: list[Any], attribute: str, values: Iterable[Any]) -> None:
     deque(map(setattr, records, repeat(attribute), values), maxlen=0)
-
-
-def _decode_all(decode: Callable[[bytes], Any], lines: list[bytes]) -> tuple[list[Any], list[int]]:
-    """Return what lines hold, and the places of those that can't be decoded."""
-    records: list[Any] = []
-    left: list[int] = []
-    rest = iter(lines)
-    values = map(decode, rest)
-    while True:
-        try:
-            records.extend(values)  # keeps what came before an error
-            return records, left
-        except UNREADABLE:
-            left.append(len(lines) - length_hint(rest) - 1)
 
 
 def typed_lines(history: SchemaHistory, first: bytes, target: int | None) -> TypedLines | None:
