@@ -173,7 +173,7 @@ def private_engine() -> Iterator[dict[str, str] | None]:
             unshare = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]
             start = ["sh", "-c", ENGINE, "engine", FOLDER / "data", socket, group]
             # `unshare` lets no polite signal through: when the owner has gone, it is killed, and with it all the rest.
-            engine.run([*unshare, *start], stop_signal=signal.SIGKILL, orphan_grace=0.0)
+            engine.run([*unshare, *start], stop_signal=signal.SIGKILL, grace=0.0)
             engine.wait_until(lambda: answers(f"unix://{socket}"), name="The Docker Engine", timeout=120)
             slirp = ["slirp4netns", "--configure", "--mtu=65520", "--disable-host-loopback"]
             network.run([*slirp, str(engine.pid), "tap0"])

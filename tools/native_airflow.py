@@ -104,9 +104,7 @@ def running(workers: int, port: int) -> Iterator[tuple[str, list[Process]]]:
 
         def start(*command: str, **more: str) -> Process:
             process = stack.enter_context(Process())
-            return process.run(
-                [VENV / "bin" / "airflow", *command], env={**environ, **more}, cwd=home, orphan_grace=3.0
-            )
+            return process.run([VENV / "bin" / "airflow", *command], env={**environ, **more}, cwd=home)
 
         start("db", "migrate").complete(name="airflow db migrate", timeout=180)
         api = start("api-server")

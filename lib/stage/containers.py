@@ -138,9 +138,8 @@ class Container(Program):
         self._ask("kill")
         self.wait()
 
-    def stop(self, grace: float = 10.0) -> None:
-        if grace:
-            self._ask("stop", timeout=round(grace))
+    def stop(self) -> None:
+        self._ask("stop", timeout=30)
         self.alive  # noqa: B018 - for the exit status, which goes with it
         self._ask("remove", force=True, v=True)
 
@@ -156,7 +155,7 @@ class Network:
         self.name = f"lessons-{os.urandom(4).hex()}"
         self.keeper = Process()
         with self.keeper.stopped_on_failure():
-            self.keeper.run([sys.executable, "-m", __name__, self.name], cwd=ROOT, orphan_grace=60.0)
+            self.keeper.run([sys.executable, "-m", __name__, self.name], cwd=ROOT, grace=60.0)
             self.keeper.wait_until(lambda: "kept" in self.keeper.output(), name="The keeper of containers")
             with explained("A private network"):
                 client.networks.create(self.name, labels={LABEL: self.name})

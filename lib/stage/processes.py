@@ -51,7 +51,7 @@ class Process(Program):
         self.log = self.directory / "process.log"
         self._user = user_ids(user) if user else None
         self._news: dict[str, Any] = {}  # what the supervisor has said since the last start
-        self._lost, self._lock = False, threading.RLock()
+        self._lost, self._grace, self._lock = False, 0.0, threading.RLock()
         uid, gid = self._user or (os.geteuid(), os.getegid())
         command = [sys.executable, "-I", "-S", SUPERVISOR, self.directory, str(uid), str(gid)]
         streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "bufsize": 0}
@@ -86,14 +86,13 @@ class Process(Program):
         env: Mapping[str, str] | None = None,
         cwd: str | os.PathLike[str] = ".",
         stop_signal: int = signal.SIGTERM,
-        orphan_grace: float = 1.0,
+        grace: float = 10.0,
     ) -> Self:
         """Start `argv` (no shell; one at a time) and return this handle once it is running.
 
         env: variables added to the inherited environment. Its output goes to `log`, in the directory.
-        stop_signal: what asks this program to end. It goes to the process alone. After a grace time SIGKILL
+        stop_signal: what asks this program to end. It goes to the process alone. After `grace` seconds SIGKILL
             follows, to the process and all its descendants.
-        orphan_grace: that time, in seconds, when the owner has gone; `stop()` has its own.
         Raises ProcessError when it cannot start (then the handle is stopped), or the last one still runs.
         """
         if self.alive:
@@ -101,9 +100,9 @@ class Process(Program):
         options: dict[str, Any] = {"args": [os.fspath(part) for part in argv], "cwd": os.path.abspath(cwd)}
         if self._user:
             options |= {"user": self._user[0], "group": self._user[1], "extra_groups": []}
-        end = {"stop_signal": int(stop_signal), "orphan_grace": orphan_grace}
+        end = {"stop_signal": int(stop_signal), "grace": grace}
         try:
-            self._news = {}
+            self._news, self._grace = {}, grace
             self._send(run=options | end | {"env": dict(env or {}), "log": str(self.log)})
             self._await("pid", f"Cannot start {os.fspath(argv[0])!r}")
         except BaseException:  # Ctrl-C too, whose traceback may keep this handle from being collected
@@ -158,16 +157,12 @@ class Process(Program):
             self.signal(signal.SIGKILL, group=True)
             self.wait()
 
-    def stop(self, grace: float = 10.0) -> None:
+    def stop(self) -> None:
         if self._control.closed:
             return
-        try:
-            with contextlib.suppress(ProcessError):
-                self._send(stop=grace)
-            status = self._supervisor.wait(grace + 30)
-            self._receive(0)
-        finally:
-            self._control.close()
+        self._control.close()
+        status = self._supervisor.wait(self._grace + 30)
+        self._receive(0)
         if status != 0:
             reason = self._news.get("error", f"status {status}")
             remedy = f"end that process, and remove {self.directory}, if they are still there"

@@ -19,7 +19,7 @@ class Running(Protocol):
     """What runs until `stop()`, the end of its `with` block, or the end of its owner."""
 
     def stop(self) -> None:
-        """End it. May be repeated."""
+        """End it, and remove what it leaves. May be repeated."""
 
     def __enter__(self) -> Self:
         return self
@@ -53,9 +53,6 @@ class Program(Running, Protocol):
 
     def kill(self) -> None:
         """End it by SIGKILL, as a crash would."""
-
-    def stop(self, grace: float = 10.0) -> None:
-        """Stop it, by SIGKILL after `grace` seconds, and remove what it leaves. May be repeated."""
 
     def output(self) -> str:
         """The end of what it has written: some kilobytes at most."""

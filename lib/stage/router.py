@@ -215,7 +215,7 @@ class Router(Running):
 
     def stop(self) -> None:
         """End it. May be repeated."""
-        self._process.stop(grace=0.0)
+        self._process.stop()
 
     def _run(self, port: int) -> Process:
         routes, folder = self.routes, self._process.directory

@@ -55,7 +55,7 @@ class Server(Running):
     def stop(self) -> None:
         """Stop the server and remove its data; a second call does nothing."""
         if self.process:
-            self.process.stop(grace=30)
+            self.process.stop()
 
     def __repr__(self) -> str:  # a notebook stores what it shows: no password, nothing that changes
         return f"<{self.name} server>"
@@ -158,7 +158,7 @@ def _postgres_process(password: str) -> tuple[Program, int]:
 
         def start(port: int) -> Process:
             # SIGQUIT: without a checkpoint, which is for data that is kept.
-            end = {"stop_signal": signal.SIGQUIT, "orphan_grace": 3.0}
+            end = {"stop_signal": signal.SIGQUIT, "grace": 30.0}
             return process.run([*command, "-p", str(port)], cwd=process.directory, **end)
 
         remedy = f"Or set {POSTGRES_VARIABLE} to the address of a server that runs already."
@@ -246,7 +246,7 @@ def _database_at(address: str) -> Server:
     remedy = f"Correct that address, or unset {POSTGRES_VARIABLE}: then a server is started here."
     with Process().stopped_on_failure() as process:
         command = [sys.executable, "-m", "lib.stage.servers", database]
-        process.run(command, cwd=Path(__file__).parents[2], orphan_grace=30.0)
+        process.run(command, cwd=Path(__file__).parents[2], grace=30.0)
         name = f"A new database on the server of {POSTGRES_VARIABLE}"
         process.wait_until(lambda: "kept" in process.output(), name=name, remedy=remedy)
     return _postgres_server(f"{parts[1]}/{database}{parts[2] or ''}", process)

@@ -5,7 +5,7 @@ owner holds the other end of the pipe that is standard input here. However the o
 closes, and the supervisor stops the process, kills what is left of it and removes DIRECTORY. Standard library
 only, and little of it: a lesson may start twenty of these at once.
 
-Messages are JSON, one a line. In: `run`, `signal`, `stop`. Out: `ready`, `pid`, `exit`, `error`.
+Messages are JSON, one a line. In: `run`, `signal`. Out: `ready`, `pid`, `exit`, `error`.
 """
 
 import contextlib
@@ -59,7 +59,7 @@ class Supervisor:
 
     def __init__(self) -> None:
         self.child: int | None = None  # also the number of its session and its process group
-        self.stop_signal, self.orphan_grace = int(signal.SIGTERM), 1.0
+        self.stop_signal, self.grace = int(signal.SIGTERM), 0.0
         self.deadline = math.inf  # finite once it has to end: then all is killed
         self.listening, self.inbox = True, b""
         self.dead: dict[int, int] = {}  # the exit statuses of descendants, by process id
@@ -74,7 +74,7 @@ class Supervisor:
             ready = select.select([wake, 0] if self.listening else [wake], [], [], timeout)[0]
             if wake in ready:
                 if set(os.read(wake, 4096)) - {signal.SIGCHLD}:
-                    self.end(self.orphan_grace)
+                    self.end()
                 self.reap()
                 if self.child in self.dead:
                     self.kill_all()
@@ -85,19 +85,15 @@ class Supervisor:
         data = os.read(0, 65536)
         if not data:
             self.listening = False
-            return self.end(self.orphan_grace)
+            return self.end()
         *lines, self.inbox = (self.inbox + data).split(b"\n")
         for message in map(json.loads, lines):
             if "run" in message:
                 self.run(**message["run"])
-            elif "stop" in message:
-                self.end(message["stop"])
             elif self.child is not None:
                 os.kill(-self.child if message["group"] else self.child, message["signal"])
 
-    def run(
-        self, log: str, env: dict[str, str], stop_signal: int, orphan_grace: float, **options: object
-    ) -> None:
+    def run(self, log: str, env: dict[str, str], stop_signal: int, grace: float, **options: object) -> None:
         """Start the process. options: of `subprocess.Popen`."""
         env = {**os.environ, **env}
         try:
@@ -109,14 +105,15 @@ class Supervisor:
             return say(error=f"{type(error).__name__}: {error}"[:500])
         process.returncode = 0  # it is reaped below: Popen must not try to
         self.dead = {}
-        self.child, self.stop_signal, self.orphan_grace = process.pid, stop_signal, orphan_grace
+        self.child, self.stop_signal, self.grace = process.pid, stop_signal, grace
         say(pid=process.pid)
 
-    def end(self, grace: float) -> None:
-        """Ask the process to stop, once; after `grace` seconds it is killed. The shortest grace counts."""
-        if self.child is not None and self.deadline == math.inf:
-            os.kill(self.child, self.stop_signal)
-        self.deadline = min(self.deadline, time.monotonic() + grace)
+    def end(self) -> None:
+        """Ask the process to stop, once; after its grace time it is killed."""
+        if self.deadline == math.inf:
+            self.deadline = time.monotonic() + self.grace
+            if self.child is not None:
+                os.kill(self.child, self.stop_signal)
 
     def reap(self) -> bool:
         """Collect the descendants that have ended; return whether any is left."""

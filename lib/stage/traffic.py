@@ -111,7 +111,8 @@ class Traffic:
         if kind is None:
             self.stop()
         else:
-            self._process.stop(grace=0.0)
+            self._process.kill()
+            self._process.stop()
 
 
 def summary(requests: pd.DataFrame) -> dict[str, float]:

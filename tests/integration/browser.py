@@ -57,7 +57,7 @@ def jupyterlab(folder: Path) -> Iterator[Server]:
 
         def start(port: int) -> Process:
             command = [*lab_command({}, os.geteuid() == 0, port, folder), "--ServerApp.port_retries=0"]
-            return process.run(command, env=environ, cwd=folder, orphan_grace=5.0)
+            return process.run(command, env=environ, cwd=folder)
 
         def ready(port: int) -> bool:
             with contextlib.suppress(OSError):

@@ -34,7 +34,6 @@ class Run:
 
     name: str
     workers: int
-    state: str
     tries: pd.DataFrame
     totals: dict[str, int]
 
@@ -75,7 +74,7 @@ def watch(airflow: Airflow, name: str, workers: int, run: str) -> Run:
     assert state == "success", f"{name}:\n{tries.to_string()}"
     task = f"/api/v2/dags/{DAG}/dagRuns/{run}/taskInstances/account"
     account = airflow._ask(f"{task}/xcomEntries/return_value")["value"]
-    return Run(name, workers, state, tries, account)
+    return Run(name, workers, tries, account)
 
 
 def start(airflow: Airflow, dataset: str, partitions: int = PARTITIONS, wait: float = WAIT) -> str:

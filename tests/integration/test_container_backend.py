@@ -46,7 +46,7 @@ def network(engine: Engine) -> Iterator[Network]:
     assert made is not None
     volumes = {volume.id for volume in made.client.volumes.list()}
     yield made
-    made.keeper.stop(grace=60)
+    made.keeper.stop()
     docker_network.cache_clear()
     assert left_of(made, made.name) == []
     assert {volume.id for volume in made.client.volumes.list()} <= volumes

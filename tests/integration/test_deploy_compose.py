@@ -26,6 +26,8 @@ class Repository:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.state = folder, folder / "state"
+        self.command = [folder / "compose" / "deploy-zero-downtime.sh"]
+        self.options = ["--target", "compose", "--state-dir", self.state, "--bake"]
         shutil.copytree(ROOT / "lib", folder / "lib", ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copytree(ROOT / "compose", folder / "compose")
         python = folder / ".venv" / "bin" / "python"
@@ -51,20 +53,12 @@ class Repository:
         author = ["-c", "user.name=Test", "-c", "user.email=test@example.org", "-c", "commit.gpgsign=false"]
         run("git", "-C", self.folder, *author, *arguments)
 
-    @property
-    def command(self) -> list[str | Path]:
-        return [self.folder / "compose" / "deploy-zero-downtime.sh"]
-
     def slowly(self, version: str) -> list[str | Path]:
         """The command of a deployment that takes its time at the end."""
-        return [*self.command, version, *self.options[:-1], "20"]
-
-    @property
-    def options(self) -> list[str | Path]:
-        return ["--target", "compose", "--state-dir", self.state, "--bake", "1"]
+        return [*self.command, version, *self.options, "20"]
 
     def __call__(self, *arguments: str) -> tuple[int, str]:
-        done = run(*self.command, *arguments, *self.options, check=False, timeout=300)
+        done = run(*self.command, *arguments, *self.options, "1", check=False, timeout=300)
         return done.returncode, done.stdout + done.stderr
 
     @property

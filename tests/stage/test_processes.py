@@ -80,14 +80,14 @@ def test_stop_signal_comes_first(temporary: Path) -> None:
 @pytest.mark.parametrize("by_itself", [False, True])
 def test_daemons_end_with_the_process(by_itself: bool, temporary: Path) -> None:
     code = STUBBORN.rsplit("time.sleep", 1)[0] + "time.sleep(0.2)" if by_itself else STUBBORN
-    process = Process().run([sys.executable, "-S", "-c", code])
+    process = Process().run([sys.executable, "-S", "-c", code], grace=0.2)
     process.wait_until(has_said(process, "up"), name="stubborn")
     daemon = int(process.output().split()[1])
     if by_itself:
         assert process.wait(60) == 0
     else:
         assert os.getsid(daemon) != os.getsid(process.pid or 0)
-        process.stop(grace=0.2)
+        process.stop()
         assert process.returncode == -signal.SIGKILL
     with pytest.raises(ProcessLookupError):
         os.kill(daemon, 0)
@@ -180,7 +180,7 @@ def test_a_dropped_handle_stops_its_process(temporary: Path) -> None:
 
 def test_twenty_at_once_with_daemons_and_their_owner_killed(temporary: Path) -> None:
     code = """
-processes = [Process().run(SLEEP if n % 2 else STUBBORN) for n in range(20)]
+processes = [Process().run(SLEEP if n % 2 else STUBBORN, grace=1.0) for n in range(20)]
 for process in processes:
     process.wait_until(lambda: "up" in process.output(), name="up")
 print(*(process.pid for process in processes), *(p.output().split()[1] for p in processes[::2]), flush=True)
