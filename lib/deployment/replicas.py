@@ -58,7 +58,7 @@ class Replica(Running):
         else:
             self.process = process = Process()
             command = [sys.executable, "-m", "lib.deployment.service"]
-            options = {"env": environment(database) | {"PYTHONPATH": str(tree)}, "cwd": tree}
+            options = {"env": environment(database) | {"PYTHONPATH": str(tree)}, "cwd": tree, "grace": 30.0}
             with process.stopped_on_failure():
                 self.port = run_on_free_port(
                     lambda port: process.run([*command, str(port)], **options), self._is_ready, name=name
@@ -88,7 +88,7 @@ class Replica(Running):
 
     def stop(self) -> None:
         """Let it answer what it has taken, for 30 seconds at most, and end. May be repeated."""
-        self.process.stop(grace=30.0)
+        self.process.stop()
 
 
 def answers(port: int, path: str) -> bool:

@@ -163,6 +163,7 @@ class WorkerPool(Running):
                 ["python", *command],
                 env=inside.to_environment(),
                 healthcheck={"test": ["NONE"]},  # that of the image is the service's
+                stop_signal="SIGKILL",
             )
         else:
             program = Process()
@@ -171,7 +172,9 @@ class WorkerPool(Running):
             if self.metrics:
                 environment[METRICS_VARIABLE] = str(program.directory)
             environment |= self.settings.to_environment()
-            program.run([sys.executable, *command], env=environment, cwd=self.tree, orphan_grace=0.0)
+            program.run(
+                [sys.executable, *command], env=environment, cwd=self.tree, stop_signal=signal.SIGKILL
+            )
         self._workers.append(Worker(name, program))
         return self._workers[-1]
 
@@ -313,7 +316,7 @@ class WorkerPool(Running):
 
     def _end_workers(self) -> None:
         for worker in self._workers:
-            worker.process.stop(grace=0.0)
+            worker.process.stop()
         self._workers = []
 
     def _remove_keys(self) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import pandas as pd
 
 from lib.stage.ports import ask
+from lib.stage.waiting import wait_for
 
 COLUMNS = ["task", "try", "worker", "queued", "start", "end", "state"]
 OVER = {"success", "failed"}
@@ -59,12 +60,13 @@ class Airflow:
 
     def wait(self, dag: str, run: str, *, timeout: float) -> str:
         """Wait until a run has ended, and return `success` or `failed`. TimeoutError after so many seconds."""
-        deadline = time.monotonic() + timeout
-        while (state := self._ask(f"/api/v2/dags/{dag}/dagRuns/{run}")["state"]) not in OVER:
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"the run {run} of {dag} is still {state} after {timeout:g} s")
-            time.sleep(0.5)
-        return state
+
+        def state() -> str:
+            return self._ask(f"/api/v2/dags/{dag}/dagRuns/{run}")["state"]
+
+        if not wait_for(lambda: state() in OVER, timeout, pause=0.5):
+            raise TimeoutError(f"the run {run} of {dag} is still {state()} after {timeout:g} s")
+        return state()
 
     def tries(self, dag: str, run: str) -> pd.DataFrame:
         """Every try of every task of a run, in the order of their starts.

@@ -17,7 +17,6 @@ import os
 import re
 import signal
 import sys
-import time
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -29,6 +28,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from lib.stage.engine import engine, explained
 from lib.stage.processes import Process
 from lib.stage.programs import TAIL_LINES, ProcessError, Program
+from lib.stage.waiting import wait_for
 
 if TYPE_CHECKING:
     import docker
@@ -129,9 +129,7 @@ class Container(Program):
         return False
 
     def wait(self, timeout: float | None = None) -> int | None:
-        deadline = time.monotonic() + (float("inf") if timeout is None else timeout)
-        while self.alive and time.monotonic() < deadline:
-            time.sleep(0.02)
+        wait_for(lambda: not self.alive, float("inf") if timeout is None else timeout)
         return self.returncode
 
     def kill(self) -> None:
