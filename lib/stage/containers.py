@@ -212,7 +212,8 @@ def _keep(network: str) -> None:
     for container in client.containers.list(all=True, filters=labelled, ignore_removed=True):
         with suppress(docker.errors.NotFound):
             container.remove(force=True, v=True)
-    client.networks.prune(labelled)
+    with suppress(docker.errors.NotFound):
+        client.networks.get(network).remove()
 
 
 if __name__ == "__main__":
