@@ -41,24 +41,20 @@ class Replica(Running):
         Raises ProcessError, with the end of its log, when it is not ready in time.
         """
         self.release, tree = release, Path(release.tree or ROOT)
-        settings = {"version": release.version, "release": release.name, "faults": faults}
-        name = f"Release {release.name} at schema version {release.version}"
-
-        def environment(
-            database: str,
-        ) -> dict[str, str]:  # not arguments: everyone may read these, and it holds a password
-            return {"LESSONS_SERVICE": json.dumps({"database": database, **settings})}
-
-        if network := docker_network(backend):
-            inside = environment(network.inside(database))
-            container = network.run("users", image(tree), env=inside, port=PORT)
+        name, network = f"Release {release.name} at schema version {release.version}", docker_network(backend)
+        settings = {"database": network.inside(database) if network else database, "faults": faults}
+        settings |= {"version": release.version, "release": release.name}
+        # A variable, not an argument: everyone may read these, and a password is in it.
+        environment = {"LESSONS_SERVICE": json.dumps(settings)}
+        if network:
+            container = network.run("users", image(tree), env=environment, port=PORT)
             self.process, self.port = container, container.port
             with container.stopped_on_failure():
                 container.wait_until(lambda: self._is_ready(container.port), name=name)
         else:
             self.process = process = Process()
             command = [sys.executable, "-m", "lib.deployment.service"]
-            options = {"env": environment(database) | {"PYTHONPATH": str(tree)}, "cwd": tree, "grace": 30.0}
+            options = {"env": environment | {"PYTHONPATH": str(tree)}, "cwd": tree, "grace": 30.0}
             with process.stopped_on_failure():
                 self.port = run_on_free_port(
                     lambda port: process.run([*command, str(port)], **options), self._is_ready, name=name

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import glob
 import hashlib
+import math
 import os
-import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
@@ -115,7 +115,7 @@ def upgrade_file(source: Path, target: Path, version: int) -> Entry:
     paths = [target / "manifest" / f"{name}.json", target / name, target / "quarantine" / name]
     for path in paths:
         path.parent.mkdir(parents=True, exist_ok=True)
-    with _alone(paths[0]):
+    with file_lock(paths[0].with_name(f".{name}.lock"), wait=math.inf):  # one that was killed holds none
         checksum, entry = _checksum(source), _entry(target, name)
         if entry and (entry.source, entry.version) == (checksum, version) and _is_whole(target, entry):
             return entry
@@ -132,17 +132,6 @@ def upgrade_file(source: Path, target: Path, version: int) -> Entry:
                           kept=report.kept, lost=report.lost, reasons=report.reasons)  # fmt: skip
             note.write(msgspec.json.format(msgspec.json.encode(entry)))
         return entry
-
-
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Wait until nobody else is at work on the partition with this entry in the manifest; one that was killed is not."""
-    while True:
-        with file_lock(path.with_name(f".{path.name}.lock")) as held:
-            if held:
-                yield
-                return
-        time.sleep(0.02)
 
 
 def _checksum(file: Path | BinaryIO) -> str:
