@@ -154,6 +154,24 @@ def test_an_unhealthy_release_changes_nothing(cluster: Cluster, run: Any) -> Non
     assert cluster.running() == before and cluster.colour == "blue"
 
 
+def test_an_interrupted_deployment_is_rolled_back(
+    cluster: Cluster, run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(message: str) -> None:
+        if message.startswith("switched"):
+            raise KeyboardInterrupt
+
+    assert run("v1.0.0")[0] == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(command_line, "_print_step", interrupt)
+        status, output = run("v1.1.0")
+    assert status == 130 and output.endswith("interrupted: `resume` goes on, `rollback` goes back\n")
+    assert cluster.colour == "green" and "under way: v1.1.0 is switched: resume" in run("status")[1]
+    status, output = run("rollback")
+    assert status == 0 and "running: v1.0.0" in output
+    assert cluster.colour == "blue" and cluster.running() == {"users-blue": "v1.0.0"}
+
+
 def test_without_a_secret_the_remedy_is_told(cluster: Cluster, run: Any) -> None:
     cluster.secrets.clear()
     status, output = run("v1.0.0")

@@ -16,13 +16,13 @@ from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from multiprocessing.connection import Client, Connection, Listener
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from lib.deployment.platform import Platform, PlatformError
 from lib.deployment.platforms.local import Local
 from lib.deployment.replicas import ROOT
 from lib.stage.files import replace_file
+from lib.stage.processes import Process
 from lib.stage.servers import postgres
 from lib.stage.waiting import wait_for
 
@@ -118,12 +118,10 @@ def listen(platform: Platform) -> Iterator[str]:
             while True:
                 threading.Thread(target=answer, args=[listener.accept()], daemon=True).start()
 
-    with (
-        TemporaryDirectory(prefix="lessons-platform-") as folder,
-        Listener(f"{folder}/socket", backlog=64) as listener,
-    ):
+    with Process() as owned, Listener(str(owned.directory / "socket"), backlog=64) as listener:
+        # The directory goes with this process, even if it is killed.
         threading.Thread(target=accept, daemon=True).start()
-        yield f"{folder}/socket"
+        yield str(listener.address)
 
 
 def _stay(directory: Path, port: int) -> None:
