@@ -8,13 +8,9 @@ import os
 import re
 import socket
 from collections.abc import Callable
-from functools import cache, partial
-from typing import TYPE_CHECKING
+from functools import partial
 
 from lib.stage.processes import Process, ProcessError
-
-if TYPE_CHECKING:
-    from urllib.request import OpenerDirector
 
 
 def free_port() -> int:
@@ -40,24 +36,17 @@ def ask(
     Raises OSError if there is no answer.
     """
     from urllib.error import HTTPError
-    from urllib.request import Request
+    from urllib.request import ProxyHandler, Request, build_opener
 
     data = None if body is None else json.dumps(body).encode()
     names = {name.replace("_", "-"): value for name, value in headers.items()}
     request = Request(url, data, {"Content-Type": "application/json"} | names, method=method)
     try:
-        answer = _direct().open(request, timeout=timeout)
+        answer = build_opener(ProxyHandler({})).open(request, timeout=timeout)
     except HTTPError as error:  # it is an answer, too
         answer = error
     with answer:
         return answer.status, answer.read().decode(errors="replace")
-
-
-@cache
-def _direct() -> OpenerDirector:
-    from urllib.request import ProxyHandler, build_opener
-
-    return build_opener(ProxyHandler({}))
 
 
 def run_on_free_port(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol, Self
+
+from lib.stage.waiting import wait_for
 
 TAIL_LINES = 15
 
@@ -65,14 +66,10 @@ class Program(Running, Protocol):
         Raises ProcessError, with the end of the log and the `remedy`, when the process ends before that, or
         after `timeout` seconds.
         """
-        deadline, pause = time.monotonic() + timeout, 0.005
-        while not (check() and self.alive):
-            if not self.alive:
-                raise self._failure(f"{name} ended with status {self.returncode} before it was ready", remedy)
-            if time.monotonic() > deadline:
-                raise self._failure(f"{name} was not ready within {timeout:g} s", remedy)
-            time.sleep(pause)
-            pause = min(pause * 1.5, 0.1)
+        if not wait_for(lambda: not self.alive or check(), timeout):
+            raise self._failure(f"{name} was not ready within {timeout:g} s", remedy)
+        if not self.alive:
+            raise self._failure(f"{name} ended with status {self.returncode} before it was ready", remedy)
 
     def _failure(self, what: str, remedy: str) -> ProcessError:
         lines = self.output().splitlines()[-TAIL_LINES:]
