@@ -1,4 +1,4 @@
-"""Assignments: what they hold, what a student does not see, what a seed changes, what is refused. Grading: integration/test_grading.py."""
+"""Assignments: what they hold, what a student does not see, what a seed changes, what is refused."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ import pytest
 from assignment import AssignmentError, Order, make, source
 from exercises import attempt, exercises
 from lessons import LESSONS, code_cells, is_check, is_solution, read
-from nbformat import NotebookNode
-from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 SECRETS = ("BEGIN SOLUTION", "HIDDEN", "is no unsafe", "Model answer", "A read loses no write")
 
@@ -139,22 +137,3 @@ def test_what_can_not_be_graded_is_reported(tmp_path: Path) -> None:
     (course / "written.csv").write_text("student,assignment,exercise,points\nana,11_capstone,11.3,good\n")
     with pytest.raises(AssignmentError, match="columns are student"):
         grade.grade(submissions, course)
-
-
-def failed(source: str) -> NotebookNode:
-    error = new_output("error", ename="AssertionError", evalue="Not so.", traceback=[source])
-    graded = {"grade": True, "solution": False, "grade_id": "check-3-1", "points": 1}
-    return new_notebook(
-        cells=[new_code_cell(source, id="check-3-1", outputs=[error], metadata={"nbgrader": graded})]
-    )
-
-
-def test_feedback_hides_what_is_hidden_and_nothing_else() -> None:
-    open_one, hidden = (
-        failed("assert x, 'Not so.'"),
-        failed("### BEGIN HIDDEN TESTS\nassert secret, 'Not so.'\n### END HIDDEN TESTS"),
-    )
-    for nb in (open_one, hidden):
-        grade.hide(nb)
-    assert "secret" not in str(hidden) and hidden.cells[0].outputs[0].traceback == ["AssertionError: Not so."]
-    assert open_one.cells[0].outputs[0].traceback == ["assert x, 'Not so.'"]

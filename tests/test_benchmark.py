@@ -141,14 +141,8 @@ def test_median_spread_and_speedup_are_those_of_the_rounds() -> None:
     assert result.speedup("other") == 2.0 and result.noise is None
     frame = result.to_frame()
     assert list(frame.index) == ["base", "other"] and frame.index.name == "candidate"
-    assert frame.loc["other"].to_dict() == {
-        "median_s": 1.5,
-        "spread_s": 1.0,
-        "cpu_s": 1.5,
-        "calls": 1,
-        "rounds": 5,
-        "speedup": 2.0,
-    }
+    numbers = {"median_s": 1.5, "spread_s": 1.0, "cpu_s": 1.5, "calls": 1, "rounds": 5, "speedup": 2.0}
+    assert frame.loc["other"].to_dict() == numbers
     assert re.fullmatch(r"\w+ 3\.\d+\.\d+\S*, \d+ CPUs, \w+ \w+", frame.attrs["environment"])
 
 
@@ -182,9 +176,8 @@ def test_busy_is_said_in_words_with_a_remedy_and_noted(
 ) -> None:
     monkeypatch.setattr(benchmark, "processor_share", lambda: share)
     monkeypatch.setattr(benchmark, "loop_step", lambda: step)
-    monkeypatch.setenv("LESSONS_BUSY", str(tmp_path / "busy"))
-    noted = tmp_path / "busy"
-    noted.touch()
+    (noted := tmp_path / "busy").touch()
+    monkeypatch.setenv("LESSONS_BUSY", str(noted))
     assert machine_is_busy("set RATE = 50 and run again") is bool(report)
     printed = capsys.readouterr().out
     assert printed == noted.read_text()

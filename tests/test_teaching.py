@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,9 +10,6 @@ from pathlib import Path
 import pytest
 import yaml
 from documents import ROOT, blocks, tables, text_of
-from exercises import attempt, exercises
-from learner import STUB, release
-from lesson_rules import check
 from lessons import LESSONS, code_cells, headings, lesson_paths, read, tags
 
 PAGE = LESSONS / "TEACHING.md"
@@ -69,21 +65,3 @@ def test_the_workflow_is_short_valid_and_pinned_as_ours(tmp_path: Path) -> None:
     ours = (ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
     assert all(use in ours for use in re.findall(r"uses: \S+ # \S+", workflow))
     assert yaml.safe_load(workflow)["permissions"] == {"contents": "read"}
-
-
-def test_the_script_adds_an_exercise_that_keeps_the_rules_and_is_proved(tmp_path: Path) -> None:
-    [script] = blocks(PAGE, "python")
-    shutil.copytree(LESSONS, tmp_path / "notebooks")
-    path = tmp_path / "notebooks" / "03_schema_versions.ipynb"
-    before = [exercise.name for exercise in exercises(read(path))]
-    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True)
-    *others, added = exercises(read(path))
-    assert [*before, "exercise-3-5"] == [*(one.name for one in others), added.name]
-    # All that is left to do is to execute it.
-    assert [one for one in check(path) if not re.search(": (compared|executed): ", one)] == []
-    assert attempt(added, added.solution, LESSONS) is None
-    *_, released = exercises(release(read(path)))
-    assert STUB in released.solution and "HIDDEN" not in released.check
-    for answer in ("pass", "return {record.get('schema_version', 1): 1 for record in records}"):
-        error = attempt(added, added.answer(answer), LESSONS)
-        assert type(error) is AssertionError and len(str(error).split()) >= 4
