@@ -18,7 +18,6 @@ from IPython.display import display
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-MAX_BYTES = 60_000
 DPI = 100
 
 # Okabe and Ito's palette for colour-blind readers, without its yellow, which is too pale on white.
@@ -98,7 +97,7 @@ def png(fig: Figure, alt: str) -> bytes:
     """The figure as PNG bytes, the same for the same figure, with `alt` as the picture's description.
 
     Raises:
-        ValueError: `alt` is empty, or the picture is larger than 60,000 bytes.
+        ValueError: `alt` is empty.
     """
     if not alt.strip():
         raise ValueError(
@@ -109,11 +108,6 @@ def png(fig: Figure, alt: str) -> bytes:
     fig.set_layout_engine("none")  # so that every later drawing is the same
     buffer, metadata = io.BytesIO(), {"Software": None, "Description": alt}
     fig.savefig(buffer, format="png", dpi=DPI, facecolor="white", metadata=metadata)
-    if (size := buffer.tell()) > MAX_BYTES:
-        raise ValueError(
-            f"The figure takes {size:,} bytes, the limit is {MAX_BYTES:,}: make it smaller, "
-            "or draw fewer points (a sample, bins, or a line instead of a cloud)."
-        )
     return buffer.getvalue()
 
 

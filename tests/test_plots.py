@@ -76,14 +76,6 @@ def test_same_figure_gives_the_same_bytes_on_opaque_white_whatever_the_session_p
     assert picture.getpixel((0, 0)) == (255, 255, 255, 255) and picture.getextrema()[3] == (255, 255)
 
 
-def test_large_picture_is_refused() -> None:
-    assert image(png(curves(), ALT)).width == 700
-    fig, ax = subplots()
-    ax.scatter(*np.random.default_rng(1).random((2, 3000)), alpha=0.5)
-    with pytest.raises(ValueError, match=r"takes [\d,]+ bytes, the limit is 60,000: make it smaller"):
-        png(fig, ALT)
-
-
 def test_named_looks_differ_in_more_than_colour_and_stand_out() -> None:
     assert set(LOOKS) == set(COLORS) == {"blue", "green", "predicted", "measured", "failed"}
     assert len({(look["marker"], look["linestyle"]) for look in LOOKS.values()}) == len(LOOKS)
