@@ -15,7 +15,6 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from integration import BROWSERS
@@ -33,20 +32,9 @@ QUIET = """
 OPENED, FINISHED = 120_000, 600_000  # milliseconds, for a busy machine
 
 
-@dataclass(frozen=True)
-class Server:
-    """Where a JupyterLab answers, and to whom."""
-
-    port: int
-    token: str
-
-    def url(self, path: str) -> str:
-        return f"http://127.0.0.1:{self.port}/{path}?token={self.token}"
-
-
 @contextlib.contextmanager
-def jupyterlab(folder: Path) -> Iterator[Server]:
-    """The JupyterLab of `make lab`, for the files of `folder`. It ends with its kernels."""
+def jupyterlab(folder: Path) -> Iterator[str]:
+    """The JupyterLab of `make lab`, for the files of `folder`; gives the address of a file, but for its path. It ends with its kernels."""
     token = secrets.token_hex(16)
     with Process() as process:
         environ = lab_environment(os.environ) | {
@@ -64,7 +52,8 @@ def jupyterlab(folder: Path) -> Iterator[Server]:
                 return ask(f"http://127.0.0.1:{port}/api/status", authorization=f"token {token}")[0] == 200
             return False
 
-        yield Server(run_on_free_port(start, ready, name="JupyterLab", timeout=120), token)
+        port = run_on_free_port(start, ready, name="JupyterLab", timeout=120)
+        yield f"http://127.0.0.1:{port}/lab/tree/{{}}?token={token}"
 
 
 @contextlib.contextmanager
@@ -81,10 +70,10 @@ def chromium() -> Iterator[Browser]:
             browser.close()
 
 
-def open_lesson(browser: Browser, server: Server, name: str) -> Page:
+def open_lesson(browser: Browser, server: str, name: str) -> Page:
     """Open a notebook and wait until its kernel is there. `name` is its path in the server's folder."""
     page = browser.new_page(viewport={"width": 1280, "height": 900})
-    page.goto(server.url(f"lab/tree/{name}"))
+    page.goto(server.format(name))
     page.get_by_text("Python 3 (ipykernel) | Idle").wait_for(timeout=OPENED)
     return page
 

@@ -10,7 +10,6 @@ import sys
 import tarfile
 import zipfile
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -55,20 +54,16 @@ def kubectl(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return kept
 
 
-@pytest.fixture(scope="module")
-def overlay(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the controller writes for a release, without telling a cluster."""
+class Noted(Kubernetes):
+    """It writes its files and notes its commands, without telling a cluster."""
 
-    class Quiet(Kubernetes):
-        def _kubectl(self, *arguments: str) -> str:
-            return "{}"
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self.commands: list[tuple[str, ...]] = []
 
-        def ports(self, colour: Any) -> list[int]:
-            return []
-
-    state = tmp_path_factory.mktemp("state")
-    Quiet(state).create("green", Release("v1.1.0", 2, replicas=3))
-    return state / "k8s" / "green"
+    def _kubectl(self, *arguments: str) -> str:
+        self.commands.append(arguments)
+        return '{"items": [], "spec": {"selector": {}}}'
 
 
 def rendered(kubectl: Path, folder: Path) -> str:
@@ -96,8 +91,9 @@ def test_a_field_that_does_not_exist_is_found(kubectl: Path, tmp_path: Path) -> 
     assert validated(text, tmp_path).returncode != 0
 
 
-def test_a_release_is_named_in_all_that_is_applied(kubectl: Path, overlay: Path, tmp_path: Path) -> None:
-    text = rendered(kubectl, overlay)
+def test_a_release_is_named_in_all_that_is_applied(kubectl: Path, tmp_path: Path) -> None:
+    Noted(tmp_path).create("green", Release("v1.1.0", 2, replicas=3))
+    text = rendered(kubectl, tmp_path / "k8s" / "green")
     done = validated(text, tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     made = {one["kind"]: one for one in yaml.safe_load_all(text)}
@@ -108,9 +104,8 @@ def test_a_release_is_named_in_all_that_is_applied(kubectl: Path, overlay: Path,
     assert deployment["metadata"]["name"] == scaler["scaleTargetRef"]["name"] == "users-green"
     assert deployment["spec"]["replicas"] == scaler["minReplicas"] == 3
     selectors = [deployment["spec"]["selector"], made["PodDisruptionBudget"]["spec"]["selector"]]
-    assert [one["matchLabels"] for one in selectors] == [labels] * 2 and deployment["spec"]["template"][
-        "metadata"
-    ]["labels"] == labels
+    assert [one["matchLabels"] for one in selectors] == [labels] * 2
+    assert deployment["spec"]["template"]["metadata"]["labels"] == labels
     [container] = deployment["spec"]["template"]["spec"]["containers"]
     assert container["image"] == "zero-downtime-pipelines:v1.1.0"
     taken = {one["name"]: one["valueFrom"] for one in container["env"] if "valueFrom" in one}
@@ -121,13 +116,6 @@ def test_kubectl_takes_each_command_that_is_given(
     kubectl: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """It asks a cluster that isn't there: it must be that which it complains of, not the command."""
-    commands = list[tuple[str, ...]]()
-
-    class Noted(Kubernetes):
-        def _kubectl(self, *arguments: str) -> str:
-            commands.append(arguments)
-            return '{"items": [], "spec": {"selector": {}}}'
-
     platform = Noted(tmp_path)
     platform.start(0)
     platform.create("blue", Release("v1.0.0", 1))
@@ -135,10 +123,10 @@ def test_kubectl_takes_each_command_that_is_given(
     platform.active()
     platform.retire("blue")
     platform.down()
-    assert len(commands) > 8
+    assert len(platform.commands) > 8
     nowhere = ["--server", "http://127.0.0.1:1", "--request-timeout", "1s"]
     monkeypatch.setenv("KUBECONFIG", os.devnull)
     monkeypatch.setenv("KUBECACHEDIR", str(tmp_path))
-    for command in commands:
+    for command in platform.commands:
         done = run(kubectl, *nowhere, *command, check=False, timeout=60)
         assert done.returncode != 0 and "refused" in done.stderr, (command, done.stderr)

@@ -8,7 +8,6 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-import browser
 import build_site
 import pytest
 from lessons import ROOT, code_cells, is_solution, lesson_paths, objectives, read
@@ -83,22 +82,6 @@ def test_nothing_is_loaded_from_elsewhere(site: Path, pages: dict[Path, Page]) -
         assert not re.search(r"(@import\s+|url\()\s*[\"']?(https?:)?//", text), style
     text = "".join(path.read_text(encoding="utf-8") for path in [*site.rglob("*.html"), *site.rglob("*.js")])
     assert not re.search(r"cdn\.|unpkg|jsdelivr|googleapis|cdnjs", text)
-
-
-@pytest.mark.skipif(browser.CHROMIUM is None, reason="no Chromium on PATH")
-def test_a_browser_asks_nobody_else_and_the_search_finds(site: Path) -> None:
-    with browser.chromium() as chromium:
-        page = chromium.new_page()
-        asked: list[str] = []
-        page.on("request", lambda request: asked.append(request.url))
-        page.goto(f"{site.as_uri()}/notebooks/03_schema_versions.html")
-        solution = page.locator("details.hide").first
-        assert not solution.locator("pre").first.is_visible()
-        solution.locator("summary").click()
-        assert solution.locator("pre").first.is_visible()
-        page.goto(f"{site.as_uri()}/search.html?q=quarantine")
-        page.locator("#search-results li a", has_text="03 · Versioning a schema").wait_for(timeout=30_000)
-    assert len(asked) > 10 and [url for url in asked if not url.startswith(("file:", "data:"))] == []
 
 
 def test_each_lesson_has_its_page_its_pictures_with_alt_text_and_folded_solutions(
