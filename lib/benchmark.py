@@ -195,7 +195,8 @@ def interleave(functions: Mapping[str, Callable[[], Any]], rounds: int, min_seco
     try:
         once = {name: measure(function)[0] for name, function in functions.items()}
         calls = {name: max(1, round(min_seconds / max(seconds, 1e-9))) for name, seconds in once.items()}
-        names, taken = list(functions), {name: [] for name in functions}
+        names = list(functions)
+        taken: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
         for number in range(rounds):
             start = number % len(names)
             for name in names[start:] + names[:start]:

@@ -54,7 +54,11 @@ class Replica(Running):
         else:
             self.process = process = Process()
             command = [sys.executable, "-m", "lib.deployment.service"]
-            options = {"env": environment | {"PYTHONPATH": str(tree)}, "cwd": tree, "grace": 30.0}
+            options: dict[str, Any] = {
+                "env": environment | {"PYTHONPATH": str(tree)},
+                "cwd": tree,
+                "grace": 30.0,
+            }
             with process.stopped_on_failure():
                 self.port = run_on_free_port(
                     lambda port: process.run([*command, str(port)], **options), self._is_ready, name=name

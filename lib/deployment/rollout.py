@@ -71,7 +71,7 @@ class BlueGreen:
         """
         self.platform, self.smoke_user, self.history, self.traffic = platform, smoke_user, history, traffic
         self.verify, self.bake, self.evidence, self.progress = verify, bake, evidence, progress
-        self.objective = {"least": 1} | dict(objective or {})
+        self.objective: dict[str, Any] = {"least": 1} | dict(objective or {})
         self.directory = Path(directory)
         self._file, self._locked = self.directory / "deployment.json", False
 

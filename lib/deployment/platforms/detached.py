@@ -83,8 +83,8 @@ class Detached:
             log = self.directory / "platform.log"
             command = [sys.executable, "-m", __name__, str(self.directory), str(port)]
             with log.open("wb") as output:
-                options = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": output, "cwd": ROOT}
-                process = subprocess.Popen(command, start_new_session=True, **options)
+                options: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": output}
+                process = subprocess.Popen(command, start_new_session=True, cwd=ROOT, **options)
             wait_for(lambda: self.note.exists() or process.poll() is not None, LONG)
             if not self.note.exists():
                 end = log.read_text()[-2000:]

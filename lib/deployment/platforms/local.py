@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from lib.deployment.platform import PATIENCE
 from lib.deployment.replicas import Replica
@@ -53,7 +54,7 @@ class Local(Running):
             missing = release.replicas - len(staying)
             side_by_side = max(1, missing) if self.backend == "process" else 1
             with ThreadPoolExecutor(side_by_side) as threads:
-                options = {"faults": self.faults, "backend": self.backend}
+                options: dict[str, Any] = {"faults": self.faults, "backend": self.backend}
                 starts = [threads.submit(Replica, self.database, release, **options) for _ in range(missing)]
             staying += [start.result() for start in starts if not start.exception()]
             for start in starts:
