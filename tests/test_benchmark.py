@@ -59,12 +59,11 @@ def test_different_results_are_refused_before_anything_is_timed(monkeypatch: pyt
         compare(different, baseline="a")
 
 
-@pytest.mark.parametrize(
-    ("baseline", "rounds", "message"), [("x", 7, "'x' is not among the candidates a"), ("a", 2, "2 rounds")]
-)
-def test_impossible_comparison_is_refused(baseline: str, rounds: int, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        compare({"a": lambda: 1}, baseline=baseline, rounds=rounds)
+def test_impossible_comparison_is_refused() -> None:
+    with pytest.raises(ValueError, match="'x' is not among the candidates a"):
+        compare({"a": lambda: 1}, baseline="x")
+    with pytest.raises(ValueError, match="2 rounds"):
+        compare({"a": lambda: 1}, baseline="a", rounds=2)
 
 
 @dataclass

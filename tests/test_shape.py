@@ -7,7 +7,6 @@ import io
 import subprocess
 import sys
 import tokenize
-from collections import Counter
 from functools import cache
 from pathlib import Path
 
@@ -76,12 +75,6 @@ def test_no_function_is_longer_than_a_screen(folder: str) -> None:
                 count = len(lines & set(range(node.lineno, node.end_lineno + 1)))
                 long += [f"{name}: {node.name} has {count}"] * (count > FUNCTION)
     assert long == []
-
-
-def test_no_two_files_of_tests_have_the_same_name() -> None:
-    """pytest imports them by their names alone."""
-    names = Counter(path.name for path in (ROOT / "tests").rglob("test_*.py"))
-    assert [name for name, times in names.items() if times > 1] == []
 
 
 def test_imports_keep_the_contracts_of_pyproject() -> None:

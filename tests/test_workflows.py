@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -76,15 +75,3 @@ def test_shell_scripts_are_sound() -> None:
     command = [Path(sys.executable).with_name("shellcheck"), *scripts]
     run = subprocess.run(command, capture_output=True, text=True)
     assert run.returncode == 0, run.stdout
-
-
-def test_ci_run_makes_a_fresh_environment_and_stops_at_a_failure(tmp_path: Path) -> None:
-    """Run it for real in a folder with a Makefile of its own: from elsewhere, with a terminal's input left alone."""
-    (tmp_path / ".ci").mkdir()
-    shutil.copy(ROOT / ".ci" / "run", tmp_path / ".ci")
-    (tmp_path / ".venv").mkdir()
-    (tmp_path / "Makefile").write_text("test:\n\t@cat; ls -a; exit 3\n", encoding="utf-8")
-    command = ["bash", tmp_path / ".ci" / "run"]
-    run = subprocess.run(command, cwd="/", input="typed", capture_output=True, text=True, timeout=60)
-    assert run.returncode != 0
-    assert "Makefile" in run.stdout and ".venv" not in run.stdout and "typed" not in run.stdout
