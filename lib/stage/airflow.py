@@ -41,7 +41,7 @@ class Airflow:
         self._headers = {"Authorization": f"Bearer {token}"}
 
     def _ask(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        status, text = ask(self.url + path, body, timeout=30, **self._headers)
+        status, text = ask(self.url + path, body, timeout=60, **self._headers)
         if status >= 400:
             raise AirflowError(f"{path}: {status} {text[:500]}", status)
         return json.loads(text)

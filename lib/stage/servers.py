@@ -112,11 +112,8 @@ def _valkey_process(password: str) -> tuple[Program, int]:
 
 
 def _valkey_container(network: Network, password: str) -> tuple[Program, int]:
-    command, env = (
-        ["sh", "-c", VALKEY_SCRIPT, "sh", "valkey-server", "0.0.0.0", "6379"],
-        {"PASSWORD": password},
-    )
-    container = network.run("broker", VALKEY, command, env=env, port=6379, user="valkey")
+    command = ["sh", "-c", VALKEY_SCRIPT, "sh", "valkey-server", "0.0.0.0", "6379"]
+    container = network.run("broker", VALKEY, command, env={"PASSWORD": password}, port=6379, user="valkey")
     with container.stopped_on_failure():
         container.wait_until(lambda: valkey_answers(container.port, password), name="Valkey")
     return container, container.port
