@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from typing import Any
 
 import avro.schema
@@ -60,12 +58,3 @@ def test_a_default_without_a_form_in_json_is_refused(default: float) -> None:
 def test_a_record_name_that_avro_does_not_take_is_refused(name: Any) -> None:
     with pytest.raises(DeclarationError, match=r"^part of the record name"):
         to_avro(USERS.schema(1), name)
-
-
-def test_importing_takes_neither_avro_nor_tables() -> None:
-    code = (
-        "import sys; from lib.versioning import avro, compatibility\n"
-        "print({'avro', 'pandas', 'pyarrow'} & set(sys.modules))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "set()\n"

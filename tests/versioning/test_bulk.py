@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 import oracle
@@ -13,10 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lib.versioning import (
-    USERS,
-    AddField,
     Batch,
-    ConvertField,
     DataVersionManager,
     Field,
     InvalidRecordError,
@@ -26,6 +25,7 @@ from lib.versioning import (
     UnknownVersionError,
     make_users,
     reason_of,
+    suspects,
 )
 from lib.versioning.bulk import CHUNK
 from lib.versioning.schema import MISSING
@@ -114,15 +114,6 @@ def test_bulk_and_single_form_agree(data: st.DataObject) -> None:
     assert repr(records) == before, "never changed"
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("version", [1, 2, 3])
-@pytest.mark.parametrize("extra", ["keep", "forbid"])
-def test_bulk_and_single_form_agree_on_messy_users(way: str, version: int, extra: Any) -> None:
-    users = list(make_users(CHUNK + 500, seed=version, version=version, broken=0.2, ahead=0.1))
-    vm = DataVersionManager(extra=extra)
-    assert_same(in_bulk(vm, users, way, 2), one_by_one(vm, users, way, 2))
-
-
 @pytest.mark.parametrize("kind", ["string", "integer", "float", "boolean", "timestamp"])
 @pytest.mark.parametrize("nullable", [False, True])
 @pytest.mark.parametrize("length", [None, 3])
@@ -147,13 +138,6 @@ def test_every_odd_value_is_found_beside_good_ones(kind: str, nullable: bool, le
             ]
 
 
-def test_all_odd_values_at_once() -> None:
-    fields = [Field(kind[0], kind) for kind in ("string", "integer", "float", "boolean", "timestamp")]
-    vm = DataVersionManager(SchemaHistory("things", first=Schema(*fields)))
-    odd = [{} if value is MISSING else {field.name: value for field in fields} for value in strategies._ODD]
-    assert_same(vm.validate_many(odd), one_by_one(vm, odd, "validate", 1))
-
-
 # ── Order, places and counts ─────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -172,41 +156,6 @@ def test_records_keep_their_order_and_quarantined_ones_their_place(count: int) -
         count - len(bad),
         len(bad),
     )
-
-
-def test_versions_are_mixed_and_counted() -> None:
-    vm = DataVersionManager()
-    records = [next(make_users(1, seed=1, version=version)) for version in (1, 2, 3, 1, 3)] + [
-        {"schema_version": 9},
-        None,
-    ]
-    batch = vm.upgrade_many(records, 2)
-    assert [record["schema_version"] for record in batch.records] == [2, 2, 2]
-    assert batch.report.versions == {1: 2, 2: 1, 3: 2}
-    assert [(entry["line"], entry["version"], entry["errors"][0]) for entry in batch.quarantined] == [
-        (3, 3, "schema_version: above the target version (got 3, the target is 2)"),
-        (5, 3, "schema_version: above the target version (got 3, the target is 2)"),
-        (6, 9, "schema_version: unknown version (got integer 9; known: 1, 2, 3)"),
-        (7, 0, "record: expected an object (got null)"),
-    ]
-    below = vm.downgrade_many(records, 2).quarantined
-    assert [entry["errors"][0] for entry in below[:2]] == [
-        "schema_version: below the target version (got 1, the target is 2)"
-    ] * 2
-
-
-def test_what_is_kept_and_lost_is_counted_only_for_records_that_pass() -> None:
-    things = SchemaHistory(
-        "things",
-        first=Schema(Field("n", "integer")),
-        steps={2: [AddField("note", "string", nullable=True), ConvertField("n", "float")]},
-    )
-    vm = DataVersionManager(things)
-    batch = vm.upgrade_many([{"n": 1, "note": "x"}, {"n": 2**63 - 1, "note": "y"}, {"n": 2}], 2)
-    assert (batch.report.kept, batch.report.lost, batch.report.quarantined) == ({"note": 1}, {}, 1)
-    labelled = [{"n": n, "note": "x", "schema_version": 2} for n in (1.0, 1.5, 2.0)]
-    batch = vm.downgrade_many(labelled, 1)
-    assert (batch.report.kept, batch.report.lost, batch.report.quarantined) == ({}, {"note": 2}, 1)
 
 
 def test_validated_records_come_back_as_they_are() -> None:
@@ -300,7 +249,16 @@ def test_other_kinds_of_dict_are_records_too() -> None:
     assert batch.records == DataVersionManager().upgrade_many([ANA] * 3, 3).records
 
 
-@pytest.mark.parametrize("records", [[], (), iter(())])
-def test_nothing_gives_nothing(records: Any) -> None:
-    assert USERS.latest == 3
-    assert DataVersionManager().upgrade_many(records, 3) == Batch([], [], Report())
+class Lenient(datetime):
+    """A reader of ISO 8601 that takes all that the standard allows: the hour 24 (as Python 3.14 does), and leap seconds."""
+
+    @classmethod
+    def fromisoformat(cls, text: str) -> datetime:
+        return datetime.fromisoformat(re.sub(r"T24(?=:00:00)", "T00", text.replace(":60", ":59")))
+
+
+@pytest.mark.parametrize("time", ["T24:00:00", "T24:00:00Z", "T23:59:60", "T10:60:00Z", "T10:00:60.5+01:00"])
+def test_what_a_lenient_python_reads_is_no_timestamp(time: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(suspects, "datetime", Lenient)
+    users = [ANA, ANA | {"created_at": "2024-02-29" + time}, ANA]
+    assert [entry["line"] for entry in DataVersionManager().upgrade_many(users, 3).quarantined] == [2]

@@ -154,11 +154,6 @@ def test_fields_that_only_one_side_has() -> None:
     assert differences(writer, writer) == ()
 
 
-def test_nullable_alone_is_no_default() -> None:
-    reader = Schema(FIELD, Field("b", "integer", nullable=True))
-    assert kinds(differences(reader, Schema(FIELD))) == [("b", Kind.MISSING_DEFAULT)]
-
-
 def test_reading_what_can_not_be_read_is_refused_with_every_reason() -> None:
     with pytest.raises(ValueError, match=r"a: type mismatch .*; b: reader field missing"):
         resolver(Schema(Field("a", "integer"), Field("b", "string")), Schema(FIELD))

@@ -308,11 +308,6 @@ def files_in(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_without_a_command_it_shows_the_way_of_one_record(command: Command) -> None:
-    lines = "Datos válidos: True\nDatos upgradeados a versión: 3\nDatos upgradeados válidos: True\n"
-    assert command() == (0, lines, "")
-
-
 def test_a_file_that_passes_gives_status_0_and_an_empty_quarantine(command: Command, folder: Path) -> None:
     Path("users.ndjson").write_bytes(ndjson(ANA, ANA_AT_3))
     status, out, err = command("upgrade", "users.ndjson", "--to", "3", "--out", "out.ndjson")
@@ -523,19 +518,6 @@ def test_standard_input_to_standard_output(tmp_path: Path) -> None:
     assert err.decode().splitlines()[0] == "read 2, passed 1, quarantined 1 (in bad.ndjson)"
     assert b"\r" not in err, "no progress bar where there is no terminal"
     assert raw_bytes(entries(files_in(tmp_path)["bad.ndjson"])[0]) == b"\xff"
-
-
-def test_the_command_imports_neither_pandas_nor_pyarrow(tmp_path: Path) -> None:
-    (tmp_path / "in").write_bytes(ndjson(ANA))
-    code = (
-        "import sys; sys.argv = ['versioning', 'upgrade', 'in', '--to', '3', '--out', 'out']\n"
-        "from lib.versioning.__main__ import main; status = main()\n"
-        "print(status, {'pandas', 'pyarrow', 'sqlalchemy', 'numpy'} & set(sys.modules))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, check=True
-    )
-    assert done.stdout == b"0 set()\n"
 
 
 def test_on_a_terminal_there_is_a_progress_bar(tmp_path: Path) -> None:

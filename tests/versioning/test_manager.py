@@ -1,4 +1,4 @@
-"""`DataVersionManager`: the outcomes that hold in the single form and in the bulk form alike, and its own promises."""
+"""`DataVersionManager`: the words of every outcome, and its own promises. (That many at once give the same: see test_bulk.)"""
 
 from __future__ import annotations
 
@@ -36,41 +36,19 @@ TYPED = SchemaHistory(
     steps={2: [AddField("x", "string", default="-")]},
 )  # fmt: skip
 VALID = {"s": "a", "i": 1, "f": 1.0, "b": True, "t": "2024-01-01", "o": None}
-FORMS = ("single", "bulk")
 
 
 class Number(enum.IntEnum):
     ONE = 1
 
 
-def validate(form: str, vm: DataVersionManager, record: Any) -> list[str]:
-    """The errors of a record; in the bulk form among others that are valid."""
-    if form == "single":
-        return vm.validate_schema(record)["errors"]
-    valid = [VALID] if vm.history is TYPED else [ANA]
-    quarantined = vm.validate_many([*valid, record, *valid]).quarantined
-    assert [entry["line"] for entry in quarantined] in ([], [2])
-    return quarantined[0]["errors"] if quarantined else []
+def errors(vm: DataVersionManager, record: Any) -> list[str]:
+    return vm.validate_schema(record)["errors"]
 
 
-def upgrade(
-    form: str, vm: DataVersionManager, record: Any, target: int = 3
-) -> tuple[Record | list[str], Report]:
-    """The upgraded record or its errors, and the counts."""
-    if form == "single":
-        report = Report()
-        try:
-            return vm.upgrade_data(record, target, report), report
-        except InvalidRecordError as error:
-            return error.errors, report
-    records, quarantined, report = vm.upgrade_many([record], target)
-    return (records or quarantined[0]["errors"])[0] if records else quarantined[0]["errors"], report
+# ── Outcomes ─────────────────────────────────────────────────────────────────────────────
 
 
-# ── Outcomes, the same in both forms ─────────────────────────────────────────────────────────────────────────────
-
-
-@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize(
     ("name", "value", "reason"),
     [
@@ -106,19 +84,16 @@ def upgrade(
         ("t", "2024-01-01\n2024-01-01", r"not an ISO 8601 timestamp (got string '2024-01-01\n2024-01-01')"),
     ],
 )  # fmt: skip
-def test_invalid(form: str, name: str, value: Any, reason: str) -> None:
+def test_invalid(name: str, value: Any, reason: str) -> None:
     record = VALID | {name: value}
     if value is ...:
         del record[name]
-    vm = DataVersionManager(TYPED)
-    assert validate(form, vm, record) == [f"{name}: {reason}"]
-    assert upgrade(form, vm, record, 2)[0] == [f"{name}: {reason}"], "not upgraded, but told"
+    assert errors(DataVersionManager(TYPED), record) == [f"{name}: {reason}"]
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_every_error_of_a_record_is_told(form: str) -> None:
+def test_every_error_of_a_record_is_told() -> None:
     vm = DataVersionManager(TYPED, "forbid")
-    assert validate(form, vm, {"s": 5, "i": None, "t": "2024-02-30", "z": 1}) == [
+    assert errors(vm, {"s": 5, "i": None, "t": "2024-02-30", "z": 1}) == [
         "s: expected string (got integer 5)",
         "i: null, but required",
         "f: missing",
@@ -129,7 +104,6 @@ def test_every_error_of_a_record_is_told(form: str) -> None:
     ]
 
 
-@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize(
     ("record", "error"),
     [
@@ -143,56 +117,17 @@ def test_every_error_of_a_record_is_told(form: str) -> None:
     ],
     ids=str,
 )
-def test_what_is_no_record(form: str, record: Any, error: str) -> None:
-    assert validate(form, DataVersionManager(), record) == [error]
+def test_what_is_no_record(record: Any, error: str) -> None:
+    assert errors(DataVersionManager(), record) == [error]
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_extra_fields_by_policy(form: str) -> None:
+def test_extra_fields_by_policy() -> None:
     record = ANA | {"shoe_size": 43}
     keep, drop, forbid = (DataVersionManager(extra=extra) for extra in ("keep", "drop", "forbid"))
-    assert upgrade(form, keep, record)[0] == ANA_AT_3 | {"shoe_size": 43}
-    assert upgrade(form, drop, record)[0] == ANA_AT_3
-    assert upgrade(form, forbid, record)[0] == ["extra field: not declared (got string 'shoe_size')"]
-    assert validate(form, drop, record) == []
-
-
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("extra", ["keep", "drop"])
-def test_a_record_labelled_1_that_carries_later_fields_keeps_them(form: str, extra: Any) -> None:
-    later = {"email": "ana@example.org", "updated_at": "2025-01-01", "phone": "600"}
-    upgraded, report = upgrade(form, DataVersionManager(extra=extra), ANA | later | {"schema_version": 1})
-    assert upgraded == ANA_AT_3 | later
-    assert report.kept == {"email": 1, "updated_at": 1, "phone": 1}
-    forbidden, _ = upgrade(form, DataVersionManager(extra="forbid"), ANA | later)
-    assert forbidden == [f"extra field: not declared (got string {name!r})" for name in later]
-
-
-@pytest.mark.parametrize("form", FORMS)
-def test_a_later_field_with_a_wrong_value_is_told_and_not_kept(form: str) -> None:
-    later = {"email": 5, "updated_at": "2024-02-30", "phone": "6" * 51}
-    assert validate(form, DataVersionManager(), ANA | later) == [], (
-        "at its own version it is none of its fields"
-    )
-    errors, report = upgrade(form, DataVersionManager(), ANA | later)
-    assert errors == [
-        "email: expected string (got integer 5)",
-        "updated_at: no such calendar day (got string '2024-02-30')",
-        "phone: longer than 50 characters (got 51)",
-    ]
-    assert not report.kept
-
-
-@pytest.mark.parametrize("form", FORMS)
-def test_downgrading_tells_what_is_lost(form: str) -> None:
-    record = ANA_AT_3 | {"email": "ana@example.org", "updated_at": "2025-01-01"}
-    if form == "single":
-        result = DataVersionManager().downgrade_data(record, 1, report := Report())
-    else:
-        (result,), _, report = DataVersionManager().downgrade_many([record], 1)
-    assert result == ANA | {"schema_version": 1}
-    assert report == Report(1, 1, 0, report.versions, lost=report.lost)
-    assert (report.versions, report.lost) == ({3: 1}, {"email": 1, "updated_at": 1})
+    assert keep.upgrade_data(record, 3) == ANA_AT_3 | {"shoe_size": 43}
+    assert drop.upgrade_data(record, 3) == ANA_AT_3
+    assert errors(forbid, record) == ["extra field: not declared (got string 'shoe_size')"]
+    assert errors(drop, record) == []
 
 
 # ── The single form ──────────────────────────────────────────────────────────────────────────────────────────────

@@ -111,15 +111,6 @@ def test_for_other_types_and_other_steps_there_is_no_typed_way(
 # ── Spellings of a record, right and wrong ───────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("label", [1, 2, 3, 4, 0, -1, "1", True, None, 1.0, [1], {}, 2**70], ids=json.dumps)
-def test_labels_of_all_kinds(label: Any) -> None:
-    plain = b'{"id":"1","name":"Ana","created_at":"2024-01-01"}\n'
-    other = plain[:-2] + b',"schema_version":' + json.dumps(label).encode() + b"}\n"
-    for lines in (plain + other + plain, other + plain + other):
-        for target in (None, 1, 2, 3):
-            assert_same(DataVersionManager(), lines, target, out=target is not None)
-
-
 _SPACE = st.sampled_from(["", "", "", " ", "\t", "\r", "  "])
 ODD = [
     "null", "true", "1", "-0", "1.0", "1e0", "01", "NaN", "-Infinity", "1e999", "9223372036854775807", "9223372036854775808",

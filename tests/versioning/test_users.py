@@ -87,7 +87,3 @@ def test_shares_lie_between_0_and_1(shares: dict[str, Any]) -> None:
 def test_an_unknown_version_is_refused() -> None:
     with pytest.raises(UnknownVersionError, match="known: 1, 2, 3"):
         next(make_users(1, seed=1, version=4))
-
-
-def test_no_users_are_none() -> None:
-    assert list(make_users(0, seed=1)) == []
