@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from itertools import count
+from typing import Any
 
 import psycopg
 import pytest
+from databases import connect_sqlite
 
 from lib.stage.servers import Server, postgres
 
@@ -43,3 +45,13 @@ def postgres_module_connection(postgres_server: Server) -> Iterator[psycopg.Conn
     """A connection in autocommit mode that a whole module shares."""
     with psycopg.connect(postgres_server.dsn, autocommit=True) as connection:
         yield connection
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest) -> Iterator[tuple[str, Any]]:
+    """The name of a dialect and a connection to a new database of it."""
+    if request.param == "postgresql":
+        yield request.param, request.getfixturevalue("postgres_connection")
+        return
+    with connect_sqlite() as connection:
+        yield request.param, connection

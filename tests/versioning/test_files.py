@@ -203,14 +203,6 @@ def test_a_byte_order_mark_counts_only_at_the_start_of_the_file() -> None:
     assert [entry["line"] for entry in quarantined] == [LINES + 1], "not at the start of a part"
 
 
-@pytest.mark.parametrize("ending", [b"", b"\n", b"\r\n"])
-def test_the_last_line_counts_with_and_without_its_end(ending: bytes) -> None:
-    passed, quarantined, _ = process(LINE + b"\r\n" + LINE + ending)
-    assert (len(passed), len(quarantined)) == (2, 0)
-    passed, quarantined, _ = process(LINE + b"\n" + b"bad" + ending)
-    assert (len(passed), len(quarantined)) == (1, 1)
-
-
 def test_an_empty_file_gives_empty_files() -> None:
     assert process(b"") == ([], [], Report())
 
@@ -263,13 +255,6 @@ def test_a_default_that_json_can_not_write_is_refused_before_anything_is_written
     ):
         migrate_file(DataVersionManager(history), io.BytesIO(b'{"id":"1"}'), out, io.BytesIO(), target=2)
     assert out.getvalue() == b""
-
-
-def test_downgrading_a_file_counts_what_is_lost() -> None:
-    full = ANA_AT_3 | {"phone": "+34 600", "email": "ana@example.org"}
-    passed, _, report = process(ndjson(full, ANA_AT_3), target=1, way="downgrade")
-    assert passed == [ANA | {"schema_version": 1}] * 2
-    assert report.lost == {"phone": 1, "email": 1}
 
 
 # ── The command, in this process ─────────────────────────────────────────────────────────────────────────────────

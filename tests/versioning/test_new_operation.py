@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import sqlite3
 from dataclasses import dataclass
 from typing import Any
 
-import psycopg
 import pyarrow as pa
 import pytest
-from databases import insert, make_table, rows, run
+from databases import ERRORS, insert, make_table, rows, run
 
 from lib.versioning import DataVersionManager, DeclarationError, Field, Report, Schema, SchemaHistory
 from lib.versioning.compatibility import judge
@@ -86,19 +83,17 @@ def test_as_tables() -> None:
     assert down.report.lost == {}
 
 
-@pytest.mark.parametrize("dialect", ["sqlite", "postgresql"])
-def test_as_sql(dialect: str, postgres_connection: psycopg.Connection) -> None:
-    with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as sqlite:
-        connection: Any = sqlite if dialect == "sqlite" else postgres_connection
-        make_table(connection, dialect, "people", PEOPLE.schema(1), key="id")
-        insert(connection, "people", [*SEPARATE, HALF])
-        with pytest.raises((sqlite3.Error, psycopg.Error), match=rf"people\.{REASON} \(rows: 1\)"):
-            run(connection, migration_script(PEOPLE, 1, 2, dialect))
-        connection.execute("DELETE FROM people WHERE id = 4")
-        for start, end, expected in ((1, 2, MERGED), (2, 1, SPLIT_AGAIN)):
-            for phase in ("expand", "backfill", "contract"):
-                run(connection, migration_script(PEOPLE, start, end, dialect, phase))
-            assert rows(connection, "people", PEOPLE.schema(end).names, "ORDER BY id") == expected
+def test_as_sql(database: tuple[str, Any]) -> None:
+    dialect, connection = database
+    make_table(connection, dialect, "people", PEOPLE.schema(1), key="id")
+    insert(connection, "people", [*SEPARATE, HALF])
+    with pytest.raises(ERRORS, match=rf"people\.{REASON} \(rows: 1\)"):
+        run(connection, migration_script(PEOPLE, 1, 2, dialect))
+    connection.execute("DELETE FROM people WHERE id = 4")
+    for start, end, expected in ((1, 2, MERGED), (2, 1, SPLIT_AGAIN)):
+        for phase in ("expand", "backfill", "contract"):
+            run(connection, migration_script(PEOPLE, start, end, dialect, phase))
+        assert rows(connection, "people", PEOPLE.schema(end).names, "ORDER BY id") == expected
 
 
 def test_as_verdicts() -> None:
@@ -165,23 +160,19 @@ def test_what_is_replaced_is_read_before(operation: Operation, expected: dict[st
     assert (down.records[0], down.report.lost) == (THING | {"schema_version": 1}, {})
 
 
-@pytest.mark.parametrize("dialect", ["sqlite", "postgresql"])
-def test_sql_reads_what_is_replaced_before_and_finds_each_failure(
-    dialect: str, postgres_connection: psycopg.Connection
-) -> None:
+def test_sql_reads_what_is_replaced_before_and_finds_each_failure(database: tuple[str, Any]) -> None:
+    dialect, connection = database
     history = SchemaHistory("things", first=FIRST, steps={2: [Rearrange("n")]})
     script = migration_script(history, 1, 2, dialect)
-    with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as sqlite:
-        connection: Any = sqlite if dialect == "sqlite" else postgres_connection
-        make_table(connection, dialect, "things", history.schema(1), key="id")
-        insert(connection, "things", THINGS)
-        for bad in (2, 3):
-            with pytest.raises((sqlite3.Error, psycopg.Error), match=r"things\.t: no separator to split at"):
-                run(connection, script)
-            connection.execute(f"DELETE FROM things WHERE id = {bad}")
-        run(connection, script)
-        run(connection, migration_script(history, 1, 2, dialect, "contract"))
-        found = rows(connection, "things", history.schema(2).names)
+    make_table(connection, dialect, "things", history.schema(1), key="id")
+    insert(connection, "things", THINGS)
+    for bad in (2, 3):
+        with pytest.raises(ERRORS, match=r"things\.t: no separator to split at"):
+            run(connection, script)
+        connection.execute(f"DELETE FROM things WHERE id = {bad}")
+    run(connection, script)
+    run(connection, migration_script(history, 1, 2, dialect, "contract"))
+    found = rows(connection, "things", history.schema(2).names)
     assert at(2, found) == DataVersionManager(history).upgrade_many(THINGS, 2).records
 
 

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from lib.versioning import (
     AddField,
-    Batch,
     ConvertField,
     DataVersionManager,
     DeclarationError,
@@ -52,7 +51,7 @@ def spelled(record: Record | None) -> dict[str, str]:
 
 
 class Outcome:
-    """What both forms, single and bulk, make of a record; they are held to agree."""
+    """What becomes of a record, what is kept and lost, and every error."""
 
     def __init__(self, history: SchemaHistory, record: Record, target: int, extra: Any = "keep") -> None:
         vm, report = DataVersionManager(history, extra), Report()
@@ -64,10 +63,6 @@ class Outcome:
         except InvalidRecordError as error:
             self.errors = error.errors
         self.kept, self.lost = dict(report.kept), dict(report.lost)
-        batch: Batch = (vm.upgrade_many if up else vm.downgrade_many)([record], target)
-        assert list(map(spelled, batch.records)) == ([spelled(self.record)] if not self.errors else [])
-        assert [entry["errors"] for entry in batch.quarantined] == ([self.errors] if self.errors else [])
-        assert (dict(batch.report.kept), dict(batch.report.lost)) == (self.kept, self.lost)
 
     def __eq__(self, other: object) -> bool:
         record, kept, lost = other if isinstance(other, tuple) else (other, {}, {})
@@ -203,7 +198,7 @@ def test_backward(
         (DROP, {"id": 1, "note": 5, "schema_version": 2}, 1, ["note: expected string (got integer 5)"]),
     ],
 )  # fmt: skip
-def test_what_can_not_be_migrated_is_reported_in_both_forms(
+def test_what_can_not_be_migrated_is_reported(
     history: SchemaHistory, record: Record, target: int, errors: list[str]
 ) -> None:
     got = Outcome(history, labelled(record, 3 - target), target)
@@ -300,11 +295,6 @@ def test_text_becomes_an_integer_only_in_the_form_that_comes_back(text: str) -> 
     assert string_to_integer(text) is None
 
 
-@pytest.mark.parametrize("value", [0, 1, -1, 2**63 - 1, -(2**63)])
-def test_text_becomes_an_integer_at_the_limits(value: int) -> None:
-    assert string_to_integer(str(value)) == value
-
-
 @given(strategies.timestamps())
 def test_a_date_becomes_its_midnight_and_the_instant_stays(text: str) -> None:
     converted = to_date_time(text)
@@ -379,14 +369,6 @@ def test_what_makes_no_sense_is_refused_when_declared_and_the_place_named(
     message = str(refused.value).replace(", ok", "")
     assert message.startswith(f"things, step to version 3, operation 3: {type(operation).__name__} ")
     assert words in message
-
-
-def test_a_required_field_can_not_be_a_copy_of_one_that_may_be_none() -> None:
-    nullable = Field("a", "string", nullable=True)
-    with pytest.raises(DeclarationError, match="b can't be a copy of a: type, length or nullability differ"):
-        history([nullable], AddField("b", "string", copy_from="a"))
-    assert history([nullable], AddField("b", "string", nullable=True, copy_from="a")).schema(2)["b"].nullable
-    assert history([A], AddField("b", "string", nullable=True, copy_from="a")).schema(2)["b"].nullable
 
 
 def test_derived_schemas() -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
 import psycopg
 import pytest
-from databases import ERRORS, columns, connect_sqlite, insert, make_table, rows, run
+from databases import ERRORS, columns, insert, make_table, rows, run
 
 from lib.versioning import (
     USERS,
@@ -40,16 +39,6 @@ INSTANTS = {
     "3": datetime(2024, 2, 29, 21, 30, 0, 123456),
     "4": datetime(999, 12, 31, 23, 59, 59, 999999),
 }
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest) -> Iterator[tuple[str, Any]]:
-    """The name of a dialect and a connection to a new database of it."""
-    if request.param == "postgresql":
-        yield request.param, request.getfixturevalue("postgres_connection")
-        return
-    with connect_sqlite() as connection:
-        yield request.param, connection
 
 
 def users_table(database: tuple[str, Any], *, text: bool = True) -> Any:
