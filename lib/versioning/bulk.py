@@ -23,7 +23,7 @@ from lib.versioning.records import (
     record_version,
     validator,
 )
-from lib.versioning.schema import VERSION_KEY, Schema
+from lib.versioning.schema import VERSION_KEY
 from lib.versioning.suspects import drop_positions, suspects
 
 Way = Literal["upgrade", "downgrade"]
@@ -145,7 +145,9 @@ def _process_together(task: _Task, version: int, records: list[Record]) -> list[
     if task.target is None:
         return records
     migrate_all = None if task.beyond(version) else plain_migrator(task.history, version, task.target)
-    if migrate_all is None or not _are_plain(task.history.schema(version), records):
+    # Each record has all fields that are declared, so that numbers tell whether it has others.
+    more = sum(map(len, records)) - len(task.history.schema(version)) * len(records)
+    if migrate_all is None or (more and more != sum(map(dict.__contains__, records, repeat(VERSION_KEY)))):
         return None
     return migrate_all(records)
 
@@ -165,9 +167,3 @@ def _process_one(task: _Task, record: Any, valid: bool, report: Report) -> tuple
         report.kept.update(count(migrated.kept))
         report.lost.update(count(migrated.lost))
     return version, migrated.failed, migrated.record
-
-
-def _are_plain(schema: Schema, records: list[Record]) -> bool:
-    """Tell whether valid records have no field that is not declared: each has all that are, so that numbers tell."""
-    more = sum(map(len, records)) - len(schema) * len(records)
-    return more == 0 or more == sum(map(dict.__contains__, records, repeat(VERSION_KEY)))

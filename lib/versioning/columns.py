@@ -212,20 +212,19 @@ def _decoded(value: bytes | None) -> str | bytes | None:
 # ── Columns of one value ─────────────────────────────────────────────────────────────────────────────────────────
 
 
+#: Chunks of nulls, which all tables share.
+_nulls: Final = cache(pa.nulls)
+
+
 def constant(value: Any, type_: pa.DataType, length: int) -> pa.ChunkedArray:
     """A column that holds one value (or null) throughout: at most 128 times the same chunk, whatever its length.
 
     A column of nulls takes 64 KiB, or from two million rows on less than 0.07 bytes a row, shared with all others.
     """
     rows = 1 << max(14, (length >> 7).bit_length())
-    chunk = _nulls(type_, rows) if value is None else pa.repeat(pa.scalar(value, type_), min(rows, length))
+    chunk = _nulls(rows, type_) if value is None else pa.repeat(pa.scalar(value, type_), min(rows, length))
     whole, rest = divmod(length, rows)
     return pa.chunked_array([chunk] * whole + [chunk.slice(0, rest)] * bool(rest), type_)
-
-
-@cache
-def _nulls(type_: pa.DataType, rows: int) -> pa.Array:
-    return pa.nulls(rows, type_)
 
 
 # ── Which values may be invalid ──────────────────────────────────────────────────────────────────────────────────

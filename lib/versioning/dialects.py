@@ -166,7 +166,10 @@ class Dialect:
             f"DECLARE bad BIGINT := (SELECT count(*) FROM {self.quote(table)} WHERE {predicate}); "
             f"BEGIN IF bad > 0 THEN RAISE EXCEPTION USING MESSAGE = {self._message('bad', reason)}; END IF; END"
         )
-        return dollar_quoted(body)
+        tag = "$$"
+        while tag in body:
+            tag = f"$x{tag[1:]}"
+        return f"DO {tag} {body} {tag}"
 
     def _message(self, count: str, reason: str) -> str:
         return f"{self.literal(reason + ' (rows: ')} || {count} || ')'"
@@ -236,11 +239,3 @@ def to_utc(timestamp: str) -> datetime:
     """Return the moment that a valid timestamp names, in UTC and without offset; one without offset is in UTC."""
     moment = datetime.fromisoformat(timestamp)
     return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
-
-
-def dollar_quoted(body: str) -> str:
-    """Make a DO statement of PostgreSQL, with a tag that the body does not hold."""
-    tag = "$$"
-    while tag in body:
-        tag = f"$x{tag[1:]}"
-    return f"DO {tag} {body} {tag}"

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 import msgspec
 
 from lib.stage.files import sync_folder
-from lib.versioning.bulk import Batch, Quarantined, Report, Way, process, reason_of
+from lib.versioning.bulk import Quarantined, Report, Way, process, reason_of
 from lib.versioning.history import SchemaHistory
 from lib.versioning.manager import DataVersionManager
 from lib.versioning.schema import DeclarationError, describe, is_unicode
@@ -66,7 +66,11 @@ def migrate_file(
         sure, left = _read_typed(manager.history, lines, target, whole) if typed else ([], range(len(lines)))
         values, unreadable = _read(lines, left, first)
         batch = process(manager.history, manager.extra, list(values.values()), target, way)
-        passed = _put_places(batch, list(values))
+        places = list(values)
+        for entry in batch.quarantined:
+            entry["line"] = places[entry["line"] - 1]
+        aside = {entry["line"] for entry in batch.quarantined}
+        passed = [place for place in places if place not in aside]
         entries = sorted(unreadable + batch.quarantined, key=lambda entry: entry["line"])
         for entry in entries:
             entry["raw"] = _raw(lines[entry["line"]])
@@ -95,14 +99,6 @@ def _read_typed(
     if sure:
         whole += Report(len(sure), len(sure), versions=Counter({typed.version: len(sure)}))
     return sure, left
-
-
-def _put_places(batch: Batch, places: list[int]) -> list[int]:
-    """Write their places among all lines into the entries of a batch, and return those of the records that passed."""
-    aside = [entry["line"] - 1 for entry in batch.quarantined]
-    for at, entry in zip(aside, batch.quarantined, strict=True):
-        entry["line"] = places[at]
-    return drop_positions(places, aside)
 
 
 def _in_order(

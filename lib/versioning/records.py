@@ -8,7 +8,7 @@ and literals of checked defaults enter the source: data never does.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, partial
 from itertools import repeat
 from operator import or_
 from typing import Any, Literal, NamedTuple
@@ -130,7 +130,7 @@ def migrator_source(history: SchemaHistory, from_version: int, to_version: int, 
 def migrator(history: SchemaHistory, from_version: int, to_version: int, extra: Extra) -> Migrator:
     """Compile the function that takes a valid record from one version to another; it never changes its argument."""
     blank = _blank(history, to_version)
-    check = _check_later_fields(history, from_version, to_version)
+    check = partial(_has_wrong_fields, later_fields(history, from_version, to_version))
     source = migrator_source(history, from_version, to_version, extra)
     return compile_source(source, "migrate", blank=blank, has_wrong_later_fields=check)
 
@@ -231,27 +231,25 @@ def _blank(history: SchemaHistory, version: int) -> Record:
     return dict.fromkeys((*history.schema(version).names, VERSION_KEY))
 
 
-def _check_later_fields(
-    history: SchemaHistory, from_version: int, to_version: int
-) -> Callable[[Record, Note], bool]:
-    """Return a function that notes what is wrong with filled fields of later versions, before a step works on them."""
-    later: dict[str, Field] = {}
+@cache
+def later_fields(history: SchemaHistory, from_version: int, to_version: int) -> dict[str, Field]:
+    """The fields of other versions that a record may carry, filled, before a step works on them."""
+    own, later = history.schema(from_version), dict[str, Field]()
     for _, effect in history.effects(from_version, to_version):
         for field in effect.after:
-            if field.name not in history.schema(from_version):
+            if field.name not in own:
                 later.setdefault(field.name, field)
+    return later
 
-    def has_wrong_later_fields(record: Record, failed: Note) -> bool:
-        wrong = [
-            f"{name}: {reason}"
-            for name, field in later.items()
-            if record.get(name) is not None and (reason := field.problem(record[name]))
-        ]
-        for text in wrong:
-            failed(text)
-        return bool(wrong)
 
-    return has_wrong_later_fields
+def _has_wrong_fields(fields: dict[str, Field], record: Record, failed: Note) -> bool:
+    """Note what is wrong with the filled ones of some fields, and tell whether anything is."""
+    filled = {name: record[name] for name in fields if record.get(name) is not None}
+    problems = {name: fields[name].problem(value) for name, value in filled.items()}
+    for name, problem in problems.items():
+        if problem:
+            failed(f"{name}: {problem}")
+    return any(problems.values())
 
 
 @cache

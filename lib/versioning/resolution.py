@@ -4,7 +4,7 @@ Fields meet by name, or by an alias of the reader's. A field that the writer doe
 that the reader does not have is ignored; an integer is promoted to a float; null is read only by a nullable field.
 
 Avro sees neither a length nor the format of a timestamp. They break a reader here all the same, which would find the
-record invalid; `Kind.known_to_avro` tells these kinds apart.
+record invalid (`Kind.LENGTH` and `Kind.FORMAT`).
 """
 
 from __future__ import annotations
@@ -40,11 +40,6 @@ class Kind(StrEnum):
     def breaking(self) -> bool:
         """Can a valid record of the writer not be read, or be read wrongly?"""
         return self not in (Kind.DEFAULT, Kind.PROMOTED, Kind.ALIAS, Kind.IGNORED)
-
-    @property
-    def known_to_avro(self) -> bool:
-        """Does Avro itself see it?"""
-        return self not in (Kind.LENGTH, Kind.FORMAT, Kind.MOVED)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import Enum
 from typing import Any, Final
 
 #: The name of the key that carries a record's version; no field may take it.
@@ -22,21 +23,18 @@ class DeclarationError(ValueError):
     """A schema, an operation or a history was declared in a way that makes no sense; the message names the place."""
 
 
-class _Marker:
-    """A value that stands for "nothing was given", where None is a value of its own."""
+class _Marker(Enum):
+    """Values that stand for "nothing was given", where None is a value of its own."""
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    NO_DEFAULT = "no default"
+    MISSING = "missing"
 
     def __repr__(self) -> str:
-        return self._name
-
-    def __reduce__(self) -> str:
-        return self._name  # pickled, in another process too, it stays the one it is
+        return self.name
 
 
-NO_DEFAULT: Final[Any] = _Marker("NO_DEFAULT")
-MISSING: Final[Any] = _Marker("MISSING")
+NO_DEFAULT: Final[Any] = _Marker.NO_DEFAULT
+MISSING: Final[Any] = _Marker.MISSING
 
 
 def check_name(name: object, what: str = "field name") -> str:

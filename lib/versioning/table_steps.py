@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from functools import cache
 
 import numpy as np
 import pyarrow as pa
@@ -30,7 +29,7 @@ from lib.versioning.columns import (
 from lib.versioning.expressions import Computed, Constant, Copy, Expression
 from lib.versioning.history import SchemaHistory
 from lib.versioning.operations import Effect
-from lib.versioning.records import needs_recheck
+from lib.versioning.records import later_fields, needs_recheck
 from lib.versioning.schema import Field
 from lib.versioning.timestamps import Mask
 
@@ -70,9 +69,9 @@ def migrate(table: pa.Table, history: SchemaHistory, start: int, target: int) ->
     work = TableMigration(dict(zip(table.column_names, table.columns, strict=True)), table.num_rows)
     for declared in history.schema(start):
         _open(work, declared, work.columns.get(declared.name))
-    for later in _met_on_the_way(history, start, target):
-        if (column := work.columns.get(later.name)) is not None:
-            _open(work, later, column, suspects(later, column))
+    for name, later in later_fields(history, start, target).items():
+        if (column := work.columns.get(name)) is not None:
+            _open(work, later, column, suspects(replace(later, nullable=True), column))
     for _, effect in history.effects(start, target):
         _apply(work, effect)
     if needs_recheck(history, start, target):
@@ -92,17 +91,6 @@ def _open(
         valid = pa.array(~suspected)
         work.columns[declared.name] = pc.if_else(valid, canonical(column, declared), None)
     work.doubt(suspected)
-
-
-@cache
-def _met_on_the_way(history: SchemaHistory, start: int, target: int) -> tuple[Field, ...]:
-    """The fields of other versions that a row may carry, filled, before a step comes upon them."""
-    met: dict[str, Field] = {}
-    for _, effect in history.effects(start, target):
-        for other in effect.after:
-            if other.name not in history.schema(start):
-                met.setdefault(other.name, replace(other, nullable=True))
-    return tuple(met.values())
 
 
 def _apply(work: TableMigration, effect: Effect) -> None:
