@@ -19,16 +19,6 @@ from lib.versioning.resolution import Difference, Kind, differences, expanded, r
 from lib.versioning.schema import NO_DEFAULT, DeclarationError, Field, Schema
 from lib.versioning.users import USERS
 
-USERS_4 = SchemaHistory(
-    "users",
-    first=USERS.schema(1),
-    steps={
-        2: [step.operation for step in USERS.steps(1, 2)],
-        3: [step.operation for step in USERS.steps(2, 3)],
-        4: [RenameField("name", "full_name"), SplitField("phone", ("country_code", "number"), " ")],
-    },
-)
-
 
 def one_step(field: Field, *operations: Operation) -> SchemaHistory:
     """A history of two versions that starts with a key and the field given."""
@@ -176,13 +166,6 @@ def test_a_rename_without_alias_breaks_both_ways() -> None:
         assert judge(history, writer, reader).through_migration
 
 
-def test_a_rename_of_a_field_with_a_default_breaks_both_ways_though_avro_would_read_the_default() -> None:
-    history = one_step(Field("a", "string", nullable=True, default=None), RenameField("a", "b"))
-    for writer, reader in ((1, 2), (2, 1)):
-        assert readable(history.schema(reader), history.schema(writer))
-        assert [d.kind for d in judge(history, writer, reader).breaking] == [Kind.MOVED]
-
-
 def test_an_alias_mends_a_rename_backward_but_not_forward() -> None:
     history = one_step(FIELD, RenameField("a", "b"))
     assert with_aliases(history, 2)["b"] == Field("b", "string", aliases=("a",))
@@ -205,12 +188,6 @@ def test_swapped_names_break_though_avro_sees_nothing() -> None:
     for writer, reader in ((1, 2), (2, 1)):
         assert sorted(kinds(judge(other, writer, reader).breaking)) == [("a", Kind.MOVED), ("b", Kind.MOVED)]
     assert with_aliases(other, 2) == other.schema(2), "a name that is another field's can't be an alias"
-
-
-def test_a_name_given_again_to_another_field_breaks() -> None:
-    history = one_step(FIELD, RenameField("a", "b"), AddField("a", "string", nullable=True))
-    assert ("a", Kind.MOVED) in kinds(judge(history, 1, 2).breaking)
-    assert ("a", Kind.MOVED) in kinds(judge(history, 2, 1).breaking)
 
 
 def test_a_half_under_the_name_of_the_whole_breaks() -> None:
@@ -244,36 +221,11 @@ def test_former_names_through_several_versions_become_aliases() -> None:
 # ── Phases of a deployment ───────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_rename_and_split_pass_in_the_expand_phase_only() -> None:
-    blue, green = USERS_4.schema(3), USERS_4.schema(4)
-    both = expanded(blue, green)
-    assert both.names == (*green.names, "name", "phone")
-    # Backward in time: what green writes, blue must read directly.
-    assert readable(blue, both) and readable(green, both)
-    contracted = judge(USERS_4, 4, 3)
-    assert not contracted.compatible
-    assert ("phone", Kind.MOVED) in kinds(contracted.breaking), (
-        "its default would hide that the number is lost"
-    )
-    # Forward in time: green gets at what blue wrote through the migration, if every phone can be split.
-    before = judge(USERS_4, 3, 4)
-    assert not before.compatible and not before.through_migration
-    assert before.migration is not None
-    assert before.migration.may_fail == ("phone: no separator to split at",)
-
-
 def test_a_drop_passes_where_the_reader_has_a_default() -> None:
     with_default = one_step(Field("a", "string", default=""), DropField("a"))
     without = one_step(FIELD, DropField("a", default=""))
     assert judge(with_default, 2, 1).compatible and not judge(without, 2, 1).compatible
     assert readable(without.schema(1), expanded(without.schema(1), without.schema(2)))
-
-
-def test_readers_with_aliases_can_not_tell_which_of_both_forms_is_meant() -> None:
-    green = with_aliases(USERS_4, 4)
-    assert green["full_name"].aliases == ("name",)
-    found = differences(green, expanded(USERS_4.schema(3), green))
-    assert [d.path for d in found if d.kind is Kind.AMBIGUOUS] == ["full_name"]
 
 
 # ── The migration ────────────────────────────────────────────────────────────────────────────────────────────────

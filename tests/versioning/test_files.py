@@ -458,22 +458,6 @@ def test_devices_and_pipes_are_written_not_replaced(command: Command, folder: Pa
     assert stat.S_ISFIFO(os.stat("pipe").st_mode)
 
 
-def test_files_appear_together_and_only_when_the_block_ends_well(folder: Path) -> None:
-    Path("a").write_bytes(b"old")
-    with pytest.raises(ZeroDivisionError), whole_or_nothing("a", "b") as (a, b):
-        a.write(b"new")
-        b.write(b"new")
-        assert files_in(folder)["a"] == b"old"
-        assert "b" not in files_in(folder)
-        _ = 1 / 0
-    assert files_in(folder) == {"a": b"old"}
-    with whole_or_nothing("a", "b") as (a, b):
-        a.write(b"new a")
-        b.write(b"new b")
-        assert files_in(folder)["a"] == b"old"
-    assert files_in(folder) == {"a": b"new a", "b": b"new b"}
-
-
 def test_the_output_appears_last_so_that_who_waits_for_it_finds_the_quarantine(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

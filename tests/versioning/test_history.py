@@ -86,12 +86,6 @@ def test_schemas_and_steps_are_derived() -> None:
     assert repr(things) == "<SchemaHistory things: versions 1 to 3>"
 
 
-def test_a_history_of_one_version_is_one() -> None:
-    things = SchemaHistory("things", first=FIRST)
-    assert things.versions == (1,)
-    assert DataVersionManager(things).upgrade_data({"id": "x"}, 1) == {"id": "x", "schema_version": 1}
-
-
 @pytest.mark.parametrize("version", [0, 4, -1, 99, 2**70, True, "1", 1.0, None, [1], {}])
 def test_an_unknown_version_is_told_with_those_that_are_known(version: Any) -> None:
     for call in (

@@ -25,7 +25,7 @@ from lib.versioning import (
 from lib.versioning.dialects import DIALECTS, SqlError, dialect_named, to_utc
 from lib.versioning.expressions import convert
 from lib.versioning.operations import Operation
-from lib.versioning.sql import Phase, migration_script
+from lib.versioning.sql import migration_script
 
 V1 = [
     {"id": "1", "name": "Juan Pérez", "created_at": "2024-01-01T10:00:00"},
@@ -116,28 +116,6 @@ def test_only_the_contract_drops(database: tuple[str, Any]) -> None:
     run(connection, migration_script(WORDS, 1, 3, dialect, "expand"))
     added = {"select", "table", "id_v3", "default"}
     assert set(columns(connection, "order")) == {"key", "id", "group", "user", *added}
-
-
-@pytest.mark.parametrize("phase", [None, "backfill", "contract"])
-def test_a_value_that_can_not_be_converted_fails_the_whole_script_with_the_count(
-    database: tuple[str, Any], phase: Phase | None
-) -> None:
-    bad = [{"id": 7, "group": "no separator", "user": 1}, {"id": 8, "group": "", "user": 1}]
-    dialect, connection = database[0], words_table(database, bad)
-    if phase is not None:
-        run(connection, migration_script(WORDS, 1, 2, dialect, "expand"))
-    before = [
-        rows(connection, "order", columns(connection, "order"), "ORDER BY key"),
-        columns(connection, "order"),
-    ]
-    message = r"order\.group: no separator to split at \(rows: 2\)"
-    with pytest.raises(ERRORS, match=message):
-        run(connection, migration_script(WORDS, 1, 2, dialect, phase))
-    after = [
-        rows(connection, "order", columns(connection, "order"), "ORDER BY key"),
-        columns(connection, "order"),
-    ]
-    assert after == before
 
 
 def test_what_does_not_fit_fails_only_where_it_is_to_be_filled_in(database: tuple[str, Any]) -> None:

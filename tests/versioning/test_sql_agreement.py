@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import product
 from typing import Any
 
 import pytest
@@ -123,27 +124,32 @@ def refused(database: Database, script: str) -> bool:
     return False
 
 
-MANY = settings(max_examples=30, suppress_health_check=list(HealthCheck))
+MANY = settings(max_examples=25, suppress_health_check=list(HealthCheck))
 
 
 @MANY
 @given(migrations(), st.booleans())
-def test_rows_agree_with_records(
-    databases: list[Database], migration: tuple[SchemaHistory, int, int, list[Row]], as_text: bool
+def test_scripts_and_the_runner_agree_with_records(
+    databases: list[Database],
+    engines: list[Any],
+    migration: tuple[SchemaHistory, int, int, list[Row]],
+    as_text: bool,
 ) -> None:
     history, start, end, found = migration
-    manager = DataVersionManager(history, extra="drop")
+    manager, schema = DataVersionManager(history, extra="drop"), history.schema(end)
     way = hops(history, start, end)
     expected = good = passing(manager, found, way)
     for _, version in way:
         expected = as_records(manager, expected, version).records
-    for database in databases:
+    for (database, engine), by_script in product(zip(databases, engines, strict=True), (True, False)):
+        database[1].execute("DROP TABLE IF EXISTS schema_versions")
         table(database, history, start, as_text, good)
-        for hop in way:
-            for phase in (None, "contract"):
+        for hop, phase in product(way, (None, "contract")):
+            if by_script:
                 run_thrice(database, history, migration_script(history, *hop, database[0], phase))
+            else:
+                run_migration(engine, history, *hop, phase=phase, key=KEY, batch_size=2)
         names, there = contents(database, history)
-        schema = history.schema(end)
         assert set(names) == {KEY, *schema.names}
         assert [row[KEY] for row in there] == list(range(len(good)))
         assert [comparable(schema, row) for row in there] == [comparable(schema, row) for row in expected]
@@ -248,28 +254,3 @@ def test_what_is_filled_is_kept_as_in_records(
 def write(connection: Any, name: str, column: str, value: Any, number: int) -> None:
     mark = "%s" if type(connection).__module__.startswith("psycopg") else "?"
     connection.execute(f'UPDATE "{name}" SET "{column}" = {mark} WHERE {KEY} = {number}', [value])
-
-
-@settings(MANY, max_examples=15)
-@given(migrations(), st.booleans())
-def test_the_runner_agrees_with_records_too(
-    databases: list[Database],
-    engines: list[Any],
-    migration: tuple[SchemaHistory, int, int, list[Row]],
-    as_text: bool,
-) -> None:
-    history, start, end, found = migration
-    manager = DataVersionManager(history, extra="drop")
-    way = hops(history, start, end)
-    expected = good = passing(manager, found, way)
-    for _, version in way:
-        expected = as_records(manager, expected, version).records
-    for database, engine in zip(databases, engines, strict=True):
-        database[1].execute("DROP TABLE IF EXISTS schema_versions")
-        table(database, history, start, as_text, good)
-        for hop in way:
-            for phase in (None, "contract"):
-                run_migration(engine, history, *hop, phase=phase, key=KEY, batch_size=2)
-        there = contents(database, history)[1]
-        schema = history.schema(end)
-        assert [comparable(schema, row) for row in there] == [comparable(schema, row) for row in expected]
