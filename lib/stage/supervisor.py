@@ -61,7 +61,7 @@ class Supervisor:
         self.child: int | None = None  # also the number of its session and its process group
         self.stop_signal, self.grace = int(signal.SIGTERM), 0.0
         self.deadline = math.inf  # finite once it has to end: then all is killed
-        self.listening, self.inbox = True, b""
+        self.inbox = b""
         self.dead: dict[int, int] = {}  # the exit statuses of descendants, by process id
         # Descendants may leave the group, as PostgreSQL's backends do. On Linux their orphans come to us.
         with contextlib.suppress(AttributeError):
@@ -69,9 +69,9 @@ class Supervisor:
 
     def supervise(self, wake: int) -> None:
         """Return once the process has been asked to stop and has ended, or its time is over."""
-        while self.deadline == math.inf or (self.child is not None and time.monotonic() < self.deadline):
-            timeout = None if self.deadline == math.inf else max(0.0, self.deadline - time.monotonic())
-            ready = select.select([wake, 0] if self.listening else [wake], [], [], timeout)[0]
+        while (left := self.deadline - time.monotonic()) > 0 and (left == math.inf or self.child is not None):
+            sources, timeout = ([wake, 0], None) if left == math.inf else ([wake], left)
+            ready = select.select(sources, [], [], timeout)[0]
             if wake in ready:
                 if set(os.read(wake, 4096)) - {signal.SIGCHLD}:
                     self.end()
@@ -84,7 +84,6 @@ class Supervisor:
     def listen(self) -> None:
         data = os.read(0, 65536)
         if not data:
-            self.listening = False
             return self.end()
         *lines, self.inbox = (self.inbox + data).split(b"\n")
         for message in map(json.loads, lines):
