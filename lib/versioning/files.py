@@ -28,8 +28,6 @@ from lib.versioning.typed_lines import UNREADABLE, strings_in_text, strings_in_v
 
 #: So many lines, or so many bytes, are held in memory at a time; a longer line is held alone.
 LINES, BYTES = 2_000, 4_000_000
-#: So many lines are decoded at once; if one of them needs a closer look, all of them get it.
-AT_ONCE = 100
 #: So many bytes are asked for at once, so that very short lines don't become many more than `LINES`.
 _READ = 16_000
 #: The byte order mark that some editors put at the start of a file.
@@ -144,20 +142,17 @@ def _read(lines: list[bytes], places: Sequence[int], first: int) -> tuple[dict[i
 
     `first` is the number of the first line in the file.
     """
-    values: dict[int, Any] = {}
     unreadable: list[Quarantined] = []
-    for start in range(0, len(places), AT_ONCE):
-        some = places[start : start + AT_ONCE]
+    with suppress(*UNREADABLE):
+        return dict(zip(places, _decode_all([lines[place] for place in places]), strict=True)), unreadable
+    values: dict[int, Any] = {}
+    for place in places:
+        line = lines[place].removeprefix(_MARK) if place + first == 1 else lines[place]
         try:
-            values.update(zip(some, _decode_all([lines[place] for place in some]), strict=True))
-        except UNREADABLE:
-            for place in some:
-                line = lines[place].removeprefix(_MARK) if place + first == 1 else lines[place]
-                try:
-                    values.update(zip([place], _decode_all([line]), strict=True))
-                except UNREADABLE as error:
-                    why = [_why_unreadable(line, error)]
-                    unreadable.append({"line": place, "version": 0, "errors": why, "raw": None})
+            (values[place],) = _decode_all([line])
+        except UNREADABLE as error:
+            why = [_why_unreadable(line, error)]
+            unreadable.append({"line": place, "version": 0, "errors": why, "raw": None})
     return values, unreadable
 
 

@@ -13,15 +13,7 @@ from operator import length_hint
 from typing import Any, Final
 
 from lib.versioning.records import Extra, Record, compile_source, field_test
-from lib.versioning.schema import (
-    DIGITS_TO_ZERO,
-    MISSING,
-    TIMESTAMP_SHAPES,
-    VERSION_KEY,
-    Field,
-    Schema,
-    is_unicode,
-)
+from lib.versioning.schema import MISSING, VERSION_KEY, Field, Schema, is_unicode, timestamp_problem
 
 #: Return the positions of suspects, and the strings that are not ASCII.
 Scan = Callable[[list[Record]], tuple[list[int], list[str]]]
@@ -131,7 +123,7 @@ def suspects_in(field: Field, column: list[Any]) -> list[int]:
     for start in range(0, len(values), _PART):
         part = values[start : start + _PART]
         if not _are_usual(part):
-            found += [start + at for at, value in enumerate(part) if _is_odd(value)]
+            found += [start + at for at, value in enumerate(part) if timestamp_problem(value)]
     return [places[at] for at in found]
 
 
@@ -150,17 +142,4 @@ def _are_usual(texts: list[str]) -> bool:
         and 11 * dates + 20 * times + 21 * with_z == len(text)
         and b"T24" not in text
         and b":60" not in text
-    )
-
-
-def _is_odd(text: str) -> bool:
-    """Tell whether a readable text may be no timestamp: by its shape, an hour 24, a second 60, or its offset.
-
-    An offset may have 60 minutes or more, or lead out of the years 0001 to 9999.
-    """
-    return (
-        text.translate(DIGITS_TO_ZERO) not in TIMESTAMP_SHAPES
-        or text[11:13] == "24"
-        or ":60" in text
-        or (text[-6] in "+-" and (text[-2] > "5" or text[:4] in ("0001", "9999")))
     )

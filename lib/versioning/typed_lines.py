@@ -86,14 +86,9 @@ class TypedLines:
             _set(records, attribute, columns[source])
         for attribute, value in self.constants.items():
             _set(records, attribute, repeat(value))
-        wrong: set[int] = set()
-        for attribute, field in self.timestamps.items():
-            wrong.update(suspects_in(field, columns[attribute]))
-        sure = drop_positions(lines, left) if left else lines
-        if strings_in_text(b"".join(sure)) != self._strings_in(records):
-            wrong.update(
-                at for at, line in enumerate(sure) if strings_in_text(line) != self._strings_in([records[at]])
-            )
+        if strings_in_text(b"".join(drop_positions(lines, left))) != self._strings_in(records):
+            return [], list(range(len(lines)))  # there is a key twice in one of them
+        wrong = {at for name, field in self.timestamps.items() for at in suspects_in(field, columns[name])}
         if wrong:
             places = drop_positions(range(len(lines)), left)
             left = sorted([*left, *(places[at] for at in wrong)])
