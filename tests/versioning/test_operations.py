@@ -69,15 +69,9 @@ class Outcome:
 
 ID = Field("id", "integer")
 ADD = history([ID], AddField("note", "string", default="none"))
-ADD_NULLABLE = history([ID], AddField("note", "string", nullable=True))
-ADD_NULLABLE_WITH_DEFAULT = history([ID], AddField("note", "string", nullable=True, default="none"))
 ADD_NAN = history([ID], AddField("value", "float", default=NAN))
 COPY = history([ID, Field("a", "float")], AddField("b", "float", copy_from="a"))
-COPY_NULLABLE = history(
-    [ID, Field("a", "float", nullable=True)], AddField("b", "float", nullable=True, copy_from="a")
-)
 DROP = history([ID, Field("note", "string")], DropField("note", default="none"))
-DROP_NULLABLE = history([ID, Field("note", "string", nullable=True)], DropField("note"))
 DROP_NULLABLE_WITH_DEFAULT = history(
     [ID, Field("note", "string", nullable=True, default="none")], DropField("note")
 )
@@ -94,31 +88,20 @@ NOTHING: tuple[dict[str, int], dict[str, int]] = ({}, {})
 @pytest.mark.parametrize(
     ("history", "before", "after", "kept", "lost"),
     [
-        (ADD, {"id": 1}, {"id": 1, "note": "none"}, *NOTHING),
         (ADD, {"id": 1, "note": "x"}, {"id": 1, "note": "x"}, {"note": 1}, {}),
-        (ADD_NULLABLE, {"id": 1}, {"id": 1, "note": None}, *NOTHING),
-        (ADD_NULLABLE_WITH_DEFAULT, {"id": 1}, {"id": 1, "note": "none"}, *NOTHING),
         (ADD_NAN, {"id": 1}, {"id": 1, "value": NAN}, *NOTHING),
-        (COPY, {"id": 1, "a": 2.5}, {"id": 1, "a": 2.5, "b": 2.5}, *NOTHING),
         (COPY, {"id": 1, "a": 2.5, "b": 0.0}, {"id": 1, "a": 2.5, "b": 0.0}, {"b": 1}, {}),
-        (COPY_NULLABLE, {"id": 1, "a": None}, {"id": 1, "a": None, "b": None}, *NOTHING),
-        (DROP, {"id": 1, "note": "none"}, {"id": 1}, *NOTHING),
         (DROP, {"id": 1, "note": "x"}, {"id": 1}, {}, {"note": 1}),
-        (DROP_NULLABLE, {"id": 1, "note": "x"}, {"id": 1}, {}, {"note": 1}),
         (DROP_NULLABLE_WITH_DEFAULT, {"id": 1, "note": None}, {"id": 1}, {}, {"note": 1}),
-        (RENAME, {"id": 1, "a": "x"}, {"id": 1, "b": "x"}, *NOTHING),
         (RENAME, {"id": 1, "a": "x", "b": "y"}, {"id": 1, "b": "y"}, {"b": 1}, {"a": 1}),
         (RENAME, {"id": 1, "a": None, "b": "y"}, {"id": 1, "b": "y"}, {"b": 1}, {}),
         (SPLIT, {"id": 1, "name": "Ana López Gil"}, {"id": 1, "first": "Ana", "last": "López Gil"}, *NOTHING),
-        (SPLIT, {"id": 1, "name": None}, {"id": 1, "first": None, "last": None}, *NOTHING),
         (SPLIT, {"id": 1, "name": "A B", "last": "C"}, {"id": 1, "first": "A", "last": "C"}, {"last": 1}, {"name": 1}),
         (SPLIT_AA, {"id": 1, "name": "xaaay"}, {"id": 1, "first": "x", "last": "ay"}, *NOTHING),
-        (FLOAT, {"id": 1, "n": 5}, {"id": 1, "n": 5.0}, *NOTHING),
         (FLOAT, {"id": 1, "n": -(2**63)}, {"id": 1, "n": -(2.0**63)}, *NOTHING),
         (TEXT, {"id": 1, "n": -50}, {"id": 1, "n": "-50"}, *NOTHING),
         (NUMBER, {"id": 1, "n": "-50"}, {"id": 1, "n": -50}, *NOTHING),
         (MOMENT, {"id": 1, "at": "2024-01-01"}, {"id": 1, "at": "2024-01-01T00:00:00"}, *NOTHING),
-        (MOMENT, {"id": 1, "at": "2024-01-01T10:00:00Z"}, {"id": 1, "at": "2024-01-01T10:00:00Z"}, *NOTHING),
     ],
 )  # fmt: skip
 def test_forward(
@@ -131,28 +114,19 @@ def test_forward(
 @pytest.mark.parametrize(
     ("history", "after", "before", "kept", "lost"),
     [
-        (ADD, {"id": 1, "note": "none"}, {"id": 1}, *NOTHING),
         (ADD, {"id": 1, "note": "x"}, {"id": 1}, {}, {"note": 1}),
-        (ADD_NULLABLE, {"id": 1, "note": ""}, {"id": 1}, {}, {"note": 1}),
-        (ADD_NULLABLE_WITH_DEFAULT, {"id": 1, "note": None}, {"id": 1}, {}, {"note": 1}),
         (ADD_NAN, {"id": 1, "value": NAN}, {"id": 1}, *NOTHING),
-        (COPY, {"id": 1, "a": 2.5, "b": 3.5}, {"id": 1, "a": 2.5}, {}, {"b": 1}),
         (COPY, {"id": 1, "a": NAN, "b": float("nan")}, {"id": 1, "a": NAN}, *NOTHING),
         (COPY, {"id": 1, "a": NAN, "b": 1.0}, {"id": 1, "a": NAN}, {}, {"b": 1}),
-        (COPY_NULLABLE, {"id": 1, "a": 1.5, "b": None}, {"id": 1, "a": 1.5}, {}, {"b": 1}),
-        (DROP, {"id": 1}, {"id": 1, "note": "none"}, *NOTHING),
-        (DROP_NULLABLE, {"id": 1}, {"id": 1, "note": None}, *NOTHING),
         (DROP_NULLABLE_WITH_DEFAULT, {"id": 1}, {"id": 1, "note": "none"}, *NOTHING),
         (RENAME, {"id": 1, "b": "x", "a": "y"}, {"id": 1, "a": "y"}, {"a": 1}, {"b": 1}),
         (SPLIT, {"id": 1, "first": "Ana", "last": "López Gil"}, {"id": 1, "name": "Ana López Gil"}, *NOTHING),
-        (SPLIT, {"id": 1, "first": None, "last": None}, {"id": 1, "name": None}, *NOTHING),
         (SPLIT, {"id": 1, "first": "Ana Sol", "last": "Gil"}, {"id": 1, "name": "Ana Sol Gil"}, {}, {"first": 1, "last": 1}),
         (SPLIT, {"id": 1, "first": "A", "last": "B", "name": "N"}, {"id": 1, "name": "N"}, {"name": 1}, {"first": 1}),
         (SPLIT_AA, {"id": 1, "first": "xa", "last": "y"}, {"id": 1, "name": "xaaay"}, {}, {"first": 1, "last": 1}),
         (FLOAT, {"id": 1, "n": -(2.0**63)}, {"id": 1, "n": -(2**63)}, *NOTHING),
         (TEXT, {"id": 1, "n": "-50"}, {"id": 1, "n": -50}, *NOTHING),
         (NUMBER, {"id": 1, "n": -50}, {"id": 1, "n": "-50"}, *NOTHING),
-        (MOMENT, {"id": 1, "at": "2024-01-01T00:00:00"}, {"id": 1, "at": "2024-01-01T00:00:00"}, *NOTHING),
         (MOMENT, {"id": 1, "at": "2024-01-01"}, {"id": 1, "at": "2024-01-01"}, *NOTHING),
     ],
 )  # fmt: skip
