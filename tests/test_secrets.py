@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import pytest
 import yaml
+from traces import files_of
 
 ROOT = Path(__file__).resolve().parents[1]
 SECRETS = {
@@ -25,15 +23,6 @@ SECRETS = {
 TEXTS = {"", *".py .md .yml .yaml .toml .cfg .json .ipynb .sh .in .txt .csv .conf".split()}
 
 
-def committed() -> list[Path]:
-    """All files under version control, and those that are about to be."""
-    command = "git -c safe.directory=* ls-files -z --cached --others --exclude-standard".split()
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    if done.returncode != 0:
-        pytest.skip("no git checkout: nobody knows what is committed")
-    return [ROOT / name for name in done.stdout.split("\0") if name and (ROOT / name).is_file()]
-
-
 def secrets(text: str) -> Iterator[tuple[str, int]]:
     """What looks like a secret, with its line."""
     for what, pattern in SECRETS.items():
@@ -43,14 +32,14 @@ def secrets(text: str) -> Iterator[tuple[str, int]]:
 
 def test_no_file_holds_a_secret() -> None:
     found, read = [], 0
-    for path in committed():
+    for path in files_of(ROOT):
         # Pictures in notebooks are base64.
         if path.suffix in TEXTS and path != Path(__file__):
             text = re.sub(r'"image/png": "[^"]*"', "", path.read_text(encoding="utf-8"))
             found += [f"{path.relative_to(ROOT)}:{line}: {what}" for what, line in secrets(text)]
             read += 1
     assert found == [] and read > 150
-    assert not {path.name for path in committed()} & {".env", ".netrc", ".pypirc", "id_rsa", "id_ed25519"}
+    assert not {path.name for path in files_of(ROOT)} & {".env", ".netrc", ".pypirc", "id_rsa", "id_ed25519"}
 
 
 def test_a_secret_is_found_and_where_one_is_put_is_none() -> None:
@@ -77,24 +66,16 @@ def test_a_secret_is_found_and_where_one_is_put_is_none() -> None:
 # ── What runs in containers without a file of its own in tests/compose ────────────────────────────────────────────
 
 
-def stack() -> dict[str, dict[str, Any]]:
-    return yaml.safe_load((ROOT / "compose" / "docker-stack.yml").read_text(encoding="utf-8"))["services"]
-
-
-def test_nobody_in_the_stack_is_root() -> None:
-    """The image of the service and its workers says so itself: its Dockerfile ends with USER 10001."""
-    users = {name: service.get("user", service["image"]) for name, service in stack().items()}
-    ours = {name for name, user in users.items() if user.startswith("${IMAGE")}
+def test_nobody_in_the_stack_is_root_and_only_the_router_is_published() -> None:
+    """The image of the service and its workers ends with USER 10001. Swarm can't bind to loopback; the file says whose task that is."""
+    stack = yaml.safe_load((ROOT / "compose" / "docker-stack.yml").read_text(encoding="utf-8"))["services"]
+    ours = {name for name, service in stack.items() if service["image"].startswith("${IMAGE")}
     assert ours == {"users", "worker"}
-    assert all(users[name].partition(":")[0] not in ("0", "root", "") for name in users)
-    assert all("user" in service for name, service in stack().items() if name not in ours)
-    assert all(service["cap_drop"] == ["ALL"] and service["read_only"] for service in stack().values())
-
-
-def test_of_the_stack_only_the_router_is_published() -> None:
-    """On each node by itself; Swarm can't bind to loopback. The file says whose task the rest is."""
-    assert {name for name, service in stack().items() if "ports" in service} == {"router"}
-    assert [port["mode"] for port in stack()["router"]["ports"]] == ["host"]
+    users = [service["user"] for name, service in stack.items() if name not in ours]
+    assert not any(user.partition(":")[0] in ("0", "root", "") for user in users)
+    assert all(service["cap_drop"] == ["ALL"] and service["read_only"] for service in stack.values())
+    assert {name for name, service in stack.items() if "ports" in service} == {"router"}
+    assert [port["mode"] for port in stack["router"]["ports"]] == ["host"]
 
 
 def test_kubernetes_publishes_nothing_outside_of_the_cluster() -> None:
@@ -108,7 +89,7 @@ def test_nothing_listens_on_all_addresses_but_in_a_container() -> None:
     """There the address is that of the container; the file that starts it publishes it on loopback."""
     named = {
         str(path.relative_to(ROOT))
-        for path in committed()
+        for path in files_of(ROOT)
         if path.relative_to(ROOT).parts[0] != "tests"
         and path.suffix in (".py", ".sh", ".yml", ".yaml", ".cfg", "")
         if "0.0.0.0" in path.read_text(encoding="utf-8")
