@@ -75,7 +75,8 @@ def test_lesson_03_full_none_and_partly_and_hidden_tests_do_not_show(tmp_path: P
     path = course / "source" / NAME / f"{NAME}.ipynb"
     nb = read(path)
     [check] = [cell for cell in code_cells(nb) if cell.id == "check-3-2"]
-    check.source += "\n### BEGIN HIDDEN TESTS\nsecret_7391 = 'marked'\nassert secret_7391 not in globals(), 'Not so.'\n### END HIDDEN TESTS"
+    hidden = "secret_7391 = 'marked' in globals()\nassert not secret_7391, 'Not so.'"
+    check.source += f"\n### BEGIN HIDDEN TESTS\n{hidden}\n### END HIDDEN TESTS"
     path.write_text(dumps(nb), encoding="utf-8")
     nbgrader(course, "generate_assignment", NAME, "--force")
     assert "secret_7391" not in (course / "release" / NAME / f"{NAME}.ipynb").read_text(encoding="utf-8")
@@ -83,7 +84,7 @@ def test_lesson_03_full_none_and_partly_and_hidden_tests_do_not_show(tmp_path: P
     answers = partly(course, NAME, ["exercise-3-1"]) | {"exercise-3-2": f"{solved}\nmarked = 1"}
     assert grade_three(course, NAME, answers) == {"ana": 11, "bea": 0, "carla": 1}
     page = (course / "feedback/carla" / NAME / f"{NAME}.html").read_text(encoding="utf-8")
-    assert "AssertionError" in page and "secret_7391" not in page and "Not so." not in page
+    assert "secret_7391" not in page and "Not so." in page
 
 
 def test_lesson_11_with_servers_and_written_answers_by_hand(tmp_path: Path) -> None:
