@@ -53,16 +53,14 @@ class Replica(Running):
                 container.wait_until(lambda: self._is_ready(container.port), name=name)
         else:
             self.process = process = Process()
-            command = [sys.executable, "-m", "lib.deployment.service"]
-            options: dict[str, Any] = {
-                "env": environment | {"PYTHONPATH": str(tree)},
-                "cwd": tree,
-                "grace": 30.0,
-            }
+            environment["PYTHONPATH"] = str(tree)
+
+            def start(port: int) -> Process:
+                command = [sys.executable, "-m", "lib.deployment.service", str(port)]
+                return process.run(command, env=environment, cwd=tree, grace=30.0)
+
             with process.stopped_on_failure():
-                self.port = run_on_free_port(
-                    lambda port: process.run([*command, str(port)], **options), self._is_ready, name=name
-                )
+                self.port = run_on_free_port(start, self._is_ready, name=name)
 
     def _is_ready(self, port: int) -> bool:
         expected = {"release": self.release.name, "schema_version": self.release.version}
