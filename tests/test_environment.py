@@ -102,10 +102,9 @@ def test_conda_has_what_learning_needs_at_the_locked_versions() -> None:
     assert str(specs.pop("python").version).strip("=.*") in PYTHONS
     [by_pip] = [line["pip"] for line in CONDA["dependencies"] if isinstance(line, dict)]
     assert by_pip.pop() == "-e ."
-    assert [
-        line for line in by_pip if str(Requirement(line).specifier) != f"=={locked[Requirement(line).name]}"
-    ] == []
-    wanted = names_of(LEARNING) - {Requirement(line).name for line in by_pip}
+    pinned = {need.name: str(need.specifier) for need in map(Requirement, by_pip)}
+    assert pinned == {name: f"=={locked[name]}" for name in pinned}
+    wanted = names_of(LEARNING) - set(pinned)
     ours = {theirs: name for name, theirs in CONDA_NAMES.items()}
     found = {ours.get(name, name): spec for name, spec in specs.items()}
     assert set(found) == wanted | {"pip"}

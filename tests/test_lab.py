@@ -64,9 +64,8 @@ def test_without_a_display_no_browser_is_opened_and_the_port_may_be_chosen() -> 
 def test_the_extensions_that_are_turned_off_are_those_that_are_installed() -> None:
     """One that was renamed would come back without a word."""
     paths = [path.locate() for name in ("nbgrader", "jupytext") for path in files(name)]
-    configs = [
-        json.loads(path.read_text()) for path in paths if path.parent.name == "jupyter_server_config.d"
-    ]
+    named = [path for path in paths if path.parent.name == "jupyter_server_config.d"]
+    configs = [json.loads(path.read_text()) for path in named]
     installed = {name for config in configs for name in config["ServerApp"]["jpserver_extensions"]}
     text = (ROOT / ".jupyter" / "jupyter_server_config.py").read_text(encoding="utf-8")
     assert installed == set(re.findall(r'^        "(\w[\w.]*)",$', text, re.MULTILINE))

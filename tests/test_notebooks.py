@@ -125,7 +125,5 @@ def test_noise_is_taken_out(lesson: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_traceback_holds_no_place_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Path, "home", lambda: ROOT.parent)
-    text = notebooks.shorten_paths(
-        f"File {ROOT}/lib/plots.py:3, ~/{ROOT.name}/lib/x.py, {sys.prefix}/lib/y.py"
-    )
-    assert text == "File lib/plots.py:3, lib/x.py, site/lib/y.py"
+    text = f"File {ROOT}/lib/plots.py:3, ~/{ROOT.name}/lib/x.py, {sys.prefix}/lib/y.py"
+    assert notebooks.shorten_paths(text) == "File lib/plots.py:3, lib/x.py, site/lib/y.py"

@@ -51,12 +51,8 @@ def collection(tmp_path: Path) -> Path:
     (folder / "tests" / "after" / after.name).write_text(impatient, encoding="utf-8")
     for name in ("pyproject.toml", ".gitignore"):
         shutil.copy(ROOT / name, folder / name)
-    (folder / "tests" / "conftest.py").write_text(
-        "import sys\nsys.path.insert(0, 'tools')\n", encoding="utf-8"
-    )
-    (folder / "tests" / "test_sum.py").write_text(
-        "def test_sum():\n    assert 1 + 2 == 3\n", encoding="utf-8"
-    )
+    (folder / "tests" / "conftest.py").write_text("import sys\nsys.path.insert(0, 'tools')\n")
+    (folder / "tests" / "test_sum.py").write_text("def test_sum():\n    assert 1 + 2 == 3\n")
     (folder / "lib").mkdir()
     (folder / "lib" / "__init__.py").touch()
     write_lesson(folder / "notebooks" / "00_one.ipynb", measures=True)
@@ -90,15 +86,12 @@ def test_everything_that_is_left_is_named_and_later_stages_still_run(
     (collection / "tests" / "test_leaky.py").write_text(LEAKY_TEST, encoding="utf-8")
     write_lesson(collection / "notebooks" / "00_one.ipynb", measures=True, output=FAILING_LESSON_OUTPUT)
     status, output = run_in(collection)
-    assert (status, summary(output)) == (
-        1,
-        {
-            "plain tests": "passed",
-            "lessons side by side": "passed",
-            "lessons that measure, one at a time": "FAILED",
-            "nothing left behind": "FAILED",
-        },
-    ), output
+    assert status == 1 and summary(output) == {
+        "plain tests": "passed",
+        "lessons side by side": "passed",
+        "lessons that measure, one at a time": "FAILED",
+        "nothing left behind": "FAILED",
+    }, output
     # pytest reports it twice where CI is set.
     [number] = set(re.findall(r"still running:\n.*process (\d+): sleep 3000", output))
     assert ".left-in-home" in output
@@ -128,9 +121,8 @@ def test_one_notebook_from_elsewhere_runs_as_strictly(
 
 def test_chosen_tests_pass(collection: Path) -> None:
     status, output = run_in(collection, "tests/test_sum.py", "-q")
-    assert (status, summary(output)) == (0, {"chosen tests": "passed", "nothing left behind": "passed"}), (
-        output
-    )
+    stages = {"chosen tests": "passed", "nothing left behind": "passed"}
+    assert (status, summary(output)) == (0, stages), output
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, which only Linux has")
@@ -139,9 +131,8 @@ def test_an_interrupted_run_ends_all_its_processes(collection: Path, monkeypatch
     (collection / "tests" / "test_sum.py").write_text(test, encoding="utf-8")
     monkeypatch.setenv("TMPDIR", str(collection.parent))
     command = [sys.executable, "tools/run_tests.py", "tests/test_sum.py"]
-    with subprocess.Popen(
-        command, cwd=collection, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as run:
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, cwd=collection, **quiet) as run:
         until(lambda: "sleep 3000" in descendants(run.pid).values())
         started = descendants(run.pid)
         run.terminate()
