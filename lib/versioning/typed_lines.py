@@ -69,13 +69,13 @@ class TypedLines:
 
     version: int
     decode: Callable[[bytes], Any]
+    #: How many strings a line holds, the keys among them, if nothing is null.
     strings: int
-    """How many strings a line holds, the keys among them, if nothing is null."""
+    #: The strings that may be null.
     nullable: tuple[str, ...]
-    """The strings that may be null."""
     timestamps: dict[str, Field]
+    #: The attributes that get the value of another one.
     copies: dict[str, str]
-    """The attributes that get the value of another one."""
     constants: dict[str, Any]
 
     def read(self, lines: list[bytes]) -> tuple[list[Any], list[int]]:

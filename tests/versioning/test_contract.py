@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
@@ -18,8 +14,8 @@ from lib.versioning import (
     Report,
     UnknownVersionError,
 )
+from lib.versioning import __main__ as command_line
 
-ROOT = Path(__file__).resolve().parents[2]
 JUAN = {"id": "123", "name": "Juan Pérez", "created_at": "2024-01-01T10:00:00"}
 JUAN_AT_2 = JUAN | {"schema_version": 2, "email": None, "updated_at": "2024-01-01T10:00:00"}
 JUAN_AT_3 = JUAN_AT_2 | {"schema_version": 3, "phone": None}
@@ -84,11 +80,10 @@ def test_upgrading_adds_the_fields_of_each_version(vm: DataVersionManager) -> No
     assert vm.upgrade_data(JUAN_AT_3, 3) == JUAN_AT_3
 
 
-def test_the_command_prints_its_three_lines() -> None:
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, "-m", "lib.versioning"], capture_output=True, env=environment)
+def test_the_command_prints_its_three_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command_line.run(command_line.parser().parse_args([])) == 0
     lines = "Datos válidos: True\nDatos upgradeados a versión: 3\nDatos upgradeados válidos: True\n"
-    assert (done.returncode, done.stdout.decode(), done.stderr) == (0, lines, b"")
+    assert capsys.readouterr() == (lines, "")
 
 
 # ── The defects of the original, row by row ──────────────────────────────────────────────────────────────────────
