@@ -40,7 +40,7 @@ class Repository:
         for tag, changed in {
             "v1.0.0": text,
             "v1.1.0": text + "\n# A change, so that the image is another one.\n",
-            "v1.2.0": text.replace('if "unready" in app.state.faults:', "if True:"),
+            "v1.2.0": text.replace('if "unready" in self.faults:', "if True:"),
         }.items():
             assert changed != text or tag == "v1.0.0"
             service.write_text(changed)
