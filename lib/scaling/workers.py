@@ -206,6 +206,8 @@ class WorkerPool(Running):
         found = self._under_way(worker)
         if len(found) < self.concurrency or not once(set(found)):
             return set()
+        if not whole_worker:
+            time.sleep(HEARD)
         try:
             self._signal(worker, found, signal.SIGSTOP)
             if self._under_way(worker) != found or not once(set(found)):
@@ -231,11 +233,9 @@ class WorkerPool(Running):
             worker.process.signal(number, pid=pid)
 
     def _under_way(self, worker: Worker) -> dict[str, int]:
-        """The tasks that a worker does now, and the ids of the processes that do them; not those that it has just begun."""
-        tries = [
-            one for one in self._tries() if one["worker"] == worker.name and one["outcome"] == "under way"
-        ]
-        return {one["task"]: one["pid"] for one in tries if time.time() - one["start"] > HEARD}
+        """The tasks that a worker does now, and the ids of the processes that do them."""
+        tries = [one for one in self._tries() if one["worker"] == worker.name]
+        return {one["task"]: one["pid"] for one in tries if one["outcome"] == "under way"}
 
     # ── Tasks ────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -81,7 +81,7 @@ def test_events_tell_who_did_what_and_when(broker: Server) -> None:
 
 @pytest.mark.parametrize("kind", ["prefork", "solo"])
 def test_events_tell_the_processor_time_of_each_task(broker: Server, kind: Kind) -> None:
-    with WorkerPool(1, kind=kind, broker=broker) as pool:
+    with WorkerPool(1, kind=kind, broker=broker, delivery=REJECTING) as pool:  # no task takes too long for it
         pool.send("pause", [(0.5,)])
         pool.send("compute", [(5_000_000,)])
         assert pool.wait() == 0

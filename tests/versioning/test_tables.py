@@ -98,7 +98,7 @@ def assert_agrees(
         (upgraded, upgrade_table(valid.table, up, history, extra=extra, validated=True)),
         (downgraded, downgrade_table(valid.table, down, history, extra=extra, validated=True)),
     ):
-        again, once = (list(map(repr, map(sorted_items, b.table.to_pylist()))) for b in (second, whole))
+        again, once = (list(map(repr, map(sorted_items, as_records(b.table)))) for b in (second, whole))
         assert again == once
         assert (second.report.kept, second.report.lost) == (whole.report.kept, whole.report.lost)
         assert second.report.quarantined == whole.report.quarantined - valid.report.quarantined
