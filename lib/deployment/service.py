@@ -178,10 +178,10 @@ def _unreadable(_: Request, error: UnreadableError) -> Response:
 
 
 def _number(request: Request, name: str, default: float, low: float, high: float) -> float:
-    """A number in the query. Raises HTTPException (422) if it is none, or out of its range."""
+    """A number in the query, of the kind of its default. Raises HTTPException (422) if it is none, or out of its range."""
     text = request.query_params.get(name, str(default))
     with suppress(ValueError):
-        if low <= (number := float(text)) <= high:
+        if low <= (number := type(default)(text)) <= high:
             return number
     raise HTTPException(422, f"{name}: expected a number from {low:g} to {high:g} (got {text!r})")
 
