@@ -106,7 +106,7 @@ def database() -> Finding:
         with postgres() as server, psycopg.connect(server.dsn) as connection:
             version = connection.execute("SHOW server_version").fetchone()
     except (OSError, RuntimeError, psycopg.Error) as error:
-        remedy = "run make lab again; if that does not help, set LESSONS_POSTGRES_URL to a server of yours"
+        remedy = "run make lab again; if that does not help, report this"
         return Finding("PostgreSQL", str(error).splitlines()[0], remedy)
     return Finding("PostgreSQL", f"{version[0] if version else 'unknown'} answers")
 

@@ -5,8 +5,8 @@
         pool.wait(30)
         print(pool.events())
 
-Each worker is a process of its own, or a container of its own, and dies with the owner of the pool. The broker is the one
-of LESSONS_BROKER_URL, or a Valkey server that the pool starts and stops.
+Each worker is a process of its own, or a container of its own, and dies with the owner of the pool. The broker is a
+Valkey server that the pool starts and stops, or one that pools share.
 """
 
 from __future__ import annotations

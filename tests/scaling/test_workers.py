@@ -14,11 +14,10 @@ import pytest
 from owners import line, owner
 from waiting import until
 
-from lib.scaling.settings import EARLY, LATE, QUEUE, REJECTING, RESTORING, Delivery
+from lib.scaling.settings import EARLY, LATE, REJECTING, RESTORING, Delivery
 from lib.scaling.workers import Kind, WorkerPool
-from lib.stage import servers
 from lib.stage.processes import ProcessError
-from lib.stage.servers import Server, valkey
+from lib.stage.servers import Server
 
 
 def session(leader: int | None) -> list[int]:
@@ -325,15 +324,3 @@ def test_a_pickled_message_is_refused(broker: Server) -> None:
         good = pool.send("compute", [(10,)])
         assert pool.wait() == 0
         assert set(pool.events()["task"]) == set(good)
-
-
-def test_the_broker_of_the_environment_is_used_and_left_running(
-    broker: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(servers.BROKER_VARIABLE, broker.url)
-    with WorkerPool(1) as pool:
-        assert pool.settings.broker == broker.url
-        pool.send("pause", [(0.1,)])
-        assert pool.store.exists(pool.settings.key(QUEUE)) or pool.wait() == 0
-    with valkey() as same:
-        assert same.url == broker.url and same.process is None
