@@ -1,4 +1,4 @@
-"""The three proofs of every exercise: its solution passes, the untouched stub fails helpfully, a typical wrong answer fails."""
+"""The three proofs of every exercise: its solution passes, the untouched stub fails helpfully, three kinds of wrong answers fail."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from wrong_answers import WRONG_ANSWERS
 
 #: Their checks start servers: tests/integration/test_exercises_with_servers.py proves them.
 WITH_SERVERS = {f"exercise-11-{number}" for number in (4, 5, 6, 10)}
+#: Lessons whose exercises have been tried with one wrong answer only.
+ONE_SO_FAR = {"1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11"}
 ALL = {exercise.name: exercise for path in lesson_paths() for exercise in exercises(read(path))}
 SOLVED = {name: exercise for name, exercise in ALL.items() if name not in WITH_SERVERS}
 
@@ -51,14 +53,22 @@ def test_untouched_stub_fails_helpfully(name: str, stubs: dict[str, Exercise]) -
     prove_failure(stubs[name], stubs[name].solution, LESSONS)
 
 
-@pytest.mark.parametrize("name", SOLVED)
-def test_typical_wrong_answer_fails_helpfully(name: str) -> None:
-    assert name in WRONG_ANSWERS, (
-        f"{name} has no entry in tests/wrong_answers.py: which mistake do learners make here?"
+@pytest.mark.parametrize(
+    ("name", "number"), [(name, n) for name in SOLVED for n, _ in enumerate(WRONG_ANSWERS[name])]
+)
+def test_wrong_answer_fails_helpfully(name: str, number: int) -> None:
+    prove_failure(SOLVED[name], SOLVED[name].answer(WRONG_ANSWERS[name][number]), LESSONS)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_each_exercise_has_three_wrong_answers_or_more(name: str) -> None:
+    found = len(set(WRONG_ANSWERS[name]))
+    least = 1 if name.split("-")[1] in ONE_SO_FAR else 3
+    assert found >= least, (
+        f"{name} has {found} in tests/wrong_answers.py: the misconception, a constant, one that ignores an input?"
     )
-    prove_failure(SOLVED[name], SOLVED[name].answer(WRONG_ANSWERS[name]), LESSONS)
 
 
 def test_every_wrong_answer_belongs_to_an_exercise() -> None:
-    assert set(WRONG_ANSWERS) <= set(ALL)
+    assert set(WRONG_ANSWERS) == set(ALL)
     assert set(ALL) >= WITH_SERVERS

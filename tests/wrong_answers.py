@@ -1,32 +1,43 @@
-"""A typical wrong answer to each exercise, which its check must refuse.
+"""Wrong answers to each exercise, which its check must refuse: the misconception that the objective is about, a constant, an ignored input.
 
-The key is the exercise's grade id; the value is the code that stands in place of the solution, between its two markers.
+The key is the exercise's grade id; each value is code that stands in place of the solution, between its two markers.
 """
 
-WRONG_ANSWERS: dict[str, str] = {
-    # takes the whole loss for the serial share, as if one worker had lost it
-    "exercise-1-1": "return 1 / speedup",
-    # enough for the work, but not for the promise
-    "exercise-1-2": "return int(arrivals * service_s) + 1",
-    # each row counts alike, however long it lasted
-    "exercise-1-3": """
+WRONG_ANSWERS: dict[str, list[str]] = {
+    "exercise-1-1": [
+        # takes the whole loss for the serial share, as if one worker had lost it
+        "return 1 / speedup",
+    ],
+    "exercise-1-2": [
+        # enough for the work, but not for the promise
+        "return int(arrivals * service_s) + 1",
+    ],
+    "exercise-1-3": [
+        # each row counts alike, however long it lasted
+        """
 total = log["at"].iloc[-1] - log["at"].iloc[0]
 return float(laws.little(number=log["waiting"].mean(), rate=arrivals / total))
 """,
-    # asks the curve, which is right half of the time
-    "exercise-1-4": """
+    ],
+    "exercise-1-4": [
+        # asks the curve, which is right half of the time
+        """
 numbers = np.arange(1, max(workers) + 1)
 enough = numbers[fitting.fit_usl(workers, throughput).predict(numbers) >= demand]
 return int(enough[0]) if len(enough) else None
 """,
-    # takes for each worker the time from its own first start to its own last end
-    "exercise-2-1": """\
+    ],
+    "exercise-2-1": [
+        # takes for each worker the time from its own first start to its own last end
+        """\
     seconds = (events["end"] - events["start"]).groupby(events["worker"]).sum()
     spans = events.groupby("worker")["end"].max() - events.groupby("worker")["start"].min()
     return (seconds / spans).to_dict()
 """,
-    # forgets the task that nobody has begun: it has no row
-    "exercise-2-2": """\
+    ],
+    "exercise-2-2": [
+        # forgets the task that nobody has begun: it has no row
+        """\
     words = {}
     for task, rows in events.groupby("task"):
         if "done" in set(rows["outcome"]):
@@ -35,24 +46,32 @@ return int(enough[0]) if len(enough) else None
             words[task] = "unacknowledged" if task in unacknowledged else "lost"
     return words
 """,
-    # takes late acknowledgement for enough
-    "exercise-2-3": """\
+    ],
+    "exercise-2-3": [
+        # takes late acknowledgement for enough
+        """\
     if not may_be_lost and not may_be_repeated:
         raise ValueError("impossible")
     return settings.Delivery(late=may_be_repeated, visibility_timeout=2 * longest_s)
 """,
-    # marks the payment as done before it is
-    "exercise-2-4": """\
+    ],
+    "exercise-2-4": [
+        # marks the payment as done before it is
+        """\
     if ("done", payment) in store:
         return
     store["done", payment] = True
     store[source, "all"] = store.get((source, "all"), 0) - cents
     store[target, "all"] = store.get((target, "all"), 0) + cents
 """,
-    # converts what should be refused: "1", True and 3.0 all become versions
-    "exercise-3-1": 'return int(record.get("schema_version", 1))',
-    # lets old records have no country, where "ES" was asked for
-    "exercise-3-2": """
+    ],
+    "exercise-3-1": [
+        # converts what should be refused: "1", True and 3.0 all become versions
+        'return int(record.get("schema_version", 1))',
+    ],
+    "exercise-3-2": [
+        # lets old records have no country, where "ES" was asked for
+        """
 users_v4 = versioning.SchemaHistory(
     "users",
     first=versioning.USERS.schema(1),
@@ -66,8 +85,10 @@ users_v4 = versioning.SchemaHistory(
     },
 )
 """,
-    # searches among records that its author thought of: none of them is ahead
-    "exercise-3-3": """
+    ],
+    "exercise-3-3": [
+        # searches among records that its author thought of: none of them is ahead
+        """
 records = st.fixed_dictionaries({"id": st.text(), "name": st.text(max_size=255), "created_at": st.dates().map(str)})
 
 @SEARCH
@@ -80,19 +101,25 @@ def one_go_equals_two(record):
 
 one_go_equals_two()
 """,
-    # returns whatever came out, valid or not
-    "exercise-3-4": """
+    ],
+    "exercise-3-4": [
+        # returns whatever came out, valid or not
+        """
 mended = dict(record)
 if isinstance(mended.get("created_at"), str):
     mended["created_at"] = mended["created_at"].replace(" ", "T")
 return mended
 """,
-    "exercise-4-1": """\
+    ],
+    "exercise-4-1": [
+        """\
     if backward and forward:
         return "any"
     return "writers" if backward else "readers"
 """,
-    "exercise-4-2": """\
+    ],
+    "exercise-4-2": [
+        """\
 mended = versioning.SchemaHistory(
     "users",
     first=versioning.USERS.schema(1),
@@ -105,26 +132,38 @@ mended = versioning.SchemaHistory(
     },
 )
 """,
-    "exercise-4-3": """\
+    ],
+    "exercise-4-3": [
+        """\
     return min(v for v in history.versions if compatibility.judge(history, v, reader).compatible)
 """,
-    # trusts the default: readers of `after` read what `before` wrote, and find no phone number in it
-    "exercise-4-4": """\
+    ],
+    "exercise-4-4": [
+        # trusts the default: readers of `after` read what `before` wrote, and find no phone number in it
+        """\
     return [(before, [before]), (before, [before, after]), (before, [after]), (after, [after])]
 """,
-    "exercise-5-1": """\
+    ],
+    "exercise-5-1": [
+        """\
     return [(low, low + size) for low in range(0, count, size)]
 """,
-    "exercise-5-2": """\
+    ],
+    "exercise-5-2": [
+        """\
     filled = connection.execute("UPDATE users SET country = 'ES' WHERE country IS NULL").rowcount
     connection.commit()
     return filled
 """,
-    "exercise-5-3": """\
+    ],
+    "exercise-5-3": [
+        """\
     costs = [(lock, fixed + per_million * rows / 1e6) for lock, fixed, per_million in statements]
     return sum(cost for lock, cost in costs if lock == "exclusive")
 """,
-    "exercise-5-4": """\
+    ],
+    "exercise-5-4": [
+        """\
 history_5_4 = versioning.SchemaHistory(
     "users",
     first=versioning.USERS.schema(3),
@@ -137,23 +176,31 @@ release_plan = [
     {"deploy": "writes new", "phases": ["contract"]},
 ]
 """,
-    # counts the time of one worker, whatever their number
-    "exercise-6-1": """\
+    ],
+    "exercise-6-1": [
+        # counts the time of one worker, whatever their number
+        """\
     span = tries["end"].max() - tries["start"].min()
     return (tries["end"] - tries["start"]).sum() / span
 """,
-    # trusts the order of the rows
-    "exercise-6-2": """\
+    ],
+    "exercise-6-2": [
+        # trusts the order of the rows
+        """\
     groups = tries.groupby("task")
     again = groups.size() > 1
     return (groups["end"].last() - groups["start"].first())[again].to_dict()
 """,
-    # divides the work like water
-    "exercise-6-3": """\
+    ],
+    "exercise-6-3": [
+        # divides the work like water
+        """\
     return -int(-tasks * task_s // limit_s) if task_s <= limit_s else None
 """,
-    # takes the moment at which blue's last request was sent for that of its last answer
-    "exercise-7-1": """\
+    ],
+    "exercise-7-1": [
+        # takes the moment at which blue's last request was sent for that of its last answer
+        """\
     blue = requests[requests["served_by"].str.startswith("blue")]
     green = requests[requests["served_by"].str.startswith("green")]
     return {
@@ -162,8 +209,10 @@ release_plan = [
         "late on blue": int((blue["sent"] > returned).sum()),
     }
 """,
-    # counts good and bad probes altogether, not in a row
-    "exercise-7-2": """\
+    ],
+    "exercise-7-2": [
+        # counts good and bad probes altogether, not in a row
+        """\
     good = bad = 0
     for took in probes:
         if took is not None and took <= limit_ms:
@@ -176,8 +225,10 @@ release_plan = [
             return "refused"
     return "undecided"
 """,
-    # writes down first what it is about to do: killed in between, it is never done
-    "exercise-7-3": """\
+    ],
+    "exercise-7-3": [
+        # writes down first what it is about to do: killed in between, it is never done
+        """\
     if going_back:
         world.write("idle")
         world.switch("blue")
@@ -192,8 +243,10 @@ release_plan = [
         world.write("idle")
         world.retire("blue")
 """,
-    # blue goes as soon as green has the traffic: there is nothing to go back to while it bakes
-    "exercise-7-4": """\
+    ],
+    "exercise-7-4": [
+        # blue goes as soon as green has the traffic: there is nothing to go back to while it bakes
+        """\
 runbook = [
     ("expand the table", "drop the new column"),
     ("create green, which writes both names", "retire green"),
@@ -204,14 +257,22 @@ runbook = [
     ("contract the table", "restore a backup"),
 ]
 """,
-    # the last batch is as large as the others, though fewer are left
-    "exercise-8-1": "return [batch_size] * -(-replicas // batch_size)",
-    # rounds down what the peak needs, and does not think of too few replicas
-    "exercise-8-2": "return replicas - peak // each",
-    # as if the first share lasted until it is seen
-    "exercise-8-3": "return rate * failing * (steps[0][0] if steps else 1.0) * seen_after",
-    # the canary hits the fewest, but which machines would it run on?
-    "exercise-8-4": """\
+    ],
+    "exercise-8-1": [
+        # the last batch is as large as the others, though fewer are left
+        "return [batch_size] * -(-replicas // batch_size)",
+    ],
+    "exercise-8-2": [
+        # rounds down what the peak needs, and does not think of too few replicas
+        "return replicas - peak // each",
+    ],
+    "exercise-8-3": [
+        # as if the first share lasted until it is seen
+        "return rate * failing * (steps[0][0] if steps else 1.0) * seen_after",
+    ],
+    "exercise-8-4": [
+        # the canary hits the fewest, but which machines would it run on?
+        """\
 choice = {
     "nightly import": "stop and start",
     "price list": "canary",
@@ -219,24 +280,32 @@ choice = {
     "search": "rolling",
 }
 """,
-    # compares medians over all rounds, as if the machine had been the same in all of them
-    "exercise-9-1": """\
+    ],
+    "exercise-9-1": [
+        # compares medians over all rounds, as if the machine had been the same in all of them
+        """\
     speedup = float(np.median(old) / np.median(new))
     control = float(np.median(old) / np.median(again))
     return None if abs(speedup - 1) <= abs(control - 1) else speedup
 """,
-    # forgets that what is written moves through the memory, too
-    "exercise-9-2": """\
+    ],
+    "exercise-9-2": [
+        # forgets that what is written moves through the memory, too
+        """\
     room = seconds / (read / bandwidth)
     return room, "memory" if room < 2 else "processor"
 """,
-    # right, and a copy of everything: by way of Python's dicts
-    "exercise-9-3": """\
+    ],
+    "exercise-9-3": [
+        # right, and a copy of everything: by way of Python's dicts
+        """\
     rows = [{"id": row["id"], "full_name": row["name"], "source": "import"} for row in table.to_pylist()]
     return pa.Table.from_pylist(rows)
 """,
-    # one pass, fast, and names that occur twice are listed twice
-    "exercise-9-4": """\
+    ],
+    "exercise-9-4": [
+        # one pass, fast, and names that occur twice are listed twice
+        """\
     counts, names = {}, {}
     for user in users:
         day = user["created_at"][:10]
@@ -244,20 +313,26 @@ choice = {
         names.setdefault(day, []).append(user["name"].split()[0])
     return [(day, counts[day], sorted(names[day])) for day in sorted(counts)]
 """,
-    # the last minus the first, or what is left after the restart
-    "exercise-10-1": """\
+    ],
+    "exercise-10-1": [
+        # the last minus the first, or what is left after the restart
+        """\
     there = [value for value in values if value is not None]
     return max(there[-1] - there[0], there[-1]) if len(there) > 1 and there[-1] < there[0] else (there or [0])[-1] - (there or [0])[0]
 """,
-    # averages the shares of the replicas: an idle one counts like a busy one
-    "exercise-10-2": """\
+    ],
+    "exercise-10-2": [
+        # averages the shares of the replicas: an idle one counts like a busy one
+        """\
     if any(limit not in replica for replica in replicas):
         raise ValueError(f"no bucket ends at {limit} s in every histogram")
     shares = [1 - replica[limit] / replica[float("inf")] for replica in replicas if replica[float("inf")]]
     return sum(shares) / len(shares) if shares else 0
 """,
-    # looks at the long window only: it rings on when the trouble is over
-    "exercise-10-3": """\
+    ],
+    "exercise-10-3": [
+        # looks at the long window only: it rings on when the trouble is over
+        """\
     return [
         minute
         for minute in range(len(total))
@@ -265,37 +340,51 @@ choice = {
         > rate * budget * sum(total[max(0, minute - long + 1) : minute + 1])
     ]
 """,
-    # takes the release with the most failures, which is the one with the most traffic
-    "exercise-10-4": """\
+    ],
+    "exercise-10-4": [
+        # takes the release with the most failures, which is the one with the most traffic
+        """\
     worst = table.loc[(table["failed"] + table["slow"]).idxmax()]
     return worst["release"] if worst["failed"] > 0.01 * worst["requests"] or worst["slow"] > 0.1 * worst["requests"] else None
 """,
-    # adds new fields and drops the old ones: the values are gone
-    "exercise-11-1": """\
+    ],
+    "exercise-11-1": [
+        # adds new fields and drops the old ones: the values are gone
+        """\
     new = ("full_name", "phone_country", "phone_number")
     return [versioning.DropField("name", default=""), versioning.DropField("phone")] + [
         versioning.AddField(name, "string", nullable=True) for name in new
     ]
 """,
-    # looks at the first and the last release only
-    "exercise-11-2": "return None if schema_gate(history, plan[0], plan[-1], evidence=evidence).passed else 1",
-    # fills the new form only
-    "exercise-11-3": """\
+    ],
+    "exercise-11-2": [
+        # looks at the first and the last release only
+        "return None if schema_gate(history, plan[0], plan[-1], evidence=evidence).passed else 1",
+    ],
+    "exercise-11-3": [
+        # fills the new form only
+        """\
     country, _, number = (user["phone"] or "").partition(" ")
     parts = {"full_name": user["name"], "phone_country": country or None, "phone_number": number or None}
     return user | parts
 """,
-    # renames the column under the feet of the application
-    "exercise-11-4": 'return ["ALTER TABLE users RENAME COLUMN name TO full_name"]',
-    # fills all rows, whatever stands there
-    "exercise-11-5": """\
+    ],
+    "exercise-11-4": [
+        # renames the column under the feet of the application
+        'return ["ALTER TABLE users RENAME COLUMN name TO full_name"]',
+    ],
+    "exercise-11-5": [
+        # fills all rows, whatever stands there
+        """\
     return (
         "UPDATE users SET full_name = name, phone_country = split_part(phone, ' ', 1), "
         "phone_number = split_part(phone, ' ', 2) WHERE id > %(low)s AND id <= %(high)s"
     )
 """,
-    # takes the first code that fits
-    "exercise-11-6": """\
+    ],
+    "exercise-11-6": [
+        # takes the first code that fits
+        """\
     phone = record["phone"]
     if phone is None or " " in phone:
         return record
@@ -304,19 +393,25 @@ choice = {
             return record | {"phone": f"{code} {phone[len(code):]}"}
     return record | {"phone": None}
 """,
-    # adds everything up: what was mended counts as new, and as put aside
-    "exercise-11-7": """\
+    ],
+    "exercise-11-7": [
+        # adds everything up: what was mended counts as new, and as put aside
+        """\
     both = pd.concat([first, second]).sum()
     return versioning.Report(*(int(both[name]) for name in ("read", "passed", "quarantined")))
 """,
-    # reads what is checked out
-    "exercise-11-8": """\
+    ],
+    "exercise-11-8": [
+        # reads what is checked out
+        """\
     with open(f"{repository}/RELEASE.json", encoding="utf-8") as file:
         about = json.load(file)
     return tag, about["schema"], about["phase"]
 """,
-    # takes a write that failed for one that is lost
-    "exercise-11-9": """\
+    ],
+    "exercise-11-9": [
+        # takes a write that failed for one that is lost
+        """\
     failed = requests["outcome"] != "ok"
     colours = requests["served_by"].str.partition("-")[0]
     written = requests.loc[requests["kind"] == "write", "user"]
@@ -328,11 +423,14 @@ choice = {
         "writes lost": int((~written.isin(found)).sum()),
     }
 """,
-    # never goes back
-    "exercise-11-10": """\
+    ],
+    "exercise-11-10": [
+        # never goes back
+        """\
     control(evidence=proof).deploy(target)
     return unreadable()
 """,
+    ],
 }
 
 #: More mistakes of the capstone, and what the check says to each.

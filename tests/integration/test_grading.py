@@ -51,7 +51,7 @@ def made(order: Order, tmp_path: Path) -> Path:
 def partly(course: Path, name: str, right: list[str]) -> dict[str, str]:
     """Solutions of some exercises, and wrong answers to the others."""
     source = read(course / "source" / name / f"{name}.ipynb")
-    wrong = {one.name: one.answer(WRONG_ANSWERS[one.name]) for one in exercises(source)}
+    wrong = {one.name: one.answer(WRONG_ANSWERS[one.name][0]) for one in exercises(source)}
     return {cell.id: "solution" if cell.id in right else wrong[cell.id] for cell in solutions(source)}
 
 
