@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -25,7 +26,8 @@ class LiveLoad:
 
     Every fifth statement sets the name of a row that no other statement writes, the others read a row. The load is
     open loop: a statement has a time at which it is due, and waits from then on, also while all connections are
-    blocked. Every 10 ms the server is asked how many of the statements wait for a lock.
+    blocked; what is due before the block ends is sent, however late. Every 10 ms the server is asked how many of
+    the statements wait for a lock.
 
     dsn: of the database. keys: ids of rows, used in order, at least one a statement. rate: statements a second.
     write: the statement that sets a name, with the parameters `name` and `id`.
@@ -35,7 +37,12 @@ class LiveLoad:
         self, dsn: str, keys: Sequence[str], *, rate: float = 200, write: LiteralString = WRITE
     ) -> None:
         self._dsn, self._keys, self._rate, self._write = dsn, keys, rate, write
-        self._numbers, self._stop, self._start = itertools.count(), threading.Event(), 0.0
+        self._numbers, self._stop, self._start, self._end = (
+            itertools.count(),
+            threading.Event(),
+            0.0,
+            math.inf,
+        )
         self._statements: list[tuple[float, float, str, str]] = []
         self._samples: list[tuple[float, int]] = []
         self._acknowledged: dict[str, str] = {}
@@ -47,9 +54,8 @@ class LiveLoad:
         self._ready = threading.Barrier(len(self._threads) + 1, action=self._begin, timeout=60)
 
     def _begin(self) -> None:
-        self._start = (
-            time.perf_counter()
-        )  # once all are connected, so that nothing is late from the beginning
+        # Once all are connected, so that nothing is late from the beginning.
+        self._start = time.perf_counter()
 
     def __enter__(self) -> Self:
         for thread in self._threads:
@@ -61,6 +67,7 @@ class LiveLoad:
     def __exit__(self, kind: type[BaseException] | None, *_: BaseException | TracebackType | None) -> None:
         if kind is None:
             time.sleep(0.5)
+        self._end = time.perf_counter() - self._start if kind is None else 0.0
         self._stop.set()
         for thread in self._threads:
             thread.join()
@@ -82,11 +89,11 @@ class LiveLoad:
     def _work(self) -> None:
         with self._connect() as connection:
             self._ready.wait()
-            while not self._stop.is_set():
-                number = next(self._numbers)
+            for number in self._numbers:
                 due = number / self._rate
-                if self._stop.wait(max(0.0, self._start + due - time.perf_counter())):
-                    break
+                self._stop.wait(max(0.0, self._start + due - time.perf_counter()))
+                if due > self._end:
+                    return
                 self._statement(connection, number, due)
 
     def _statement(self, connection: psycopg.Connection, number: int, due: float) -> None:

@@ -61,6 +61,18 @@ def test_a_locked_table_is_seen_to_block(dsn, keys):
     assert load.lost == 0
 
 
+def test_what_was_due_is_sent_even_if_the_table_is_blocked_to_the_end(dsn, keys):
+    with psycopg.connect(dsn) as connection, LiveLoad(dsn, keys, rate=100) as load:
+        connection.execute("LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
+        until(lambda: load.blocked() > 0.5)  # longer than it takes until each connection waits
+        threading.Timer(1.0, connection.rollback).start()  # half a second after the end
+    statements = load.statements()
+    numbers = (statements["due"] * 100).round()
+    assert list(numbers) == list(range(len(statements)))
+    assert statements["due"].max() >= load.locks()["at"].max() - 0.1
+    assert set(statements["outcome"]) == {"ok"}
+
+
 def test_lost_writes_and_errors_are_counted(dsn, keys):
     with LiveLoad(dsn, keys, rate=100) as load, psycopg.connect(dsn, autocommit=True) as connection:
         until(lambda: writes(load) > 0)
