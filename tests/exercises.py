@@ -93,4 +93,5 @@ def attempt(exercise: Exercise, answer: str, folder: Path) -> Exception | None:
             failure = error.with_traceback(None)
         namespace.clear()
         gc.collect()
+        gc.freeze()  # the libraries that are imported by now: to search them each time would take most of the time
     return failure
