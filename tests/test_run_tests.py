@@ -57,7 +57,10 @@ def collection(tmp_path: Path) -> Path:
     (folder / "lib" / "__init__.py").touch()
     write_lesson(folder / "notebooks" / "00_one.ipynb", measures=True)
     own_lib = "import lib\nassert lib.__file__.endswith('leçon à part/lib/__init__.py')"
-    write_lesson(folder / "notebooks" / "01_two.ipynb", measures=False, also=own_lib)
+    socket_files = (
+        "from ipykernel.kernelapp import IPKernelApp\nassert IPKernelApp.instance().transport == 'ipc'"
+    )
+    write_lesson(folder / "notebooks" / "01_two.ipynb", measures=False, also=f"{own_lib}\n{socket_files}")
     git = ["git", "-C", str(folder), "-c", "user.name=Test", "-c", "user.email=test@example.org"]
     for command in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "--message", "all"]):
         subprocess.run([*git, *command], check=True)

@@ -36,8 +36,10 @@ COPY = "leçon à part"
 PYTEST = [sys.executable, "-m", "pytest"]
 #: Stages of their own: the look back, and what needs an engine (`make test-integration`).
 APART = ["--ignore=tests/after", "--ignore=tests/integration"]
-SIDE_BY_SIDE = ["-n", "2", "--dist", "loadscope"]
-STRICT = ["--nbval", "--nbval-cell-timeout", "300"]  # nbval waits that long for a kernel that died
+#: Three, since many tests wait; in the order of the files, in which those that take longest are not the last.
+SIDE_BY_SIDE = ["-n", "3", "--dist", "loadscope", "--no-loadscope-reorder"]
+#: nbval waits so many seconds for a kernel that died.
+STRICT = ["--nbval", "--nbval-cell-timeout", "300", "-p", "tools.socket_kernels"]
 # What a shell may have set that would change what the tests see, or (each kernel would compile `lib` anew) make them slow.
 UNWANTED = """
     PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE PYTEST_ADDOPTS JUPYTER_PATH JUPYTER_CONFIG_PATH MPLBACKEND
