@@ -51,11 +51,8 @@ def steps() -> dict[str, str]:
     once["long: code"] = f"LONG=1 {tests} tests --ignore=tests/after --ignore={folder} -m long"
     once["long: integration"] = "LONG=1 python tools/integration.py -m long"
     often = {"tests": f"{tests} {TIMED}"}
-    often |= {
-        f"lesson {number}": f"{tests} --notebook notebooks/{path.name}"
-        for number, path in lessons.items()
-        if measures(path)
-    }
+    measuring = {n: path for n, path in lessons.items() if measures(path)}
+    often |= {f"lesson {n}": f"{tests} --notebook notebooks/{path.name}" for n, path in measuring.items()}
     return once | {f"repeats {i}: {name}": often[name] for i in range(1, 11) for name in often}
 
 

@@ -23,12 +23,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 from project import ROOT, STATE, activated
-from traces import MARK, descendants, files_of, repository_state
+from traces import MARK, files_of, repository_state
 
 PR_SET_CHILD_SUBREAPER = 36
 PATIENCE = 10.0  # seconds that processes get to end by themselves
@@ -48,8 +48,7 @@ UNWANTED = """
 """.split()
 
 
-@dataclass(frozen=True)
-class Stage:
+class Stage(NamedTuple):
     """One command of the run, mostly a call of pytest. `apart`: in the copy of the project, whose `lib` it imports."""
 
     name: str
@@ -94,15 +93,13 @@ def stages(only: str | None, notebook: str | None, chosen: list[str]) -> list[St
 def run_environment(folder: Path) -> dict[str, str]:
     """The variables of all stages: the run's own home and temporary folder, so that what is written there can be seen."""
     own = {name: folder / name for name in ("home", "t", "jupyter")}
-    for path in own.values():
-        path.mkdir()
-    for path in (folder, own["t"]):
+    for path in (folder, *own.values()):
+        path.mkdir(exist_ok=True)
         path.chmod(0o711)  # a server that a test starts as an unprivileged user must be able to pass
     environ = {name: value for name, value in os.environ.items() if name not in UNWANTED}
     # JupyterLab asks for npm's prefix, and either may be a shim that writes settings: not in the home folder.
     asked = "JUPYTER_CONFIG_DIR JUPYTER_DATA_DIR JUPYTER_RUNTIME_DIR IPYTHONDIR npm_config_cache RUSTUP_HOME"
-    proxies = [environ.get("NO_PROXY") or environ.get("no_proxy"), "127.0.0.1", "localhost"]
-    no_proxy = ",".join(filter(None, proxies))
+    no_proxy = f"127.0.0.1,localhost,{environ.get('NO_PROXY') or environ.get('no_proxy', '')}"
     return activated(environ) | {name: str(own["jupyter"] / name) for name in asked.split()} | {
         MARK: str(folder),
         "HOME": str(own["home"]),
@@ -135,13 +132,12 @@ def run(stage: Stage, environ: dict[str, str]) -> bool:
 def end_all() -> None:
     """End what is still alive of a run: politely, then by SIGKILL."""
     deadline = time.monotonic() + PATIENCE
-    while left := descendants(os.getpid()):
-        patient, asked = time.monotonic() < deadline, list[psutil.Process]()
-        for pid in left:
+    while left := psutil.Process().children(recursive=True):
+        patient = time.monotonic() < deadline
+        for process in left:
             with contextlib.suppress(psutil.Error):
-                asked.append(process := psutil.Process(pid))
                 process.terminate() if patient else process.kill()
-        psutil.wait_procs(asked, timeout=PATIENCE if patient else 1.0)
+        psutil.wait_procs(left, timeout=PATIENCE if patient else 1.0)
 
 
 @contextlib.contextmanager
