@@ -39,7 +39,9 @@ APART = ["--ignore=tests/after", "--ignore=tests/integration"]
 #: Three, since many tests wait; in the order of the files, in which those that take longest are not the last.
 SIDE_BY_SIDE = ["-n", "3", "--dist", "loadscope", "--no-loadscope-reorder"]
 #: nbval waits so many seconds for a kernel that died.
-STRICT = ["--nbval", "--nbval-cell-timeout", "300", "-p", "tools.socket_kernels"]
+STRICT = ["--nbval", "--nbval-cell-timeout", "300"]
+#: Kernels side by side could take one another's ports.
+SOCKETS = ["-p", "tools.socket_kernels"]
 # What a shell may have set that would change what the tests see, or (each kernel would compile `lib` anew) make them slow.
 UNWANTED = """
     PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE PYTEST_ADDOPTS JUPYTER_PATH JUPYTER_CONFIG_PATH MPLBACKEND
@@ -84,7 +86,7 @@ def stages(only: str | None, notebook: str | None, chosen: list[str]) -> list[St
     together = [f"notebooks/{path.name}" for path in paths if not measures(path)]
     alone = [f"notebooks/{path.name}" for path in paths if measures(path)]
     lessons = [
-        Stage("lessons side by side", [*PYTEST, *STRICT, *SIDE_BY_SIDE, *together], True),
+        Stage("lessons side by side", [*PYTEST, *STRICT, *SOCKETS, *SIDE_BY_SIDE, *together], True),
         Stage("lessons that measure, one at a time", [*PYTEST, *STRICT, *alone], True),
     ]
     return {"plain": plain, "lessons": lessons, None: plain + lessons}[only] + [last]
