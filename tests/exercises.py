@@ -1,6 +1,6 @@
 """Exercises taken out of a lesson and tried without a kernel: this answer, that check, nothing else of the lesson.
 
-An exercise needs only the set-up cell, the parameters cell and the cells tagged `exercise-data` above it. So an answer can be
+An exercise needs only the set-up cell, the parameters cell and the cells tagged `exercise-data` above its check. So an answer can be
 tried in a moment, and the three proofs of an exercise (the solution passes, the stub fails, a wrong answer fails) are fast tests.
 """
 
@@ -34,6 +34,8 @@ class Exercise:
     needs: tuple[str, ...]
     """Set-up, parameters and exercise data, in order."""
     solution: str
+    data: tuple[str, ...]
+    """Exercise data between solution and check: what the answer defines can't replace it."""
     check: str
 
     def answer(self, code: str) -> str:
@@ -52,17 +54,18 @@ def exercises(nb: NotebookNode) -> Iterator[Exercise]:
         ValueError: a solution cell has no check cell below it.
     """
     needs: list[str] = []
+    data: list[str] = []
     solution: NotebookNode | None = None
     for cell in code_cells(nb):
         if cell.id == "setup" or {"parameters", "exercise-data"} & set(tags(cell)):
-            needs.append(cell.source)
+            (needs if solution is None else data).append(cell.source)
         elif is_solution(cell):
             solution = cell
         elif is_check(cell):
             if solution is None:
                 raise ValueError(f"The check '{cell.id}' stands below no solution.")
-            yield Exercise(solution.id, tuple(needs), solution.source, cell.source)
-            solution = None
+            yield Exercise(solution.id, tuple(needs), solution.source, tuple(data), cell.source)
+            needs, data, solution = [*needs, *data], [], None
     if solution is not None:
         raise ValueError(f"The solution '{solution.id}' has no check below it.")
 
@@ -85,7 +88,7 @@ def attempt(exercise: Exercise, answer: str, folder: Path) -> Exception | None:
         stack.enter_context(warnings.catch_warnings())
         # An answer that fails leaves open what it had opened: nobody else should be told.
         warnings.simplefilter("ignore", ResourceWarning)
-        for source in (*exercise.needs, answer):
+        for source in (*exercise.needs, answer, *exercise.data):
             exec(compile(source, f"<{exercise.name}>", "exec"), namespace)  # noqa: S102 (the lessons' own code)
         try:
             exec(compile(exercise.check, f"<check of {exercise.name}>", "exec"), namespace)  # noqa: S102

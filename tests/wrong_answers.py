@@ -112,37 +112,151 @@ return mended
 """,
     ],
     "exercise-4-1": [
-        """\
-    if backward and forward:
-        return "any"
-    return "writers" if backward else "readers"
-""",
+        # takes the directions for each other
+        """
+        backward = compatibility.judge(history, new, old).compatible
+        forward = compatibility.judge(history, old, new).compatible
+        if backward and forward:
+            return "any"
+        if backward:
+            return "readers"
+        return "writers" if forward else "expand"
+        """,
+        # on the safe side, always
+        'return "expand"',
+        # looks in one direction
+        'return "any" if compatibility.judge(history, old, new).compatible else "expand"',
+        # believes bare schemas, in which nobody sees that a value has moved
+        """
+        before, after = history.schema(old), history.schema(new)
+        backward, forward = resolution.readable(after, before), resolution.readable(before, after)
+        if backward and forward:
+            return "any"
+        if backward:
+            return "readers"
+        return "writers" if forward else "expand"
+        """,
+        # knows of the first two versions only
+        """
+        backward = compatibility.judge(history, 1, 2).compatible
+        forward = compatibility.judge(history, 2, 1).compatible
+        return {(1, 1): "any", (1, 0): "readers", (0, 1): "writers", (0, 0): "expand"}[backward, forward]
+        """,
     ],
     "exercise-4-2": [
-        """\
-mended = versioning.SchemaHistory(
-    "users",
-    first=versioning.USERS.schema(1),
-    steps={
-        2: [
-            versioning.AddField("email", "string", nullable=True, length=255),
-            versioning.AddField("updated_at", "timestamp", nullable=True),
-        ],
-        3: [versioning.AddField("phone", "string", nullable=True, length=50)],
-    },
-)
-""",
+        # nullable: readers find None, which was not wanted
+        """
+        mended = versioning.SchemaHistory(
+            "users",
+            first=versioning.USERS.schema(1),
+            steps={
+                2: [
+                    versioning.AddField("email", "string", nullable=True, length=255),
+                    versioning.AddField("updated_at", "timestamp", nullable=True),
+                ],
+                3: [versioning.AddField("phone", "string", nullable=True, length=50)],
+            },
+        )
+        """,
+        # mends it in version 3: version 2 stays as it was
+        """
+        steps = {v: [step.operation for step in versioning.USERS.steps(v - 1, v)] for v in (2, 3)}
+        late = versioning.AddField("updated_at", "timestamp", default="1970-01-01")
+        steps[3] += [versioning.DropField("updated_at", default="1970-01-01"), late]
+        mended = versioning.SchemaHistory("users", first=versioning.USERS.schema(1), steps=steps)
+        """,
+        # a history with the right names, and nothing else of them
+        """
+        mended = versioning.SchemaHistory(
+            "users",
+            first=versioning.USERS.schema(1),
+            steps={
+                2: [
+                    versioning.AddField("email", "string", nullable=True),
+                    versioning.AddField("updated_at", "timestamp", default="1970-01-01"),
+                ],
+                3: [versioning.AddField("phone", "string", nullable=True)],
+            },
+        )
+        """,
+        # the history as it is
+        "mended = versioning.USERS",
     ],
     "exercise-4-3": [
-        """\
-    return min(v for v in history.versions if compatibility.judge(history, v, reader).compatible)
-""",
+        # asks each version about its neighbour only: what BACKWARD does, year after year
+        """
+        oldest = reader
+        while oldest > 1 and compatibility.judge(history, oldest - 1, oldest).compatible:
+            oldest -= 1
+        return oldest
+        """,
+        # does not stop at the first gap
+        """
+        return min(v for v in history.versions if compatibility.judge(history, v, reader).compatible)
+        """,
+        # the answer of the example
+        "return min(reader, 2)",
+        # takes the newest version for the reader
+        """
+        oldest = reader
+        while oldest > 1 and compatibility.judge(history, oldest - 1, history.latest).compatible:
+            oldest -= 1
+        return oldest
+        """,
+        # takes "through the migration" for "directly"
+        """
+        oldest = reader
+        while oldest > 1 and compatibility.judge(history, oldest - 1, reader).through_migration:
+            oldest -= 1
+        return oldest
+        """,
     ],
     "exercise-4-4": [
+        # takes the migration for something that everybody has
+        """
+        verdict = compatibility.judge(history, wrote, built)
+        if verdict.compatible:
+            return "directly"
+        return "migration" if verdict.through_migration else "no"
+        """,
+        # new code reads everything, old code nothing that is newer
+        """
+        if built == wrote:
+            return "directly"
+        return "migration" if built > wrote else "no"
+        """,
+        # does not ask which of the two is the reader
+        """
+        verdict = compatibility.judge(history, min(wrote, built), max(wrote, built))
+        if verdict.compatible:
+            return "directly"
+        return "migration" if wrote < built and verdict.through_migration else "no"
+        """,
+        'return "migration"',
+    ],
+    "exercise-4-5": [
         # trusts the default: readers of `after` read what `before` wrote, and find no phone number in it
-        """\
-    return [(before, [before]), (before, [before, after]), (before, [after]), (after, [after])]
-""",
+        """
+        return [(before, [before]), (before, [before, after]), (before, [after]), (after, [after])]
+        """,
+        # writes both forms, and moves all readers at one instant
+        """
+        both = resolution.expanded(before, after)
+        return [(before, [before]), (both, [before]), (both, [after]), (after, [after])]
+        """,
+        # both services at once
+        "return [(before, [before]), (after, [after])]",
+        # a plan for one change only
+        """
+        history = versioning.SchemaHistory(
+            "users",
+            first=versioning.USERS.schema(3),
+            steps={2: [versioning.SplitField("phone", ("country_code", "number"), " ")]},
+        )
+        old, new = history.schema(1), history.schema(2)
+        both = resolution.expanded(old, new)
+        return [(old, [old]), (both, [old]), (both, [old, new]), (both, [new]), (new, [new])]
+        """,
     ],
     "exercise-5-1": [
         """\
