@@ -41,6 +41,8 @@ class Dialect:
     reserved: ClassVar[frozenset[str]] = frozenset(
         "collation concurrently lateral system_user tablesample".split()
     )
+    #: Names of columns that the database keeps for itself.
+    kept: ClassVar[frozenset[str]] = frozenset("tableoid xmin cmin xmax cmax ctid".split())
     #: Can the script itself test whether a column is there?
     guarded: ClassVar[bool] = True
     #: What begins a transaction.
@@ -185,6 +187,7 @@ class SQLite(Dialect):
     name = "sqlite"
     title = "SQLite"
     reserved = frozenset(["nothing", "returning", "with"])
+    kept = frozenset()
     guarded = False
     begin = "BEGIN IMMEDIATE"
     in_utc = ()
@@ -192,6 +195,10 @@ class SQLite(Dialect):
     double = "REAL"
     least = "min"
     position = "instr"
+
+    def literal(self, value: Any, kind: str = "string") -> str:
+        # TRUE would be a column where there is one of this name.
+        return super().literal(int(value) if isinstance(value, bool) else value, kind)
 
     def timestamp_literal(self, moment: datetime) -> str:
         return f"'{moment.isoformat()}'"

@@ -9,23 +9,20 @@ from __future__ import annotations
 import json
 import os
 import platform
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from itertools import chain
 from typing import Any, NamedTuple
 
 from lib.versioning.history import SchemaHistory
 from lib.versioning.plan import Plan, losses, migration_plan
-from lib.versioning.sessions import LockedError, Session, session
+from lib.versioning.preflight import obstacles
+from lib.versioning.sessions import LockedError, MigrationError, Session, session
 from lib.versioning.sql import PHASES, Phase, contract, expand, undo_contract, update
 
 __all__ = ["LockedError", "MigrationError", "PhaseResult", "run_migration"]
 
 STATE_TABLE = "schema_versions"
-
-
-class MigrationError(RuntimeError):
-    """A migration can't be done, or not now; the message says why, and what to do. Nothing was lost."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +60,8 @@ class Run:
     plan: Plan
     key: str
     batch_size: int
+    discard: Collection[str] = ()
+    dry_run: bool = False
     undone: Plan | None = None
 
 
@@ -77,6 +76,8 @@ def run_migration(
     key: str = "id",
     wait: float = 10.0,
     lock_timeout: float = 2.0,
+    discard: Collection[str] = (),
+    dry_run: bool = False,
 ) -> tuple[PhaseResult, ...]:
     """Take the table of a history from one version to another, forward or back, while others read and write it.
 
@@ -84,6 +85,9 @@ def run_migration(
     phase: "expand", "backfill" or "contract", in this order; None does the first two. Only "contract" drops anything.
     From expand to contract the application writes both forms. Until contract there is a way back: the same versions in
     the other order and `phase="contract"` drop what was added.
+    Before each phase all that stands in the way of this and the later ones is looked for; if there is anything, the error
+    names all of it, and the phase changes nothing. dry_run: look only, and return nothing.
+    discard: the fields whose values contract may lose. Where others would be lost, it refuses, with their number.
     key: a unique column that the migration leaves as it is, for batches of `batch_size` rows. wait: seconds to wait for
     another runner. lock_timeout: seconds that PostgreSQL waits for a lock, while others queue behind, before it makes
     way and tries again.
@@ -95,11 +99,11 @@ def run_migration(
         raise MigrationError(
             f"phase {phase!r}: choose one of {', '.join(PHASES)}, or None for expand and backfill"
         )
-    with session(engine, lock_timeout) as opened:
+    with session(engine, history.name, lock_timeout) as opened:
         plan = migration_plan(history, from_version, to_version, opened.dialect.name)
-        run = Run(opened, plan, key, batch_size)
+        run = Run(opened, plan, key, batch_size, discard, dry_run)
         phases = (phase,) if phase else PHASES[:2]
-        with opened.lock(history.name, wait, lambda: _state(run).runner or "it has not given its name yet"):
+        with opened.lock(wait, lambda: _state(run).runner or "it has not given its name yet"):
             return tuple(_phases(run, phases))
 
 
@@ -107,16 +111,15 @@ def _phases(run: Run, phases: tuple[Phase, ...]) -> list[PhaseResult]:
     state, results = _state(run), []
     if (state.version, state.target) == (run.plan.to_version, None):
         return []  # all was done before
-    _check_table(run, state)
     run = _on_the_way(run, state)
+    _look_ahead(run, state, phases[0])
+    if run.dry_run:
+        return []
     _sign_in(run)
     try:
         for phase in phases:
-            following = state.phases_done
-            if not run.undone and PHASES.index(phase) > following:
-                raise MigrationError(
-                    f"{run.plan.history.name}: before phase {phase!r} comes {PHASES[following]!r}"
-                )
+            if results:
+                _look_ahead(run, state, phase)
             step = {"expand": _expand, "backfill": _backfill, "contract": _contract}[phase]
             idle = run.undone and phase != "contract"
             results.append(PhaseResult(phase) if idle else step(run, state))
@@ -130,8 +133,13 @@ def _phases(run: Run, phases: tuple[Phase, ...]) -> list[PhaseResult]:
 
 
 def _state(run: Run) -> State:
-    found = []
-    if run.session.columns(STATE_TABLE):
+    found, there = [], run.session.columns(STATE_TABLE)
+    if there:
+        if missing := {"table_name", *State._fields} - there.keys():
+            raise MigrationError(
+                f"{STATE_TABLE}: the table of this name is not that of migrations, for it has no "
+                f"{', '.join(sorted(missing))}: rename it, or migrate in another schema"
+            )
         found = run.session.rows(f"SELECT {', '.join(State._fields)} FROM {STATE_TABLE} WHERE {_this(run)}")
     return State(*found[0]) if found else State(run.plan.from_version)
 
@@ -168,21 +176,6 @@ def _columns(run: Run) -> set[str]:
     return set(map(run.plan.sql.fold, run.session.columns(run.plan.history.name)))
 
 
-def _check_table(run: Run, state: State) -> None:
-    """Refuse a table that is not what the history says, and a key that does not stay."""
-    plan, there, fold = run.plan, _columns(run), run.plan.sql.fold
-    if not there:
-        raise MigrationError(f"{plan.history.name}: there is no such table in this database")
-    if fold(run.key) not in there or run.key in plan.dropped:
-        reason = "give as key=… a unique column that the migration leaves as it is"
-        raise MigrationError(f"{plan.history.name}.{run.key}: {reason}")
-    names = plan.history.schema(state.version).names
-    if missing := [name for name in names if fold(name) not in there]:
-        raise MigrationError(
-            f"{plan.history.name} is not at version {state.version}: no {', '.join(missing)}"
-        )
-
-
 def _on_the_way(run: Run, state: State) -> Run:
     """Refuse what does not fit to where the table is. The way back from an unfinished migration only drops."""
     name, start, end = run.plan.history.name, run.plan.from_version, run.plan.to_version
@@ -212,7 +205,6 @@ def _expand(run: Run, state: State) -> PhaseResult:
 
 
 def _backfill(run: Run, state: State) -> PhaseResult:
-    _check_values(run)
     rows, batches = _fill(run, "backfill", json.loads(state.position) if state.position else None)
     unfinished = run.plan.required_conditions() or run.plan.dropped
     run.session.transact([_set(run, phase="backfill", position=None) if unfinished else _arrived(run)])
@@ -221,39 +213,82 @@ def _backfill(run: Run, state: State) -> PhaseResult:
 
 def _contract(run: Run, state: State) -> PhaseResult:
     plan, parts = run.plan, contract(run.plan) or [[]]
-    _check_values(run)
     rows, batches = _fill(run, "contract", None)
-    stay = dict.fromkeys(plan.history.schema(plan.to_version).names)
-    columns = {name: name for name in stay} | {a.field.name: a.column for a in plan.added}
-    go = {a.field.name: a.column for a in run.undone.added} if run.undone else {n: n for n in plan.dropped}
-    lost = {name: count for name, where in losses(plan, columns, go).items() if (count := _count(run, where))}
     for column, filled in plan.required_conditions().items():
-        if left := _count(run, f"NOT ({filled})"):
+        if left := run.session.count(plan.table, f"NOT ({filled})"):
             reason = f"null, but required (rows: {left}): give them a value and run this again"
             raise MigrationError(f"{plan.history.name}.{column}: {reason}")
     try:
-        for part in [*parts[:-1], [*parts[-1], _arrived(run)]]:
+        for part in parts[:-1]:
             run.session.transact(part)
+        lost = _losses(run)
+        _refuse(run, "contract", _unwanted(run, lost))  # what came in since
+        run.session.transact([*parts[-1], _arrived(run)])
     except BaseException:
         if plan.sql.name == "postgresql":
             run.session.transact([undo_contract(plan)])
         raise
-    return PhaseResult("contract", rows, batches, lost)
+    return PhaseResult("contract", rows, batches, {name: count for name, (count, _) in lost.items()})
 
 
-def _count(run: Run, where: str) -> int:
-    return run.session.value(f"SELECT count(*) FROM {run.plan.table} WHERE {where}")
+# ── What stands in the way ───────────────────────────────────────────────────────────────────────────────────────
 
 
-def _check_values(run: Run) -> None:
-    """Raise MigrationError if any value can't be converted."""
-    plan, there = run.plan, _columns(run)
-    own = (plan.fill_checks(a, there=plan.sql.fold(a.column) in there) for a in plan.added)
-    checks = [*plan.checks, *chain.from_iterable(own)]
-    found = [(count, reason) for where, reason in checks if (count := _count(run, where))]
+def _look_ahead(run: Run, state: State, phase: Phase) -> None:
+    """Refuse a phase out of its order, and one that something stands in the way of: of itself, or of those after it."""
+    plan, following = run.plan, state.phases_done
+    if not run.undone and PHASES.index(phase) > following:
+        raise MigrationError(f"{plan.history.name}: before phase {phase!r} comes {PHASES[following]!r}")
+    found = obstacles(run.session, plan, run.key, state.version, begun=state.phase is not None)
+    if phase == "contract" and not found:
+        found = _unwanted(run, _losses(run))
+    _refuse(run, phase, found)
+
+
+def _refuse(run: Run, phase: Phase, found: list[str]) -> None:
     if found:
-        reasons = "; ".join(f"{reason} (rows: {count})" for count, reason in found)
-        raise MigrationError(f"{reasons}: this phase changed nothing; fix the rows and run it again")
+        lines = "".join(f"\n- {obstacle}" for obstacle in found)
+        raise MigrationError(
+            f"{run.plan.history.name}: {phase} refused; remove what stands in its way, then run it again:{lines}"
+        )
+
+
+def _losses(run: Run) -> dict[str, tuple[int, str]]:
+    """For each field of which contract loses values, their number, and the predicate of their rows."""
+    plan, column = run.plan, run.plan.column
+    stay = {name: column(name) for name in plan.history.schema(plan.to_version).names}
+    for a in plan.added:  # as it will be when all is filled
+        stay[a.field.name] = f"COALESCE({column(a.column)}, {a.fill})" if a.fill else column(a.column)
+    go = {a.field.name: a.column for a in run.undone.added} if run.undone else {n: n for n in plan.dropped}
+    if unknown := [name for name in run.discard if name not in go]:
+        raise MigrationError(
+            f"discard: {', '.join(unknown)}: give a list of fields that go, of {', '.join(go)}"
+        )
+    found = {}
+    for name, where in losses(plan, stay, go).items():
+        if run.undone:
+            where = f"{column(go[name])} IS NOT NULL AND {where}"
+        if count := run.session.count(plan.table, where):
+            found[name] = count, where
+    return found
+
+
+def _unwanted(run: Run, lost: dict[str, tuple[int, str]]) -> list[str]:
+    """The losses that nobody has agreed to, with the first keys."""
+    found, key = [], run.plan.column(run.key)
+    for name, (count, where) in lost.items():
+        if name not in run.discard:
+            first = f"SELECT {key} FROM {run.plan.table} WHERE {where} ORDER BY {key} LIMIT 3"
+            keys = ", ".join(str(row[0]) for row in run.session.rows(first))
+            found.append(
+                f"{run.plan.history.name}.{name}: contract would lose values that going back would not restore "
+                f"(rows: {count}, first keys: {keys}): copy them to the columns that stay, or accept the loss with "
+                f"discard=[{name!r}]"
+            )
+    return found
+
+
+# ── Batches ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _fill(run: Run, phase: Phase, low: Any) -> tuple[int, int]:
@@ -267,7 +302,7 @@ def _fill(run: Run, phase: Phase, low: Any) -> tuple[int, int]:
         return 0, 0
     key = plan.column(run.key)
     while True:
-        above = "TRUE" if low is None else f"{key} > {_key_literal(run, low)}"
+        above = "1 = 1" if low is None else f"{key} > {_key_literal(run, low)}"
         boundary = f"ORDER BY {key} LIMIT 1 OFFSET {run.batch_size - 1}"
         high = run.session.value(f"SELECT {key} FROM {plan.table} WHERE {above} {boundary}")
         within = above if high is None else f"{above} AND {key} <= {_key_literal(run, high)}"

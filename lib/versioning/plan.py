@@ -108,12 +108,14 @@ def migration_plan(
 ) -> Plan:
     """Work out what to do to the table of a history; raise UnknownVersionError, and SqlError for what SQL can't do."""
     sql, before, after = dialect_named(dialect), history.schema(from_version), history.schema(to_version)
-    walk = _follow(history, from_version, to_version, sql, {name: name for name in before.names})
+    walk = _follow(
+        history, from_version, to_version, sql, {n: sql.column(history.name, n) for n in before.names}
+    )
     stay = {name for name, value in walk.values.items() if value.plain and value.column == name}
     added = tuple(
         _added(walk, f, before.names, f"{f.name}_v{to_version}") for f in after if f.name not in stay
     )
-    _refuse_clashes(walk, [*before.names, *(a.column for a in added)])
+    _refuse_names(walk, [*before.names, *(a.column for a in added)])
     dropped = tuple(name for name in before.names if name not in stay)
     return Plan(history, from_version, to_version, sql, added, dropped, tuple(walk.checks))
 
@@ -121,13 +123,16 @@ def migration_plan(
 def losses(plan: Plan, stay: Mapping[str, str], go: Mapping[str, str]) -> dict[str, str]:
     """Predicates for the rows whose value in a column that goes the way back would not restore, by field.
 
-    `stay` gives the columns of all fields of the version migrated to, `go` those of fields of the version before.
+    `stay` gives all fields of the version migrated to as SQL, `go` the columns of fields of the version before. As in
+    records, NULL counts where the way back would bring a value; but not where that comes from what this NULL filled.
     """
+    filled_from = {a.field.name: a.value.sources for a in plan.added}
     back = _follow(plan.history, plan.to_version, plan.from_version, plan.sql, stay).values
     found = {}
     for name, column in go.items():
         here, restored = plan.column(column), back[name].sql
-        predicate = f"{here} IS NOT NULL AND "
+        moved = any(name in filled_from.get(source, ()) for source in back[name].sources)
+        predicate = f"{here} IS NOT NULL AND " if moved else ""
         if plan.history.schema(plan.from_version)[name].type == "timestamp":
             here, restored = plan.sql.utc(here), restored if back[name].constant else plan.sql.utc(restored)
         found[name] = predicate + plan.sql.differ(here, restored)
@@ -151,9 +156,8 @@ class _Walk:
 
 
 def _follow(history: SchemaHistory, start: int, end: int, sql: Dialect, columns: Mapping[str, str]) -> _Walk:
-    """Take the fields, which are in the columns given, through all steps."""
-    here = {name: sql.column(history.name, column) for name, column in columns.items()}
-    values = {name: Value(text, frozenset([name]), name, plain=True) for name, text in here.items()}
+    """Take the fields, of which the columns are given as SQL, through all steps."""
+    values = {name: Value(text, frozenset([name]), name, plain=True) for name, text in columns.items()}
     walk = _Walk(history.name, sql, values)
     for step, effect in history.effects(start, end):
         new = {}
@@ -202,7 +206,7 @@ def _added(walk: _Walk, field: Field, before: tuple[str, ...], temporary: str) -
 
 def _storage_checks(walk: _Walk, field: Field, value: Value, fill: str) -> Iterable[Condition]:
     """What a record's second validation finds: a text too long. And, where no error tells of it, a bad timestamp."""
-    if field.length is not None and not value.plain:
+    if field.length is not None:
         reason = f"longer than {field.length} characters"
         yield Condition(f"length({value.sql}) > {field.length}", f"{walk.table}.{field.name}: {reason}")
     if field.type == "timestamp" and walk.sql.name == "sqlite":
@@ -210,10 +214,14 @@ def _storage_checks(walk: _Walk, field: Field, value: Value, fill: str) -> Itera
         yield Condition(unread, f"{walk.table}.{field.name}: not an ISO 8601 timestamp")
 
 
-def _refuse_clashes(walk: _Walk, names: list[str]) -> None:
-    """Refuse names that the database can't tell apart, or cuts off."""
+def _refuse_names(walk: _Walk, names: list[str]) -> None:
+    """Refuse names that the database keeps for itself, can't tell apart, or cuts off."""
     seen: dict[str, str] = {}
     for name in names:
+        if name in walk.sql.kept:
+            raise SqlError(
+                f"{walk.table}.{name}: {walk.sql.title} keeps this name for itself: give the field another"
+            )
         other = seen.setdefault(walk.sql.fold(name), name)
         if other != name or len(name) > 63:
             raise SqlError(

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
-from databases import connect_sqlite
+from databases import Database, connect_sqlite, engine_for
 
 from lib.stage.servers import Server, postgres
 
@@ -55,3 +56,12 @@ def database(request: pytest.FixtureRequest) -> Iterator[tuple[str, Any]]:
         return
     with connect_sqlite() as connection:
         yield request.param, connection
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def live_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    """Each kind of database, new and empty, in a file or on a server, as `run_migration` takes it."""
+    file = tmp_path / "test.db"
+    address = str(file) if request.param == "sqlite" else request.getfixturevalue("postgres_dsn")
+    with engine_for(request.param, address) as opened:
+        yield opened

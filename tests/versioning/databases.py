@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
 import psycopg
+import sqlalchemy as sa
 
+from lib.versioning import SchemaHistory
 from lib.versioning.dialects import dialect_named
 from lib.versioning.schema import Schema
 from lib.versioning.sessions import Session
@@ -98,3 +100,46 @@ def calling_after_batches(hook: Callable[[], object]) -> Callable[[Session, list
         return counts
 
     return hooked
+
+
+class Database:
+    """A database under test: what `run_migration` is given, and plain SQL beside it."""
+
+    def __init__(self, dialect: str, target: Any, connection: Any) -> None:
+        self.dialect, self.target, self.connection = dialect, target, connection
+        self.execute = connection.execute
+
+    def table(self, history: SchemaHistory, version: int, records: list[dict[str, Any]]) -> None:
+        make_table(
+            self.connection,
+            self.dialect,
+            history.name,
+            history.schema(version),
+            key="id",
+            text_timestamps=True,
+        )
+        names = history.schema(version).names
+        insert(self.connection, history.name, [{name: record[name] for name in names} for record in records])
+
+    def rows(self, table: str) -> list[dict[str, Any]]:
+        cursor = self.execute(f"SELECT * FROM {table} ORDER BY id")
+        names = [column[0] for column in cursor.description]
+        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+    def state(self) -> list[tuple[Any, ...]]:
+        query = "SELECT table_name, version, target, phase, position, runner FROM schema_versions"
+        return [tuple(row) for row in self.execute(query).fetchall()]
+
+
+@contextlib.contextmanager
+def engine_for(dialect: str, address: str) -> Iterator[Database]:
+    """An engine, and a connection beside it in autocommit mode."""
+    if dialect == "sqlite":
+        engine = sa.create_engine(f"sqlite:///{address}", connect_args={"timeout": 30})
+    else:
+        engine = sa.create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(address))
+    try:
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            yield Database(dialect, engine, connection.connection.driver_connection)
+    finally:
+        engine.dispose()

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from typing import Any
 import psycopg
 import pytest
 import sqlalchemy as sa
-from databases import calling_after_batches, insert, make_table
+from databases import Database, calling_after_batches, engine_for
 from waiting import until
 
 from lib.versioning import (
@@ -60,56 +60,10 @@ PEOPLE = [
 ]
 
 
-class Database:
-    """A database under test: what `run_migration` is given, and plain SQL beside it."""
-
-    def __init__(self, dialect: str, target: Any, connection: Any) -> None:
-        self.dialect, self.target, self.connection = dialect, target, connection
-        self.execute = connection.execute
-
-    def table(self, history: SchemaHistory, version: int, records: list[dict[str, Any]]) -> None:
-        make_table(
-            self.connection,
-            self.dialect,
-            history.name,
-            history.schema(version),
-            key="id",
-            text_timestamps=True,
-        )
-        names = history.schema(version).names
-        insert(self.connection, history.name, [{name: record[name] for name in names} for record in records])
-
-    def rows(self, table: str) -> list[dict[str, Any]]:
-        cursor = self.execute(f"SELECT * FROM {table} ORDER BY id")
-        names = [column[0] for column in cursor.description]
-        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
-
-    def state(self) -> list[tuple[Any, ...]]:
-        query = "SELECT table_name, version, target, phase, position, runner FROM schema_versions"
-        return [tuple(row) for row in self.execute(query).fetchall()]
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+@pytest.fixture
+def database(live_database: Database) -> Database:
     """Each kind of database, new and empty, in a file or on a server."""
-    file = tmp_path / "test.db"
-    address = str(file) if request.param == "sqlite" else request.getfixturevalue("postgres_dsn")
-    with engine_for(request.param, address) as opened:
-        yield opened
-
-
-@contextlib.contextmanager
-def engine_for(dialect: str, address: str) -> Iterator[Database]:
-    """An engine, and a connection beside it in autocommit mode."""
-    if dialect == "sqlite":
-        engine = sa.create_engine(f"sqlite:///{address}", connect_args={"timeout": 30})
-    else:
-        engine = sa.create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(address))
-    try:
-        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            yield Database(dialect, engine, connection.connection.driver_connection)
-    finally:
-        engine.dispose()
+    return live_database
 
 
 def users(count: int, **options: Any) -> list[dict[str, Any]]:
@@ -141,7 +95,7 @@ def test_users_from_1_to_3_and_back(database: Database) -> None:
     back = run_migration(database.target, USERS, 3, 1)
     assert phases(back) == [("expand", 0, 0, None), ("backfill", 0, 0, None)]
     assert len(database.rows("users")[0]) == 6, "nothing is dropped unless contract is asked for by name"
-    contracted = run_migration(database.target, USERS, 3, 1, phase="contract")
+    contracted = run_migration(database.target, USERS, 3, 1, phase="contract", discard=["email"])
     assert phases(contracted) == [("contract", 0, 0, {"email": 1})]
     assert database.rows("users") == sorted(records, key=lambda record: record["id"])
 
@@ -152,14 +106,14 @@ def test_every_operation_forward_and_back(database: Database) -> None:
     assert database.rows("people")[0] == PEOPLE[0] | {
         "first": "Ana", "last": "María", "mobile": "1", "order_v3": "7", "level": 1, "copied": "1",
     }  # fmt: skip
-    result = run_migration(database.target, CHANGES, 1, 3, phase="contract")
+    result = run_migration(database.target, CHANGES, 1, 3, phase="contract", discard=["note"])
     assert result[0].lost == {"note": 2}
     assert database.rows("people")[1] == {
         "id": "b", "first": "Bo", "last": "Li Su", "mobile": None, "order": str(-(2**63)), "level": 1, "copied": None,
     }  # fmt: skip
     database.execute("UPDATE people SET level = 2 WHERE id = 'a'")
     run_migration(database.target, CHANGES, 3, 1)
-    result = run_migration(database.target, CHANGES, 3, 1, phase="contract")
+    result = run_migration(database.target, CHANGES, 3, 1, phase="contract", discard=["level"])
     assert result[0].lost == {"level": 1}
     assert database.rows("people") == [record | {"note": None} for record in PEOPLE]
 
@@ -234,7 +188,7 @@ def test_values_that_can_not_be_converted_are_counted_and_nothing_is_filled(data
     )
     with pytest.raises(MigrationError, match=r"people\.name: no separator to split at \(rows: 2\)"):
         run_migration(database.target, CHANGES, 1, 2)
-    assert {row["first"] for row in database.rows("people")} == {None}
+    assert database.rows("people")[0].keys() == PEOPLE[0].keys(), "nothing was added either"
     database.execute("UPDATE people SET name = 'Cher Bono' WHERE name NOT LIKE '% %'")
     run_migration(database.target, CHANGES, 1, 2)
     database.execute("UPDATE people SET name = 'x' WHERE id = 'd'")

@@ -47,10 +47,12 @@ def engines(databases: list[Database], postgres_server: Server) -> Iterator[list
 
 
 @st.composite
-def migrations(draw: st.DrawFn) -> tuple[SchemaHistory, int, int, list[Row]]:
+def migrations(draw: st.DrawFn, max_version: int = 4) -> tuple[SchemaHistory, int, int, list[Row]]:
     """A history, two of its versions in either order, and records of the first."""
     history = draw(
-        histories(max_version=4, portable=True, name=draw(st.sampled_from(["things", "order", "User"])))
+        histories(
+            max_version=max_version, portable=True, name=draw(st.sampled_from(["things", "order", "User"]))
+        )
     )
     start, end = draw(st.permutations(history.versions).map(lambda versions: versions[:2]))
     found = draw(st.lists(records(history, start, portable=True), min_size=1, max_size=6))
@@ -148,7 +150,8 @@ def test_scripts_and_the_runner_agree_with_records(
             if by_script:
                 run_thrice(database, history, migration_script(history, *hop, database[0], phase))
             else:
-                run_migration(engine, history, *hop, phase=phase, key=KEY, batch_size=2)
+                gone = migration_plan(history, *hop).dropped
+                run_migration(engine, history, *hop, phase=phase, key=KEY, batch_size=2, discard=gone)
         names, there = contents(database, history)
         assert set(names) == {KEY, *schema.names}
         assert [row[KEY] for row in there] == list(range(len(good)))
@@ -207,6 +210,28 @@ def test_what_fails_as_a_record_fails_the_script_and_changes_nothing(
         before = contents(database, history)
         assert refused(database, migration_script(history, start, end, database[0], "backfill"))
         assert contents(database, history) == before
+
+
+@MANY
+@given(migrations(max_version=2), st.booleans())
+def test_the_runner_counts_the_losses_of_records(
+    databases: list[Database],
+    engines: list[Any],
+    migration: tuple[SchemaHistory, int, int, list[Row]],
+    as_text: bool,
+) -> None:
+    history, start, end, found = migration
+    assume(len(history.steps(1, 2)) == 1 and hops(history, start, end) == [(start, end)])
+    manager = DataVersionManager(history, extra="drop")
+    good = passing(manager, found, [(start, end)])
+    expected = dict(as_records(manager, good, end).report.lost)
+    gone = migration_plan(history, start, end).dropped
+    for database, engine in zip(databases, engines, strict=True):
+        database[1].execute("DROP TABLE IF EXISTS schema_versions")
+        table(database, history, start, as_text, good)
+        run_migration(engine, history, start, end, key=KEY)
+        result = run_migration(engine, history, start, end, phase="contract", key=KEY, discard=gone)
+        assert (result[0].lost if result else {}) == expected
 
 
 @st.composite

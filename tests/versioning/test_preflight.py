@@ -1,0 +1,538 @@
+"""A migration looks before it leaps: what stands in its way is named, all of it, before anything is changed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from databases import Database, insert, make_table
+
+from lib.versioning import (
+    AddField,
+    ConvertField,
+    DropField,
+    Field,
+    RenameField,
+    Schema,
+    SchemaHistory,
+    SplitField,
+    migrate,
+    sessions,
+)
+from lib.versioning.dialects import SqlError
+from lib.versioning.migrate import LockedError, MigrationError, run_migration
+from lib.versioning.operations import Operation
+from lib.versioning.sql import contract, migration_script
+
+FIRST = Schema(
+    Field("id", "integer"), Field("a", "string", nullable=True), Field("b", "string", nullable=True)
+)
+COPIED = AddField("c", "string", nullable=True, copy_from="a")
+
+
+def history(*operations: Operation, first: Schema = FIRST, name: str = "t") -> SchemaHistory:
+    return SchemaHistory(name, first=first, steps={2: list(operations)})
+
+
+#: What a migration does with the column `a`.
+OPERATIONS = {
+    "renamed": RenameField("a", "c"),
+    "converted": ConvertField("a", "integer"),
+    "split": SplitField("a", ("c", "d"), "-"),
+    "dropped": DropField("a", default="x"),
+}
+TABLE = "CREATE TABLE t (id INTEGER PRIMARY KEY, a {}, b TEXT {})"
+#: What hangs on the column: what follows its name, what follows the columns, other statements, and how the error names it.
+BOTH = {
+    "index": ("TEXT", "", ["CREATE INDEX ix ON t (a)"], "index ix"),
+    "index on an expression": ("TEXT", "", ["CREATE INDEX ix ON t (lower(a))"], "index ix"),
+    "partial index on another column": ("TEXT", "", ["CREATE INDEX ix ON t (b) WHERE a <> ''"], "index ix"),
+    "view": ("TEXT", "", ["CREATE VIEW v AS SELECT id, a AS x FROM t"], "view v"),
+    "view of a view": ("TEXT", "", ["CREATE VIEW v AS SELECT * FROM (SELECT a FROM t) AS s"], "view v"),
+}
+POSTGRESQL = BOTH | {
+    "UNIQUE": ("TEXT UNIQUE", "", [], "constraint t_a_key"),
+    "UNIQUE of two columns": ("TEXT", ", UNIQUE (b, a)", [], "constraint t_b_a_key"),
+    "CHECK": ("TEXT CHECK (a <> '')", "", [], "constraint t_a_check"),
+    "CHECK of two columns": ("TEXT", ", CONSTRAINT pair CHECK (a <> b)", [], "constraint pair"),
+    "foreign key": ("TEXT REFERENCES o", "", [], "constraint t_a_fkey"),
+    "foreign key of another table": ("TEXT UNIQUE", "", ["CREATE TABLE p (x TEXT REFERENCES t (a))"], "constraint p_x_fkey"),
+    "generated column": ("TEXT", ", g TEXT GENERATED ALWAYS AS (lower(a)) STORED", [], "column g of table t"),
+    "materialized view": ("TEXT", "", ["CREATE MATERIALIZED VIEW m AS SELECT a FROM t"], "materialized view m"),
+    "trigger of the column": (
+        "TEXT", "", ["CREATE TRIGGER tr BEFORE UPDATE OF a ON t FOR EACH ROW EXECUTE FUNCTION f()"], "trigger tr",
+    ),
+    "trigger whose function reads it": (
+        "TEXT", "", ["CREATE TRIGGER tr BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION f()"], "trigger tr",
+    ),
+    "policy": ("TEXT", "", ["CREATE POLICY own ON t USING (a = current_user)"], "policy own"),
+    "statistics": ("TEXT", "", ["CREATE STATISTICS st ON a, b FROM t"], "statistics object st"),
+    "index on a partition": (
+        "TEXT", ") PARTITION BY RANGE (id", ["CREATE TABLE t1 PARTITION OF t DEFAULT", "CREATE INDEX ix ON t1 (a)"], "index ix",
+    ),
+}  # fmt: skip
+SQLITE = BOTH | {
+    "UNIQUE": ("TEXT UNIQUE", "", [], "UNIQUE"),
+    "UNIQUE of two columns": ("TEXT", ", UNIQUE (b, a)", [], r"UNIQUE \(b, a\)"),
+    "CHECK": ("TEXT CHECK (a <> '')", "", [], "CHECK"),
+    "CHECK of two columns": ("TEXT", ", CONSTRAINT pair CHECK (a <> b)", [], "CONSTRAINT pair"),
+    "CHECK of another column": ("TEXT", "CHECK (b <> 'x,)' AND b <> \"a\")", [], "b TEXT CHECK"),
+    "foreign key": ("TEXT REFERENCES o", "", [], "REFERENCES"),
+    "foreign key of the table": ("TEXT", ", FOREIGN KEY (a) REFERENCES o", [], r"FOREIGN KEY \(a\)"),
+    "generated column": ("TEXT", ", g TEXT AS (lower(a)), h TEXT", [], "g TEXT AS"),
+    "trigger": ("TEXT", "", ["CREATE TRIGGER tr AFTER UPDATE OF a ON t BEGIN SELECT 1; END"], "trigger tr"),
+    "trigger of another table": (
+        "TEXT", "", ["CREATE TRIGGER tr AFTER DELETE ON o BEGIN UPDATE t SET a = 1; END"], "trigger tr",
+    ),
+}  # fmt: skip
+#: What belongs to the column itself: it goes with one that is dropped, and not in silence with one that is replaced.
+OWN = {
+    "postgresql": {
+        "DEFAULT": "TEXT DEFAULT 'none'",
+        "DEFAULT now": "TEXT DEFAULT now()::text",
+        "collation": 'TEXT COLLATE "C"',
+    },
+    "sqlite": {"DEFAULT": "TEXT DEFAULT 'none'", "COLLATE": "TEXT COLLATE NOCASE"},
+}
+
+
+def on(names: str, *cases: tuple[Any, ...]) -> pytest.MarkDecorator:
+    """Parameters of a test whose first one says on which database, "both" of them or one."""
+    each = [(d, *c[1:]) for c in cases for d in ("sqlite", "postgresql") if c[0] in ("both", d)]
+    return pytest.mark.parametrize(["live_database", *names.split()], each, indirect=["live_database"])
+
+
+def on_its_connection(database: Database) -> sa.Engine:
+    """An engine with no connection but that of the test, and so with its role and its temporary tables."""
+    return sa.create_engine(database.target.url, creator=lambda: database.connection, poolclass=sa.StaticPool)
+
+
+def make(database: Database, own: str = "TEXT", more: str = "", others: list[str] | None = None) -> None:
+    database.execute("CREATE TABLE o (x TEXT PRIMARY KEY)")
+    if database.dialect == "postgresql":
+        function = "BEGIN NEW.b := NEW.a; RETURN NEW; END"
+        database.execute(f"CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS '{function}'")
+    for statement in (TABLE.format(own, more), *(others or [])):
+        database.execute(statement)
+
+
+def catalogue(database: Database) -> list[Any]:
+    """All that is defined in a database."""
+    if database.dialect == "sqlite":
+        return database.execute("SELECT type, name, sql FROM sqlite_master ORDER BY name").fetchall()
+    here = "current_schema()::regnamespace"
+    return database.execute(
+        f"SELECT relname, relkind::text, attname FROM pg_class JOIN pg_attribute ON attrelid = pg_class.oid "
+        f"WHERE relnamespace = {here} AND NOT attisdropped UNION ALL "
+        f"SELECT conname, contype::text, '' FROM pg_constraint WHERE connamespace = {here} ORDER BY 1, 2, 3"
+    ).fetchall()
+
+
+def refused(
+    database: Database,
+    migration: SchemaHistory,
+    *patterns: str,
+    versions: tuple[int, int] = (1, 2),
+    **options: Any,
+) -> None:
+    """The migration names everything and changes nothing."""
+    before = catalogue(database)
+    with pytest.raises(MigrationError) as found:
+        run_migration(database.target, migration, *versions, **options)
+    for pattern in patterns:
+        assert found.match(pattern)
+    assert catalogue(database) == before
+
+
+def all_phases(database: Database, migration: SchemaHistory, **options: Any) -> None:
+    for phase in (None, "contract"):
+        run_migration(database.target, migration, 1, 2, phase=phase, **options)
+
+
+# ── What hangs on a column that goes ─────────────────────────────────────────────────────────────────────────────
+
+
+@on("kind", *[("postgresql", kind) for kind in POSTGRESQL], *[("sqlite", kind) for kind in SQLITE])
+def test_what_hangs_on_a_column_is_named_before_expand(live_database: Database, kind: str) -> None:
+    own, more, others, named = (POSTGRESQL if live_database.dialect == "postgresql" else SQLITE)[kind]
+    make(live_database, own, more, others)
+    for operation in OPERATIONS.values():
+        refused(live_database, history(operation), rf"t\.a: .*{named}", phase="expand")
+
+
+@on("kind", *[(dialect, kind) for dialect, kinds in OWN.items() for kind in kinds])
+def test_what_a_column_has_of_its_own_goes_only_with_one_that_is_dropped(
+    live_database: Database, kind: str
+) -> None:
+    make(live_database, OWN[live_database.dialect][kind])
+    for operation in ("renamed", "converted", "split"):
+        refused(live_database, history(OPERATIONS[operation]), rf"t\.a: .*{kind.split()[0]}.* again on ")
+    all_phases(live_database, history(OPERATIONS["dropped"]))
+    assert [row[0] for row in live_database.execute("SELECT id FROM t").fetchall()] == []
+
+
+def test_everything_is_named_at_once(live_database: Database) -> None:
+    if live_database.dialect == "sqlite":
+        others = ["CREATE INDEX ix ON t (a)", "CREATE INDEX i2 ON t (b) WHERE a = ''", "CREATE VIEW v AS SELECT a FROM t",
+                  "CREATE TRIGGER tr AFTER UPDATE OF a ON t BEGIN SELECT 1; END"]  # fmt: skip
+        make(
+            live_database,
+            "TEXT DEFAULT 'x' UNIQUE CHECK (a <> '')",
+            ", g TEXT AS (a), h TEXT AS (a || b)",
+            others,
+        )
+        names = [
+            "DEFAULT",
+            "UNIQUE",
+            "CHECK",
+            "g TEXT",
+            "h TEXT",
+            "index ix",
+            "index i2",
+            "view v",
+            "trigger tr",
+        ]
+    else:
+        kinds = ["index", "view", "materialized view", "trigger of the column", "policy", "statistics"]
+        others = [statement for kind in kinds for statement in POSTGRESQL[kind][2]]
+        make(
+            live_database,
+            "TEXT DEFAULT 'x' UNIQUE CHECK (a <> '')",
+            POSTGRESQL["generated column"][1],
+            others,
+        )
+        names = ["DEFAULT", "t_a_key", "t_a_check", "column g", *(POSTGRESQL[kind][3] for kind in kinds)]
+    live_database.execute("INSERT INTO t (id, a) VALUES (1, '1'), (2, '2')")
+    refused(live_database, history(RenameField("a", "c")), *(rf"t\.a: .*{name}" for name in names))
+
+
+def test_what_hangs_on_a_column_that_stays_is_kept(live_database: Database) -> None:
+    if live_database.dialect == "sqlite":
+        make(
+            live_database,
+            "TEXT DEFAULT 'x' UNIQUE CHECK (a <> '')",
+            ", g TEXT AS (a)",
+            ["CREATE VIEW v AS SELECT a FROM t"],
+        )
+    else:
+        make(
+            live_database, "TEXT DEFAULT 'x' UNIQUE CHECK (a <> '')", "", ["CREATE VIEW v AS SELECT a FROM t"]
+        )
+    before = catalogue(live_database)
+    all_phases(live_database, history(COPIED))
+    names = [row[:2] for row in catalogue(live_database)]
+    assert all(row[:2] in names for row in before)
+
+
+@on("", ("postgresql",))
+def test_identity_and_sequences_are_named(live_database: Database) -> None:
+    first = Schema(Field("id", "integer"), Field("n", "integer"), Field("m", "integer"))
+    live_database.execute(
+        "CREATE TABLE t (id BIGINT PRIMARY KEY, n BIGINT GENERATED ALWAYS AS IDENTITY, m BIGSERIAL)"
+    )
+    steps = [ConvertField("n", "string"), RenameField("m", "k")]
+    refused(
+        live_database,
+        history(*steps, first=first),
+        r"t\.n: sequence t_n_seq",
+        r"t\.m: sequence t_m_seq",
+        r"t\.m: DEFAULT nextval",
+    )
+
+
+@on("", ("postgresql",))
+def test_the_partition_key_is_named(live_database: Database) -> None:
+    live_database.execute("CREATE TABLE t (id BIGINT, a TEXT, b TEXT) PARTITION BY LIST (a)")
+    refused(
+        live_database, history(RenameField("a", "c")), r"t\.a: the partition key", r"t\.id: no unique index"
+    )
+
+
+def test_columns_that_the_migration_itself_added_can_be_taken_back(live_database: Database) -> None:
+    steps = {2: [AddField("n", "integer", default=5), AddField("f", "float", default=5.0), AddField("on", "boolean", default=True)],
+             3: [RenameField("n", "m"), RenameField("f", "g"), RenameField("on", "off")]}  # fmt: skip
+    versions = SchemaHistory("t", first=FIRST, steps=steps)
+    make(live_database)
+    live_database.execute("INSERT INTO t (id) VALUES (1)")
+    for start, end in ((1, 2), (2, 3), (3, 1), (1, 3)):
+        for phase in (None, "contract"):
+            run_migration(live_database.target, versions, start, end, phase=phase)
+    assert live_database.rows("t") == [{"id": 1, "a": None, "b": None, "m": 5, "g": 5.0, "off": True}]
+
+
+# ── The table, its key and its columns ───────────────────────────────────────────────────────────────────────────
+
+
+@on(
+    "key rows named",
+    (
+        "both",
+        "BIGINT UNIQUE",
+        "(1, 'x'), (NULL, 'y'), (NULL, 'z')",
+        r"ev\.id: null, .*\(rows: 2\): give them keys",
+    ),
+    ("both", "BIGINT", "(1, 'x'), (1, 'y')", r"ev\.id: no unique index on this column alone"),
+    ("both", "BIGINT, UNIQUE (id, a)", "(1, 'x')", r"ev\.id: no unique index on this column alone"),
+    ("postgresql", "BYTEA PRIMARY KEY", "('x', 'x')", r"ev\.id: a key is an integer, .*: give as key=…"),
+    ("postgresql", "JSON", "('1', 'x')", r"ev\.id: a key is an integer, .*\n- ev\.id: no unique index"),
+    ("postgresql", "DOUBLE PRECISION PRIMARY KEY", "(1.5, 'x')", r"ev\.id: a key is an integer"),
+    ("sqlite", "BLOB PRIMARY KEY", "(x'01', 'x')", r"ev\.id: a key is an integer"),
+    ("sqlite", "PRIMARY KEY", "(1.5, 'x'), ('a', 'y')", r"ev\.id: a key is an integer"),
+)
+def test_a_key_that_does_not_reach_all_rows_is_refused(
+    live_database: Database, key: str, rows: str, named: str
+) -> None:
+    name, _, more = key.partition(",")
+    live_database.execute(f"CREATE TABLE ev (id {name}, a TEXT{',' * bool(more)}{more})")
+    live_database.execute(f"INSERT INTO ev VALUES {rows}")
+    first = Schema(Field("id", "integer"), Field("a", "string"))
+    step = AddField("b", "string", nullable=True, copy_from="a")
+    refused(live_database, history(step, first=first, name="ev"), named)
+
+
+@pytest.mark.parametrize(
+    "key", ["BIGINT PRIMARY KEY", "TEXT UNIQUE", "BIGINT, UNIQUE (id)", "NUMERIC PRIMARY KEY"]
+)
+def test_a_unique_key_reaches_all_rows(live_database: Database, key: str) -> None:
+    name, _, more = key.partition(",")
+    live_database.execute(f"CREATE TABLE t (id {name}, a TEXT, b TEXT{',' * bool(more)}{more})")
+    live_database.execute("INSERT INTO t VALUES (1, 'x', NULL), (2, 'y', NULL), (3, 'z', NULL)")
+    all_phases(live_database, history(COPIED), batch_size=2)
+    assert [row["c"] for row in live_database.rows("t")] == ["x", "y", "z"]
+
+
+@pytest.mark.parametrize("name", ["true", "false", "null", "rowid", "current_user"])
+def test_a_column_named_like_a_constant_is_no_constant(live_database: Database, name: str) -> None:
+    first = Schema(Field("id", "integer"), Field(name, "string"), Field("a", "string"))
+    steps = [AddField("b", "string", nullable=True, copy_from="a"), AddField("on", "boolean", default=True),
+             AddField("off", "boolean", default=False), AddField("c", "string", nullable=True, copy_from=name)]  # fmt: skip
+    migration = history(*steps, first=first)
+    make_table(live_database.connection, live_database.dialect, "t", first, key="id")
+    insert(live_database.connection, "t", [{"id": n, name: "0", "a": "x"} for n in range(5)])
+    run_migration(live_database.target, migration, 1, 2, batch_size=2)
+    assert live_database.rows("t")[4] == {"id": 4, name: "0", "a": "x", "b": "x", "on": 1, "off": 0, "c": "0"}
+
+
+@pytest.mark.parametrize("name", ["xmin", "ctid", "tableoid"])
+def test_names_that_the_database_keeps_are_refused_before_a_script_is_handed_out(
+    live_database: Database, name: str
+) -> None:
+    steps = (AddField(name, "float", default=1.5), RenameField("a", name))
+    for migration in map(history, steps):
+        if live_database.dialect == "sqlite":
+            assert migration_script(migration, 1, 2, "sqlite")
+            continue
+        for make_it in (
+            lambda m: migration_script(m, 1, 2),
+            lambda m: run_migration(live_database.target, m, 1, 2),
+        ):
+            with pytest.raises(
+                SqlError, match=rf"t\.{name}: PostgreSQL keeps this name for itself: give the field another"
+            ):
+                make_it(migration)
+
+
+@on(
+    "statements named",
+        ("both", ["CREATE TABLE u (id BIGINT)", "CREATE VIEW t AS SELECT id, 'x' AS a, 'y' AS b FROM u"], "t: this is no table"),
+        ("both", ["CREATE TABLE t (id BIGINT PRIMARY KEY, a TEXT)"], "t is not at version 1: no b"),
+        ("both", [TABLE.format("TEXT", ""), "CREATE TEMPORARY TABLE t (id BIGINT, a TEXT, b TEXT)"], "t: the name means a"),
+        ("both", [TABLE.format("TEXT", ""), "CREATE TABLE schema_versions (version TEXT)"], "schema_versions: .* no phase, position"),
+        ("both", [TABLE.format("TEXT", ""), "CREATE VIEW schema_versions AS SELECT 1 AS x"], "schema_versions: .* no phase, position"),
+        ("sqlite", [TABLE.format("TEXT", "") + " STRICT"], "t: a STRICT table"),
+        ("sqlite", ["CREATE VIRTUAL TABLE t USING fts5(id, a, b)"], "t: this is no table"),
+        ("postgresql", ["CREATE TABLE u (id BIGINT PRIMARY KEY, a TEXT, b TEXT) PARTITION BY RANGE (id)",
+                        "CREATE TABLE t PARTITION OF u DEFAULT"], "t: this is a partition"),
+)  # fmt: skip
+def test_a_table_that_is_not_the_one_meant_is_refused(
+    live_database: Database, statements: list[str], named: str
+) -> None:
+    for statement in statements:
+        live_database.execute(statement)
+    with pytest.raises(MigrationError, match=named):
+        run_migration(on_its_connection(live_database), history(COPIED), 1, 2)
+
+
+@on("", ("postgresql",))
+def test_rows_that_row_security_hides_are_not_left_out(live_database: Database) -> None:
+    make(live_database)
+    for statement in (
+        "CREATE ROLE keeper",
+        "ALTER TABLE t ENABLE ROW LEVEL SECURITY",
+        "GRANT ALL ON t TO keeper",
+        f"GRANT ALL ON SCHEMA {live_database.execute('SELECT current_schema()').fetchone()[0]} TO keeper",
+        "SET ROLE keeper",
+    ):
+        live_database.execute(statement)
+    try:
+        reason = "t: the table belongs to another role: .*\n- t: row security hides rows"
+        with pytest.raises(MigrationError, match=reason):
+            run_migration(on_its_connection(live_database), history(COPIED), 1, 2)
+    finally:
+        live_database.execute("RESET ROLE")
+        live_database.execute("DROP OWNED BY keeper")
+        live_database.execute("DROP ROLE keeper")
+
+
+@pytest.mark.parametrize(
+    ("column", "rows", "named"),
+    [
+        (
+            "c BIGINT",
+            "(1, 'x', NULL, NULL)",
+            r"t\.c: there already, as BIGINT and not TEXT: rename or drop it",
+        ),
+        ("c VARCHAR(3)", "(1, 'x', NULL, NULL)", r"t\.c: there already, as VARCHAR\(3\) and not TEXT"),
+        (
+            "c TEXT",
+            "(1, 'x', NULL, 'y'), (2, 'x', NULL, 'x'), (3, 'x', NULL, NULL)",
+            r"t\.c: there already, with other values .*\(rows: 1\)",
+        ),
+        ("c TEXT GENERATED ALWAYS AS ('x') STORED", "", r"t\.c: there already, as TEXT, generated"),
+    ],
+)
+def test_a_column_that_is_there_already_is_refused(
+    live_database: Database, column: str, rows: str, named: str
+) -> None:
+    make(live_database, "TEXT", f", {column}")
+    if rows:
+        live_database.execute(f"INSERT INTO t VALUES {rows}")
+    refused(live_database, history(COPIED), named)
+
+
+def test_a_column_that_is_there_with_the_right_values_is_taken_over(live_database: Database) -> None:
+    make(live_database, "TEXT", ", c TEXT")
+    live_database.execute("INSERT INTO t VALUES (1, 'x', NULL, 'x'), (2, 'y', NULL, NULL)")
+    all_phases(live_database, history(COPIED))
+    assert [row["c"] for row in live_database.rows("t")] == ["x", "y"]
+
+
+@pytest.mark.parametrize(
+    ("operation", "a", "named"),
+    [
+        (
+            ConvertField("a", "integer"),
+            "'seven'",
+            r"t\.a: no 64-bit integer in canonical form \(rows: 1\): fix the rows",
+        ),
+        (SplitField("a", ("c", "d"), "-"), "'x'", r"t\.a: no separator to split at \(rows: 1\)"),
+        (RenameField("a", "c"), "NULL", r"t\.c: null, but required \(rows: 1\)"),
+        (ConvertField("a", "integer"), "NULL", r"t\.a_v2: null, but required \(rows: 1\)"),
+    ],
+)
+def test_values_that_do_not_fit_are_named_before_expand(
+    live_database: Database, operation: Operation, a: str, named: str
+) -> None:
+    make(live_database)
+    live_database.execute(
+        f"INSERT INTO t VALUES (1, {a}, NULL), (2, '2-3', NULL)"
+        if "-" in str(operation)
+        else f"INSERT INTO t VALUES (1, {a}, NULL)"
+    )
+    first = Schema(Field("id", "integer"), Field("a", "string"))
+    refused(live_database, history(operation, first=first), named)
+
+
+# ── Contract ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("operation", "written", "lost"),
+    [
+        (RenameField("a", "c"), "a = 'New'", {"a": 1}),
+        (RenameField("a", "c"), "c = 'New'", {"a": 1}),
+        (RenameField("a", "c"), "a = 'New', c = 'New'", {}),
+        (RenameField("a", "c"), "a = NULL", {}),
+        (ConvertField("a", "integer"), "a = '7'", {"a": 1}),
+        (SplitField("a", ("c", "d"), "-"), "a = '7-8'", {"a": 1}),
+        (DropField("a", default="1-1"), "a = '7'", {"a": 1}),
+        (DropField("a", default="1-1"), "a = NULL", {"a": 1}),
+        (DropField("a"), "a = NULL", {"a": 4}),
+    ],
+)
+def test_contract_refuses_what_going_back_would_not_restore(
+    live_database: Database, operation: Operation, written: str, lost: dict[str, int]
+) -> None:
+    make(live_database)
+    whole = "1" if isinstance(operation, ConvertField) else "1-1"
+    live_database.execute(
+        f"INSERT INTO t (id, a) VALUES (11, '{whole}'), (12, '{whole}'), (13, '{whole}'), (14, '{whole}'), (15, '{whole}')"
+    )
+    migration = history(operation)
+    run_migration(live_database.target, migration, 1, 2)
+    live_database.execute(f"UPDATE t SET {written} WHERE id = 13")
+    if lost:
+        before, first = live_database.rows("t"), "11, 12, 14" if lost["a"] > 1 else "13"
+        with pytest.raises(
+            MigrationError,
+            match=rf"t\.a: contract would lose .*\(rows: {lost['a']}, first keys: {first}\).*discard=\['a'\]",
+        ):
+            run_migration(live_database.target, migration, 1, 2, phase="contract")
+        assert live_database.rows("t") == before
+        with pytest.raises(MigrationError, match="discard: c: give a list of fields that go, of a"):
+            run_migration(live_database.target, migration, 1, 2, phase="contract", discard=["c"])
+    assert (
+        run_migration(live_database.target, migration, 1, 2, phase="contract", discard=["a"])[0].lost == lost
+    )
+
+
+def test_what_old_code_writes_during_contract_is_not_dropped(
+    live_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A write between the look ahead and the last step is found by the comparison right before it."""
+    make(live_database)
+    live_database.execute("INSERT INTO t (id, a) VALUES (1, 'x'), (2, 'y')")
+    migration = history(RenameField("a", "c"))
+    run_migration(live_database.target, migration, 1, 2)
+    monkeypatch.setattr(
+        migrate,
+        "contract",
+        lambda plan: (live_database.execute("UPDATE t SET a = 'New' WHERE id = 2"), contract(plan))[1],
+    )
+    with pytest.raises(MigrationError, match=r"rows: 1, first keys: 2\)"):
+        run_migration(live_database.target, migration, 1, 2, phase="contract")
+    assert [row["a"] for row in live_database.rows("t")] == ["x", "New"]
+
+
+# ── Locks ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_who_holds_the_lock_is_named(live_database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sessions, "_PAUSES", (0.01,))
+    make(live_database)
+    target = live_database.target
+    with target.connect() as holder:
+        holder.exec_driver_sql(
+            "SET application_name = 'nightly report'" if live_database.dialect == "postgresql" else "SELECT 1"
+        )
+        holder.exec_driver_sql("BEGIN IMMEDIATE" if live_database.dialect == "sqlite" else "SELECT * FROM t")
+        if live_database.dialect == "sqlite":
+            target = sa.create_engine(f"{target.url}", connect_args={"timeout": 0.01})
+            named = "no lock on t in 2 tries .* held by another connection, which SQLite does not name"
+        else:
+            pid = holder.exec_driver_sql("SELECT pg_backend_pid()").scalar()
+            named = rf"no lock on t in 2 tries .* held by process {pid} of \w+ \(nightly report\), idle in transaction, .* since"
+        with pytest.raises(LockedError, match=named):
+            run_migration(target, history(COPIED), 1, 2, lock_timeout=0.05)
+        holder.rollback()
+    run_migration(live_database.target, history(COPIED), 1, 2)
+
+
+def test_words_do_not_make_an_error_one_that_passes(
+    live_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(live_database)
+    live_database.execute("INSERT INTO t (id, a) VALUES (1, 'x')")
+    if live_database.dialect == "sqlite":
+        live_database.execute(
+            "CREATE TRIGGER no BEFORE UPDATE ON t BEGIN SELECT RAISE(ABORT, 'conflict: the row is locked'); END"
+        )
+    else:
+        live_database.execute(
+            "CREATE FUNCTION g() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RAISE 'conflict: the row is locked'; END$$"
+        )
+        live_database.execute("CREATE TRIGGER no BEFORE UPDATE ON t FOR EACH ROW EXECUTE FUNCTION g()")
+    monkeypatch.setattr(sessions.time, "sleep", lambda pause: pytest.fail("it tried again"))
+    with pytest.raises(MigrationError, match="t: conflict: the row is locked"):
+        run_migration(live_database.target, history(COPIED), 1, 2)
