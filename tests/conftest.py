@@ -36,16 +36,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="takes long: `make release-check ONLY=long`"))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def broker() -> Iterator[Server]:
     with valkey() as server:
         yield server
 
 
-@pytest.fixture(scope="module")
-def database() -> Iterator[Server]:
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Server]:
     with postgres() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def database(postgres_server: Server) -> Server:
+    return postgres_server
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Databases for tests: one PostgreSQL server a session, and in it a new schema for each test that asks."""
+"""Databases for tests: in the PostgreSQL server of the session, a new schema for each test that asks."""
 
 from __future__ import annotations
 
@@ -12,16 +12,9 @@ import psycopg
 import pytest
 from databases import Database, connect_sqlite, engine_for
 
-from lib.stage.servers import Server, postgres
+from lib.stage.servers import Server
 
 _numbers = count(1)
-
-
-@pytest.fixture(scope="session")
-def postgres_server() -> Iterator[Server]:
-    """A PostgreSQL server that lives as long as the session."""
-    with postgres() as server:
-        yield server
 
 
 @pytest.fixture

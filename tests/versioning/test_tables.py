@@ -205,7 +205,7 @@ def cases(draw: st.DrawFn) -> dict[str, Any]:
     }
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(cases())
 def test_the_table_form_agrees_with_the_record_form(case: dict[str, Any]) -> None:
     assert_agrees(**case)

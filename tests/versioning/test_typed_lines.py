@@ -177,7 +177,7 @@ def contents(draw: st.DrawFn, history: SchemaHistory) -> bytes:
 @given(
     st.data(), st.sampled_from([USERS, THINGS, RENAMED, FLOATS]), st.sampled_from(["keep", "drop", "forbid"])
 )
-@settings(max_examples=300)
+@settings(max_examples=150)
 def test_bytes_and_counts_are_those_of_the_close_way(
     data: st.DataObject, history: SchemaHistory, extra: Any
 ) -> None:
