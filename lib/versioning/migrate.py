@@ -18,7 +18,7 @@ from lib.versioning.history import SchemaHistory
 from lib.versioning.plan import Plan, losses, migration_plan
 from lib.versioning.preflight import obstacles
 from lib.versioning.sessions import LockedError, MigrationError, Session, session
-from lib.versioning.sql import PHASES, Phase, contract, expand, undo_contract, update
+from lib.versioning.sql import PHASES, Phase, check_phase, contract, expand, undo_contract, update
 
 __all__ = ["LockedError", "MigrationError", "PhaseResult", "run_migration"]
 
@@ -46,10 +46,6 @@ class State(NamedTuple):
     phase: Phase | None = None
     position: str | None = None
     runner: str | None = None
-
-    @property
-    def phases_done(self) -> int:
-        return PHASES.index(self.phase) + 1 if self.phase else 0
 
 
 @dataclass(frozen=True)
@@ -95,10 +91,7 @@ def run_migration(
     Returns what each phase did; nothing where all was done before. Raises UnknownVersionError, SqlError, LockedError,
     MigrationError.
     """
-    if phase not in (None, *PHASES):
-        raise MigrationError(
-            f"phase {phase!r}: choose one of {', '.join(PHASES)}, or None for expand and backfill"
-        )
+    check_phase(phase)
     with session(engine, history.name, lock_timeout) as opened:
         plan = migration_plan(history, from_version, to_version, opened.dialect.name)
         run = Run(opened, plan, key, batch_size, discard, dry_run)
@@ -172,10 +165,6 @@ def _sign_in(run: Run) -> None:
     )
 
 
-def _columns(run: Run) -> set[str]:
-    return set(map(run.plan.sql.fold, run.session.columns(run.plan.history.name)))
-
-
 def _on_the_way(run: Run, state: State) -> Run:
     """Refuse what does not fit to where the table is. The way back from an unfinished migration only drops."""
     name, start, end = run.plan.history.name, run.plan.from_version, run.plan.to_version
@@ -198,8 +187,9 @@ def _on_the_way(run: Run, state: State) -> Run:
 
 
 def _expand(run: Run, state: State) -> PhaseResult:
-    there = _columns(run)
-    statements = expand(run.plan, [a for a in run.plan.added if run.plan.sql.fold(a.column) not in there])
+    fold, there = run.plan.sql.fold, run.session.columns(run.plan.history.name)
+    missing = {fold(a.column) for a in run.plan.added} - set(map(fold, there))
+    statements = expand(run.plan, [a for a in run.plan.added if fold(a.column) in missing])
     run.session.transact([*statements, _set(run, target=run.plan.to_version, phase=state.phase or "expand")])
     return PhaseResult("expand")
 
@@ -214,21 +204,16 @@ def _backfill(run: Run, state: State) -> PhaseResult:
 def _contract(run: Run, state: State) -> PhaseResult:
     plan, parts = run.plan, contract(run.plan) or [[]]
     rows, batches = _fill(run, "contract", None)
-    for column, filled in plan.required_conditions().items():
-        if left := run.session.count(plan.table, f"NOT ({filled})"):
-            reason = f"null, but required (rows: {left}): give them a value and run this again"
-            raise MigrationError(f"{plan.history.name}.{column}: {reason}")
     try:
         for part in parts[:-1]:
             run.session.transact(part)
-        lost = _losses(run)
-        _refuse(run, "contract", _unwanted(run, lost))  # what came in since
+        lost = _lost(run)  # looks again: something may have come in since
         run.session.transact([*parts[-1], _arrived(run)])
     except BaseException:
         if plan.sql.name == "postgresql":
             run.session.transact([undo_contract(plan)])
         raise
-    return PhaseResult("contract", rows, batches, {name: count for name, (count, _) in lost.items()})
+    return PhaseResult("contract", rows, batches, lost)
 
 
 # ── What stands in the way ───────────────────────────────────────────────────────────────────────────────────────
@@ -236,13 +221,13 @@ def _contract(run: Run, state: State) -> PhaseResult:
 
 def _look_ahead(run: Run, state: State, phase: Phase) -> None:
     """Refuse a phase out of its order, and one that something stands in the way of: of itself, or of those after it."""
-    plan, following = run.plan, state.phases_done
+    plan, following = run.plan, PHASES.index(state.phase) + 1 if state.phase else 0
     if not run.undone and PHASES.index(phase) > following:
         raise MigrationError(f"{plan.history.name}: before phase {phase!r} comes {PHASES[following]!r}")
     found = obstacles(run.session, plan, run.key, state.version, begun=state.phase is not None)
-    if phase == "contract" and not found:
-        found = _unwanted(run, _losses(run))
     _refuse(run, phase, found)
+    if phase == "contract":
+        _lost(run)
 
 
 def _refuse(run: Run, phase: Phase, found: list[str]) -> None:
@@ -253,39 +238,34 @@ def _refuse(run: Run, phase: Phase, found: list[str]) -> None:
         )
 
 
-def _losses(run: Run) -> dict[str, tuple[int, str]]:
-    """For each field of which contract loses values, their number, and the predicate of their rows."""
-    plan, column = run.plan, run.plan.column
+def _lost(run: Run) -> dict[str, int]:
+    """Count what contract loses, by field; refuse what nobody has agreed to lose, and name the first rows."""
+    plan, column, key = run.plan, run.plan.column, run.plan.column(run.key)
     stay = {name: column(name) for name in plan.history.schema(plan.to_version).names}
     for a in plan.added:  # as it will be when all is filled
         stay[a.field.name] = f"COALESCE({column(a.column)}, {a.fill})" if a.fill else column(a.column)
     go = {a.field.name: a.column for a in run.undone.added} if run.undone else {n: n for n in plan.dropped}
-    if unknown := [name for name in run.discard if name not in go]:
-        raise MigrationError(
-            f"discard: {', '.join(unknown)}: give a list of fields that go, of {', '.join(go)}"
-        )
-    found = {}
-    for name, where in losses(plan, stay, go).items():
-        if run.undone:
-            where = f"{column(go[name])} IS NOT NULL AND {where}"
+    found = [
+        f"discard={name!r}: no field that goes; those are {', '.join(go)}"
+        for name in run.discard
+        if name not in go
+    ]
+    lost = {}
+    for name, differs in losses(plan, stay, go).items():
+        where = f"{column(go[name])} IS NOT NULL AND {differs}" if run.undone else differs
         if count := run.session.count(plan.table, where):
-            found[name] = count, where
-    return found
-
-
-def _unwanted(run: Run, lost: dict[str, tuple[int, str]]) -> list[str]:
-    """The losses that nobody has agreed to, with the first keys."""
-    found, key = [], run.plan.column(run.key)
-    for name, (count, where) in lost.items():
-        if name not in run.discard:
-            first = f"SELECT {key} FROM {run.plan.table} WHERE {where} ORDER BY {key} LIMIT 3"
-            keys = ", ".join(str(row[0]) for row in run.session.rows(first))
-            found.append(
-                f"{run.plan.history.name}.{name}: contract would lose values that going back would not restore "
-                f"(rows: {count}, first keys: {keys}): copy them to the columns that stay, or accept the loss with "
-                f"discard=[{name!r}]"
-            )
-    return found
+            lost[name] = count
+            if name not in run.discard:
+                keys = run.session.rows(
+                    f"SELECT {key} FROM {plan.table} WHERE {where} ORDER BY {key} LIMIT 3"
+                )
+                found.append(
+                    f"{plan.history.name}.{name}: going back would not restore these values (rows: {count}, first keys: "
+                    f"{', '.join(str(row[0]) for row in keys)}): copy them to the columns that stay, or accept the loss "
+                    f"with discard=[{name!r}]"
+                )
+    _refuse(run, "contract", found)
+    return lost
 
 
 # ── Batches ──────────────────────────────────────────────────────────────────────────────────────────────────────

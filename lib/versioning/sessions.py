@@ -33,11 +33,11 @@ class LockedError(RuntimeError):
 
 
 class Column(NamedTuple):
-    """A column as the catalogue describes it: its type as `Dialect.type` spells it, and its default as SQL, if any."""
+    """A column in the catalogue: its type as `Dialect.type` spells it, its default as SQL, and what else it has."""
 
     type: str
     default: str | None
-    generated: bool
+    extra: str
 
 
 class Session:
@@ -113,12 +113,13 @@ class Session:
         """The columns of a table in the current schema; none if there is no such table."""
         name = self.dialect.literal(table)
         if self.dialect.name == "sqlite":
-            query = f"SELECT name, upper(type), dflt_value, hidden > 1 FROM pragma_table_xinfo({name})"
+            query = f"SELECT name, upper(type), dflt_value, iif(hidden > 1, 'GENERATED', '') FROM pragma_table_xinfo({name})"
         else:
             kind = "replace(replace(data_type, 'character varying', 'varchar'), ' without time zone', '')"
             query = (
                 f"SELECT column_name, upper({kind} || coalesce('(' || character_maximum_length || ')', '')), "
-                "column_default, is_generated = 'ALWAYS' FROM information_schema.columns "
+                "column_default, concat_ws(' ', CASE is_generated WHEN 'ALWAYS' THEN 'GENERATED' END, "
+                "'COLLATE ' || collation_name) FROM information_schema.columns "
                 f"WHERE table_schema = current_schema() AND table_name = {name}"
             )
         return {found: Column(*rest) for found, *rest in self.rows(query)}

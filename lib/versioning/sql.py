@@ -37,8 +37,7 @@ def migration_script(
     It fills all rows in one transaction; `lib.versioning.migrate` fills them in batches. Raises UnknownVersionError, and
     SqlError for what SQL can't do.
     """
-    if phase not in (None, *PHASES):
-        raise SqlError(f"phase {phase!r}: choose one of {', '.join(PHASES)}, or None for expand and backfill")
+    check_phase(phase)
     plan = migration_plan(history, from_version, to_version, dialect)
     title = f"{history.name}: version {from_version} to {to_version}, {phase or 'expand and backfill'}"
     lines = [f"-- {title} ({plan.sql.title})"]
@@ -49,6 +48,12 @@ def migration_script(
     if phase is None and (left := _left(plan)):
         lines.append(f'-- Left for phase="contract", when no old code runs any more: {left}.')
     return "\n".join([*lines, ""])
+
+
+def check_phase(phase: str | None) -> None:
+    """Raise SqlError for a phase that there is not."""
+    if phase not in (None, *PHASES):
+        raise SqlError(f"phase {phase!r}: choose one of {', '.join(PHASES)}, or None for expand and backfill")
 
 
 def _by_version(plan: Plan, phase: Phase | None) -> list[list[str]]:

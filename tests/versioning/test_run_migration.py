@@ -165,7 +165,7 @@ def test_the_order_of_phases_and_versions_is_kept(database: Database) -> None:
         run(2, 3)
     with pytest.raises(UnknownVersionError):
         run(1, 9)
-    with pytest.raises(MigrationError, match="phase 'explode': choose one of expand, backfill, contract"):
+    with pytest.raises(SqlError, match="phase 'explode': choose one of expand, backfill, contract"):
         run(1, 2, phase="explode")
 
 
