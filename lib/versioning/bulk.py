@@ -86,7 +86,7 @@ CHUNK: Final = 1000
 
 
 @dataclass(frozen=True)
-class _Task:
+class Task:
     """What `process` is to do with each record."""
 
     history: SchemaHistory
@@ -106,14 +106,14 @@ class _Task:
 
 def process(history: SchemaHistory, extra: Extra, records: list[Any], target: int | None, way: Way) -> Batch:
     """Validate all records at their own versions, and migrate those that are valid to `target` (None: leave them)."""
-    task, whole = _Task(history, extra, target, way), Batch([], [], Report(read=len(records)))
+    task, whole = Task(history, extra, target, way), Batch([], [], Report(read=len(records)))
     for start in range(0, len(records), CHUNK):
         _process_chunk(task, records[start : start + CHUNK], start, whole)
     whole.report.passed, whole.report.quarantined = len(whole.records), len(whole.quarantined)
     return whole
 
 
-def _process_chunk(task: _Task, records: list[Any], start: int, whole: Batch) -> None:
+def _process_chunk(task: Task, records: list[Any], start: int, whole: Batch) -> None:
     """Add to `whole` what becomes of some records, of which the first has the place `start` in the input.
 
     Those that are surely valid at the version of the first are done together if they can be, all others one by one.
@@ -140,7 +140,7 @@ def _process_chunk(task: _Task, records: list[Any], start: int, whole: Batch) ->
     whole.records.extend((done[at] for at in sorted(done)) if done else together or ())
 
 
-def _process_together(task: _Task, version: int, records: list[Record]) -> list[Record] | None:
+def _process_together(task: Task, version: int, records: list[Record]) -> list[Record] | None:
     """Return what becomes of valid records of one version; None if they must be looked at one by one."""
     if task.target is None:
         return records
@@ -152,7 +152,7 @@ def _process_together(task: _Task, version: int, records: list[Record]) -> list[
     return migrate_all(records)
 
 
-def _process_one(task: _Task, record: Any, valid: bool, report: Report) -> tuple[int, list[str], Record]:
+def _process_one(task: Task, record: Any, valid: bool, report: Report) -> tuple[int, list[str], Record]:
     """Return a record's version, every error, and what becomes of it. `valid` says that it was seen to be valid."""
     version, unknown = record_version(task.history, record)
     if unknown:

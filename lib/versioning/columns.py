@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lib.versioning.history import UnknownVersionError
+from lib.versioning.history import SchemaHistory, UnknownVersionError
 from lib.versioning.schema import VERSION_KEY, Field
 from lib.versioning.timestamps import Mask, suspect_timestamps
 
@@ -53,6 +53,25 @@ def noted_version(table: pa.Table) -> int | None:
     return None if text is None else int(text)
 
 
+def one_version(table: pa.Table, history: SchemaHistory) -> int | None:
+    """The version that all rows of a table have; None if a column holds several, or one that the history does not have.
+
+    In a column a null stands for no label, which means 1, and 2.0 for 2: so tables come out of a concatenation. Raises
+    UnknownVersionError for a wrong version in the metadata.
+    """
+    if VERSION_KEY not in table.column_names or not table.num_rows:
+        noted = noted_version(table)
+        return 1 if noted is None else history.check_version(noted)
+    column = table[VERSION_KEY]
+    kinds = (pa.types.is_integer, pa.types.is_floating, pa.types.is_null)
+    try:
+        labels = column.cast(pa.int64()) if any(kind(column.type) for kind in kinds) else None
+    except pa.ArrowInvalid:  # a fraction, NaN, or a number beyond 64 bits
+        labels = None
+    found = [] if labels is None else pc.unique(labels.fill_null(1)).to_pylist()
+    return found[0] if len(found) == 1 and found[0] in history.versions else None
+
+
 def as_arrow(data: ArrowStream) -> pa.Table:
     """Make an Arrow table of anything that speaks Arrow's PyCapsule interface; an Arrow table comes back as it is.
 
@@ -87,17 +106,23 @@ def is_readable(type_: pa.DataType, field: Field) -> bool:
     """Tell whether all values of an Arrow type are of the field's type.
 
     Wide strings are strings, and so are dictionaries of them; integers may have any width that fits 64 bits, floats 32 or 64.
-    Arrow's own timestamps and dates stand for their text in ISO 8601.
+    Floats may be integers, too: those that are not exactly a float are suspects. Arrow's own timestamps and dates stand for their
+    text in ISO 8601.
     """
     if pa.types.is_dictionary(type_):
         type_ = type_.value_type
     if field.type == "integer":
-        return pa.types.is_integer(type_) and type_ != pa.uint64()
+        return is_int64(type_)
     if field.type == "float":
-        return type_ in (pa.float32(), pa.float64())
+        return type_ in (pa.float32(), pa.float64()) or is_int64(type_)
     if field.type == "boolean":
         return type_ == pa.bool_()
     return type_ in (pa.string(), pa.large_string()) or is_instant(type_)
+
+
+def is_int64(type_: pa.DataType) -> bool:
+    """Tell whether a type is one of integers that fit 64 bits with a sign."""
+    return pa.types.is_integer(type_) and type_ != pa.uint64()
 
 
 def is_instant(type_: pa.DataType) -> bool:
@@ -120,7 +145,7 @@ def plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 def canonical(column: pa.ChunkedArray, field: Field) -> pa.ChunkedArray:
     """Return a readable column in the one Arrow type of the field."""
-    return plain(column).cast(ARROW_TYPES[field.type])
+    return plain(column).cast(ARROW_TYPES[field.type], safe=False)  # integers here are exactly floats
 
 
 def alike(a: pa.ChunkedArray, b: pa.ChunkedArray, field: Field) -> tuple[pa.ChunkedArray, pa.ChunkedArray]:
@@ -160,6 +185,12 @@ def instants_as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return text
 
 
+def either(*masks: Mask | None) -> Mask | None:
+    """A mask of the rows that any of some masks has; None where there are none."""
+    found = [mask for mask in masks if mask is not None and mask.any()]
+    return np.logical_or.reduce(found) if found else None
+
+
 def filled(column: pa.ChunkedArray) -> Mask:
     """A mask of the values that are not null."""
     return pc.is_valid(column).to_numpy()
@@ -185,11 +216,18 @@ def most_rows(table: pa.Table, mask: Mask) -> pa.Table:
     return pa.Table.from_arrays([column.filter(kept) for column in table.columns], schema=table.schema)
 
 
-def rows_as_records(table: pa.Table, version: int) -> list[dict[str, Any]]:
-    """The rows as records, labelled with `version` where they have no label of their own."""
+def rows_as_records(table: pa.Table) -> list[dict[str, Any]]:
+    """The rows as records, labelled as `one_version` reads labels."""
     columns = {name: row_values(table[name]) for name in table.column_names}
-    columns.setdefault(VERSION_KEY, [version] * table.num_rows)
+    labels = columns.get(VERSION_KEY, [noted_version(table)] * table.num_rows)
+    columns[VERSION_KEY] = [_label(label) for label in labels]
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def _label(value: Any) -> Any:
+    if value is None:
+        return 1
+    return int(value) if type(value) is float and value.is_integer() else value
 
 
 def row_values(column: pa.ChunkedArray) -> list[Any]:
@@ -207,6 +245,17 @@ def _decoded(value: bytes | None) -> str | bytes | None:
         return None if value is None else value.decode()
     except UnicodeDecodeError:
         return value
+
+
+def as_column(values: list[Any], field: Field) -> pa.ChunkedArray:
+    """Values of a field as a column; a float field of nothing but integers keeps them."""
+    type_ = ARROW_TYPES[field.type]
+    if field.type == "float":
+        if not any(type(value) is float for value in values) and any(values):
+            type_ = None
+        else:
+            values = [None if value is None else float(value) for value in values]
+    return pa.chunked_array([pa.array(values, type_)])
 
 
 # ── Columns of one value ─────────────────────────────────────────────────────────────────────────────────────────
@@ -240,6 +289,9 @@ def suspects(field: Field, column: pa.ChunkedArray) -> Mask | None:
     else:
         column = plain(column)
         mask = _suspect_strings(field, column) if ARROW_TYPES[field.type] == pa.string() else None
+        if field.type == "float" and is_int64(column.type):
+            beyond = pc.or_(pc.less(column, -(2**53)), pc.greater(column, 2**53))
+            mask = beyond.fill_null(False).to_numpy()
     if column.null_count == 0:
         return mask
     if field.nullable:

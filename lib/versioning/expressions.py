@@ -36,7 +36,7 @@ def integer_to_float(value: int | None) -> float | None:
 
 def float_to_integer(value: float | None) -> int | None:
     """Convert exactly: a fraction, an infinity or NaN has no integer."""
-    return int(value) if value is not None and value.is_integer() and -(2.0**63) <= value < 2.0**63 else None
+    return int(value) if value is not None and -(2**63) <= value < 2**63 and int(value) == value else None
 
 
 def integer_to_string(value: int | None) -> str | None:

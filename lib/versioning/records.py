@@ -24,6 +24,7 @@ from lib.versioning.schema import (
     Schema,
     describe,
     is_unicode,
+    is_whole_float,
     timestamp_problem,
 )
 
@@ -83,6 +84,8 @@ def field_test(field: Field, is_text: str) -> str:
         test = f"type({value}) is {TYPES[field.type].__name__}"
         if field.type == "integer":
             test += f" and -0x8000000000000000 <= {value} < 0x8000000000000000"
+        elif field.type == "float":
+            test = f"({test} or is_whole_float({value}))"
     return f"({value} is None or {test})" if field.nullable else test
 
 
@@ -110,7 +113,7 @@ def migrator_source(history: SchemaHistory, from_version: int, to_version: int, 
     It starts from `blank`, a record in which every field of that version is None. Where a record has fields that its
     version does not declare, `has_wrong_later_fields` looks at those that the steps will come upon.
     """
-    declared = len(history.schema(from_version))
+    declared, wanted = len(history.schema(from_version)), history.schema(to_version)
     lines = [
         "def migrate(record, kept, lost, failed):",
         f"    if len(record) > {declared} + ({VERSION_KEY!r} in record):",
@@ -123,6 +126,8 @@ def migrator_source(history: SchemaHistory, from_version: int, to_version: int, 
     lines += [f"    r[{VERSION_KEY!r}] = {to_version}"]
     if extra == "drop":
         lines += ["    for name in r.keys() - blank.keys(): del r[name]"]
+    if any(name in wanted for _, effect in history.effects(from_version, to_version) for name in effect.gone):
+        lines += ["    r = blank | r  # a field that went and came back stands in its place again"]
     return "\n".join([*lines, "    return r\n"])
 
 
@@ -286,6 +291,7 @@ def compile_source(source: str, name: str, **names: Any) -> Any:
         "describe": describe,
         "differ": differ,
         "is_unicode": is_unicode,
+        "is_whole_float": is_whole_float,
         "isascii": str.isascii,
         "timestamp_problem": timestamp_problem,
         **names,

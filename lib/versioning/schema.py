@@ -11,8 +11,8 @@ from typing import Any, Final
 
 #: The name of the key that carries a record's version; no field may take it.
 VERSION_KEY: Final = "schema_version"
-#: Each type of field, and the exact Python type of its values: a bool is no integer, an integer no float. (Subclasses of
-#: str, such as the members of a StrEnum, are strings.)
+#: Each type of field, and the exact Python type of its values: a bool is no integer. (Subclasses of str, such as the members
+#: of a StrEnum, are strings. A float field also takes an int that is exactly a float, and keeps it.)
 TYPES: Final = {"string": str, "integer": int, "float": float, "boolean": bool, "timestamp": str}
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
@@ -78,6 +78,14 @@ def is_unicode(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def is_whole_float(value: object) -> bool:
+    """Tell whether a value is an int that is exactly a float: many producers of JSON write 5.0 as 5."""
+    try:
+        return type(value) is int and float(value) == value
+    except OverflowError:
+        return False
 
 
 # ── Timestamps ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -160,6 +168,8 @@ class Field:
             )
         if self.default is not NO_DEFAULT and (reason := self.problem(self.default)):
             raise DeclarationError(f"field {self.name!r}: its default is no valid value: {reason}")
+        if self.type == "float" and type(self.default) is int:
+            object.__setattr__(self, "default", float(self.default))
 
     def __str__(self) -> str:
         length = f"({self.length})" if self.length is not None else ""
@@ -172,6 +182,8 @@ class Field:
         if value is None:
             return None if self.nullable else "null, but required"
         expected = TYPES[self.type]
+        if self.type == "float" and type(value) is int:
+            return None if is_whole_float(value) else f"no exact float (got {describe(value)})"
         if not isinstance(value, str) if expected is str else type(value) is not expected:
             return f"expected {self.type} (got {describe(value)})"
         if type(value) is int and value not in _INT64:

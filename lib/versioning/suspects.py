@@ -13,7 +13,15 @@ from operator import length_hint
 from typing import Any, Final
 
 from lib.versioning.records import Extra, Record, compile_source, field_test
-from lib.versioning.schema import MISSING, VERSION_KEY, Field, Schema, is_unicode, timestamp_problem
+from lib.versioning.schema import (
+    MISSING,
+    TIMESTAMP_SHAPES,
+    VERSION_KEY,
+    Field,
+    Schema,
+    is_unicode,
+    timestamp_problem,
+)
 
 #: Return the positions of suspects, and the strings that are not ASCII.
 Scan = Callable[[list[Record]], tuple[list[int], list[str]]]
@@ -127,19 +135,18 @@ def suspects_in(field: Field, column: list[Any]) -> list[int]:
     return [places[at] for at in found]
 
 
-def _are_usual(texts: list[str]) -> bool:
-    """Tell whether readable texts are all dates, date-times, or date-times with a Z, and within the 24 hours of a day.
+#: Spellings without an offset other than Z, each digit written as 0.
+_USUAL: Final = frozenset(shape.encode() for shape in TIMESTAMP_SHAPES if shape[10:][-6:-5] not in ("+", "-"))
+_TO_ZERO: Final = bytes.maketrans(b"123456789", b"000000000")
 
-    ISO 8601 knows an hour 24 and a second 60, which are no timestamps here. Python 3.14 reads the first, others refuse
-    both; none is relied upon. Without its digits a date is `--`, a date-time `--T::`; what else looks so is longer.
+
+def _are_usual(texts: list[str]) -> bool:
+    """Tell whether texts that Python reads are all of a usual spelling, and within the 24 hours of a day.
+
+    Python reads other spellings, too, and some versions the hour 24 or the second 60: what is a timestamp here, we say.
     """
-    text = ("\n".join(texts) + "\n").encode("ascii", "replace")
-    signs = text.translate(None, b"0123456789")
-    dates, times, with_z = (signs.count(line) for line in (b"--\n", b"--T::\n", b"--T::Z\n"))
+    text = "\n".join(texts).encode("ascii", "replace")
+    shapes = text.translate(_TO_ZERO).split(b"\n")
     return (
-        dates + times + with_z == len(texts)
-        and 3 * dates + 6 * times + 7 * with_z == len(signs)
-        and 11 * dates + 20 * times + 21 * with_z == len(text)
-        and b"T24" not in text
-        and b":60" not in text
+        len(shapes) == len(texts) and _USUAL.issuperset(shapes) and b"T24" not in text and b":60" not in text
     )

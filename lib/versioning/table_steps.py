@@ -21,6 +21,7 @@ from lib.versioning.columns import (
     canonical,
     constant,
     distinct,
+    either,
     filled,
     is_readable,
     row_values,
@@ -49,8 +50,7 @@ class TableMigration:
 
     def doubt(self, mask: Mask | None) -> None:
         """Leave these rows to the form for records."""
-        if mask is not None and mask.any():
-            self.doubted = mask if self.doubted is None else self.doubted | mask
+        self.doubted = either(self.doubted, mask)
 
     def count(self, notes: Notes) -> Counter[str]:
         """Count the rows of each note, undoubted ones only, by field."""

@@ -1,36 +1,36 @@
 """Arrow tables of records: what `lib.versioning.bulk` does for records, a column at a time.
 
-A table has one version, in the metadata of its schema or in a constant column `schema_version` (neither means 1, a column
-counts first). If a column holds several versions, rows of the most frequent one are worked on as columns, all others as
-records, and all come back in order. Each row stands for the record that `to_pylist` gives, with Arrow's own timestamps
-and dates as their text in ISO 8601.
+A table has one version, in the metadata of its schema or in a column `schema_version`. Neither means 1, and so does a null in
+the column, which counts first. The rows are worked on as columns. Those that the masks of `lib.versioning.columns` or a step
+doubt are left to the functions for records, so that both forms say the same; so are all rows if a column holds several
+versions. Each row stands for the record that `to_pylist` gives, with Arrow's own timestamps and dates as their text in ISO 8601.
 
-Nothing is copied that need not be: a column that no step changes is shared, and so is a chunk of nulls. Rows that the
-masks of `lib.versioning.columns` doubt are left to the functions for records, so that both forms say the same.
+Nothing is copied that need not be: a column that no step changes is shared, and so is a chunk of nulls.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from functools import cache
 from itertools import chain
-from typing import Any, NamedTuple
+from operator import itemgetter
+from typing import Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from lib.versioning.bulk import Batch, Report, Way, process, reason_of
+from lib.versioning.bulk import Batch, Quarantined, Report, Task, process, reason_of
 from lib.versioning.columns import (
-    ARROW_TYPES,
     ArrowStream,
     as_arrow,
+    as_column,
     canonical,
     constant,
+    either,
     most_rows,
     noted_version,
+    one_version,
     row_values,
     rows_as_records,
     suspects,
@@ -38,13 +38,24 @@ from lib.versioning.columns import (
     without_special_layouts,
 )
 from lib.versioning.history import SchemaHistory
-from lib.versioning.records import Extra, validator
-from lib.versioning.schema import VERSION_KEY, Field, Schema
+from lib.versioning.records import Extra
+from lib.versioning.schema import VERSION_KEY, Schema
 from lib.versioning.table_steps import migrate
 from lib.versioning.timestamps import Mask
 from lib.versioning.users import USERS
 
 Places = NDArray[np.int64]
+#: Metadata in which pandas, Arrow, Spark and others describe the columns of a table.
+_DESCRIPTIONS: Final = {
+    b"pandas",
+    b"ARROW:schema",
+    b"org.apache.spark.sql.parquet.row.metadata",
+    b"parquet.avro.schema",
+    b"avro.schema",
+    b"iceberg.schema",
+    b"huggingface",
+    b"geo",
+}
 
 
 class TableBatch(NamedTuple):
@@ -67,10 +78,12 @@ def validate_table(
     The table may be one of Arrow, pandas, Polars or DuckDB: see `as_arrow`. Raises UnknownVersionError for a version in the
     metadata that is none, ValueError for columns that share a name.
     """
-    job = _start(table, history, extra)
-    _find_errors(job)
-    _as_records(job, job.others, None, "upgrade")
-    return _finish(job, most_rows(job.table, job.without_errors()) if job.places else job.table)
+    rows, task = _checked(table, extra), Task(history, extra, None, "upgrade")
+    version = one_version(rows, history)
+    aside, doubt = _find_errors(rows, task, version)
+    batch = _as_records(rows, doubt, task, version, aside)
+    passed = most_rows(rows, ~_places(rows, batch.quarantined)) if batch.quarantined else rows
+    return TableBatch(passed, _quarantined(rows, batch.quarantined), batch.report)
 
 
 def upgrade_table(
@@ -85,9 +98,12 @@ def upgrade_table(
 
     `validated=True` promises that the rows are valid, because `validate_table` or a migration returned them. Then steps
     that only add, rename or drop take a time that does not grow with the rows, if there is nothing to keep or to lose.
-    Raises what `validate_table` raises, and UnknownVersionError for the target.
+
+    What fields say of their columns is kept where it still holds. Metadata that describe columns for pandas, Spark and others are
+    removed if a column changes. Raises what `validate_table` raises, and UnknownVersionError for the target.
     """
-    return _change(table, target_version, "upgrade", history, extra, validated)
+    task = Task(history, extra, history.check_version(target_version), "upgrade")
+    return _change(table, task, target_version, validated)
 
 
 def downgrade_table(
@@ -99,175 +115,119 @@ def downgrade_table(
     validated: bool = False,
 ) -> TableBatch:
     """Downgrade all rows, of whatever version; put aside what `downgrade_data` would refuse. See `upgrade_table`."""
-    return _change(table, target_version, "downgrade", history, extra, validated)
+    task = Task(history, extra, history.check_version(target_version), "downgrade")
+    return _change(table, task, target_version, validated)
 
 
-# ── Rows of one version and others, and rows put aside ───────────────────────────────────────────────────────────
+# ── Rows that are left to the form for records, and rows put aside ───────────────────────────────────────────────
 
 
-@dataclass
-class _Job:
-    """A table that is worked on, and what was found wrong with it: one place (from 0), version and text for each error.
-
-    The rows of one `version`, of which there are most, are worked on as columns; `others` are the places of the rest.
-    """
-
-    table: pa.Table
-    history: SchemaHistory
-    extra: Extra
-    version: int
-    others: Places
-    report: Report
-    places: list[int] = field(default_factory=list)
-    versions: list[int] = field(default_factory=list)
-    errors: list[str] = field(default_factory=list)
-
-    def without_errors(self) -> Mask:
-        """A mask of the rows that were not put aside."""
-        mask = np.ones(self.table.num_rows, bool)
-        mask[self.places] = False
-        return mask
-
-    def sound_rows(self) -> tuple[pa.Table, Places | None]:
-        """The rows of the version that were not put aside, and their places; None if these are all rows."""
-        if not self.places and not self.others.size:
-            return self.table, None
-        mask = self.without_errors()
-        mask[self.others] = False
-        return self.table.filter(mask), np.flatnonzero(mask)
-
-
-def _start(data: ArrowStream, history: SchemaHistory, extra: Extra) -> _Job:
-    """Find the version of most rows, and count them."""
+def _checked(data: ArrowStream, extra: Extra) -> pa.Table:
+    """The table, in layouts that Arrow can compute with."""
     if extra not in ("keep", "drop", "forbid"):
         raise ValueError(f"extra={extra!r}: choose 'keep', 'drop' or 'forbid'")
     table = as_arrow(data)
     names = table.column_names
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"columns that share a name: {', '.join(twice)}; rename or drop all but one")
-    table = without_special_layouts(table)
-    version, others = _most_frequent_version(table, history)
-    versions = +Counter({version: table.num_rows - len(others)})
-    return _Job(table, history, extra, version, others, Report(table.num_rows, versions=versions))
+    return without_special_layouts(table)
 
 
-def _most_frequent_version(table: pa.Table, history: SchemaHistory) -> tuple[int, Places]:
-    """The version of most rows, by the column or the metadata, and the places of rows that are labelled otherwise."""
-    none: Places = np.arange(0)
-    if VERSION_KEY not in table.column_names or not table.num_rows:
-        noted = noted_version(table)
-        return 1 if noted is None else history.check_version(noted), none
-    labels = table[VERSION_KEY]
-    if not pa.types.is_integer(labels.type) or labels.type == pa.uint64():
-        return 1, np.arange(table.num_rows)
-    labels = labels.cast(pa.int64())
-    low, high = pc.min_max(labels).as_py().values()
-    if low == high and low in history.versions and not labels.null_count:
-        return low, none
-    same = {version: pc.equal(labels, version).fill_null(False) for version in history.versions}
-    version = max(same, key=lambda version: pc.sum(same[version]).as_py())
-    return version, np.flatnonzero(~same[version].to_numpy())
+def _find_errors(table: pa.Table, task: Task, version: int | None) -> tuple[list[Quarantined], Mask | None]:
+    """What is wrong with the rows of one version, and a mask of the rows (all or none) that are left to the form for records.
 
-
-def _find_errors(job: _Job) -> None:
-    """Find what is wrong with the rows of the version."""
-    rows, places = job.sound_rows()
-    for at, errors in _errors(rows, job.version, job.history.schema(job.version), job.extra):
-        job.places += (at if places is None else places[at]).tolist()
-        job.versions += [job.version] * len(errors)
-        job.errors += errors
-
-
-def _errors(
-    table: pa.Table, version: int, schema: Schema, extra: Extra
-) -> Iterator[tuple[Places, list[str]]]:
-    """Every error and the place of its row, field by field. Words are found only for values that a mask suspects."""
-    names = set(table.column_names) - {VERSION_KEY}
-    if not names.issuperset(schema.names) or (extra == "forbid" and not names.issubset(schema.names)):
-        found = list(map(validator(schema, extra), rows_as_records(table, version)))  # no row can be valid
-        yield np.repeat(np.arange(len(found)), list(map(len, found))), list(chain.from_iterable(found))
-        return
+    They are left to it where no row can be valid, or each has another version. Words are found only for values that a mask suspects.
+    """
+    schema, names = task.history.schema(version or 1), set(table.column_names) - {VERSION_KEY}
+    undeclared = task.extra == "forbid" and not names.issubset(schema.names)
+    if version is None or undeclared or not names.issuperset(schema.names):
+        return [], np.ones(table.num_rows, bool)
+    errors: dict[int, list[str]] = {}
     for declared in schema:
-        mask = suspects(declared, table[declared.name])
-        if mask is not None:
-            words = _words(declared, table[declared.name].filter(mask))
-            bad = [at for at, text in enumerate(words) if text]
-            yield np.flatnonzero(mask)[bad], [words[at] for at in bad]
+        if (mask := suspects(declared, table[declared.name])) is not None:
+            column = table[declared.name].filter(pa.array(mask))
+            is_text = column.type in (
+                pa.string(),
+                pa.large_string(),
+            )  # equal values of others may differ: 0.0, -0.0
+            problem = cache(declared.problem) if is_text else declared.problem
+            for at, value in zip(np.flatnonzero(mask).tolist(), row_values(column), strict=True):
+                if reason := problem(value):
+                    errors.setdefault(at, []).append(f"{declared.name}: {reason}")
+    return [{"line": at + 1, "version": version, "errors": errors[at], "raw": None} for at in errors], None
 
 
-def _words(declared: Field, column: pa.ChunkedArray) -> list[str]:
-    """The error of each value, empty where it is valid. The same string has the same error, which is found only once."""
-
-    def error(value: Any) -> str:
-        reason = declared.problem(value)
-        return f"{declared.name}: {reason}" if reason else ""
-
-    values = row_values(column)
-    if column.type not in (pa.string(), pa.large_string()):
-        return list(map(error, values))  # here equal values may have errors that differ: 0.0 and -0.0
-    errors = {value: error(value) for value in set(values)}
-    return list(map(errors.__getitem__, values))
-
-
-def _finish(job: _Job, passed: pa.Table) -> TableBatch:
-    quarantined = _quarantined(job)
-    for error, times in Counter(job.errors).items():
-        job.report.reasons[reason_of(error)] += times
-    job.report.passed, job.report.quarantined = passed.num_rows, quarantined.num_rows
-    return TableBatch(passed, quarantined, job.report)
+def _as_records(
+    table: pa.Table, doubt: Mask | None, task: Task, version: int | None, aside: list[Quarantined]
+) -> Batch:
+    """What becomes of doubtful rows as records; with all that is put aside, and the counts of all rows."""
+    places = np.arange(0) if doubt is None else np.flatnonzero(doubt)
+    rows = rows_as_records(table.filter(pa.array(doubt))) if places.size else []
+    batch = process(task.history, task.extra, rows, task.target, task.way)
+    for line in batch.quarantined:
+        line["line"] = int(places[line["line"] - 1]) + 1
+    batch.quarantined.extend(aside)
+    batch.quarantined.sort(key=itemgetter("line"))
+    report = batch.report
+    report.read, report.quarantined = table.num_rows, len(batch.quarantined)
+    report.passed = report.read - report.quarantined
+    report.versions += Counter({version or 0: table.num_rows - places.size})
+    report.reasons.update(reason_of(error) for line in aside for error in line["errors"])
+    return batch
 
 
-def _quarantined(job: _Job) -> pa.Table:
-    """The rows that were put aside, in order, each with all its errors."""
-    places = np.array(job.places, np.int64)
-    raw = job.table.filter(~job.without_errors()) if job.places else job.table.slice(0, 0)
-    if VERSION_KEY not in raw.schema.names and (version := noted_version(raw)) is not None:
+def _places(table: pa.Table, lines: list[Quarantined]) -> Mask:
+    """A mask of the rows that were put aside."""
+    mask = np.zeros(table.num_rows, bool)
+    mask[[line["line"] - 1 for line in lines]] = True
+    return mask
+
+
+def _quarantined(table: pa.Table, lines: list[Quarantined]) -> pa.Table:
+    """The rows that were put aside, each with all its errors."""
+    raw = table.filter(pa.array(_places(table, lines))) if lines else table.slice(0, 0)
+    if VERSION_KEY not in raw.column_names and (version := noted_version(raw)) is not None:
         raw = raw.append_column(VERSION_KEY, constant(version, pa.int64(), raw.num_rows))
     types = {"line": pa.int64(), "version": pa.int64(), "errors": pa.list_(pa.string())}
     schema = pa.schema({**types, "raw": pa.struct(raw.schema)})
-    if not job.places:
+    if not lines:
         return pa.Table.from_batches([], schema)
-    order = np.argsort(places, kind="stable")
-    places, first = np.unique(places[order], return_index=True)
-    errors = pa.array(job.errors, pa.string()).take(pa.array(order))
-    columns = [
-        places + 1,
-        np.array(job.versions, np.int64)[order][first],
-        pa.ListArray.from_arrays(pa.array(np.append(first, len(order)), pa.int32()), errors),
-        raw.to_struct_array(),
-    ]
-    return pa.table(columns, schema=schema)
+    versions = [line["version"] if line["version"] < 2**63 else 0 for line in lines]
+    columns = [[line["line"] for line in lines], versions, [line["errors"] for line in lines]]
+    return pa.table([*columns, raw.to_struct_array()], schema=schema)
 
 
 # ── Migration ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _change(
-    data: ArrowStream, target: int, way: Way, history: SchemaHistory, extra: Extra, validated: bool
-) -> TableBatch:
-    schema, job = history.schema(target), _start(data, history, extra)
-    if not validated:
-        _find_errors(job)
-    rows, places = job.sound_rows()
-    work = migrate(rows, history, job.version, target)
-    if job.version > target if way == "upgrade" else job.version < target:
-        work.doubt(np.ones(rows.num_rows, bool))
-    passed, left = _arranged(work.columns, rows.num_rows, schema, target, extra), job.others
-    if (doubt := work.doubted) is not None:
-        places = np.arange(rows.num_rows) if places is None else places
-        left = np.sort(np.append(left, places[doubt]))
-        job.report.versions -= Counter({job.version: int(doubt.sum())})  # they are counted as records
-        places, passed = places[~doubt], passed.filter(~doubt)
-    job.report.kept += work.count(work.kept)
-    job.report.lost += work.count(work.lost)
-    batch = _as_records(job, left, target, way)
-    if batch.records:
-        passed = _in_order((places, passed), _as_table(job, left, batch, target), schema)
-    return _finish(job, with_version(passed.replace_schema_metadata(job.table.schema.metadata), target))
+def _change(data: ArrowStream, task: Task, target: int, validated: bool) -> TableBatch:
+    """Migrate sound rows as columns, all others as records, and bring both in order."""
+    table, schema = _checked(data, task.extra), task.history.schema(target)
+    version = one_version(table, task.history)
+    if version is not None and task.beyond(version):
+        version = None  # the form for records finds the words
+    aside, doubt = ([], None) if validated and version else _find_errors(table, task, version)
+    bad = either(doubt, _places(table, aside)) if aside else doubt
+    sound = table if bad is None else most_rows(table, ~bad)
+    work = migrate(sound, task.history, version or target, target)
+    passed = _arranged(work.columns, schema, target, task.extra, work.rows)
+    if work.doubted is not None:
+        passed = passed.filter(pa.array(~work.doubted))
+        doubt = np.zeros(table.num_rows, bool)
+        doubt[... if bad is None else ~bad] = work.doubted
+    batch = _as_records(table, doubt, task, version, aside)
+    if batch.records and doubt is not None:
+        good = ~_places(table, batch.quarantined)
+        others = _as_table(table, np.flatnonzero(good & doubt), batch, schema, target)
+        passed = _in_order(passed, others, doubt[good], schema)
+    batch.report.kept += work.count(work.kept)
+    batch.report.lost += work.count(work.lost)
+    passed = with_version(_described(passed, table, task, version or 1), target)
+    return TableBatch(passed, _quarantined(table, batch.quarantined), batch.report)
 
 
 def _arranged(
-    columns: dict[str, pa.ChunkedArray], rows: int, schema: Schema, target: int, extra: Extra
+    columns: dict[str, pa.ChunkedArray], schema: Schema, target: int, extra: Extra, rows: int
 ) -> pa.Table:
     """A table with the columns in the order of a migrated record: declared ones, the version if there was one, others."""
     names = list(schema.names)
@@ -279,45 +239,46 @@ def _arranged(
     return pa.Table.from_arrays([columns[name] for name in names], names)
 
 
-def _as_records(job: _Job, places: Places, target: int | None, way: Way) -> Batch:
-    """Validate some rows as records, migrate them, and note what is wrong with them and what becomes of them."""
-    if not places.size:
-        return Batch([], [], Report())
-    rows = job.table.take(pa.array(places))
-    batch = process(job.history, job.extra, rows_as_records(rows, job.version), target, way)
-    for name in ("versions", "kept", "lost"):
-        getattr(job.report, name).update(getattr(batch.report, name))
-    for line in batch.quarantined:
-        count, version = len(line["errors"]), line["version"]
-        job.places += [int(places[line["line"] - 1])] * count
-        job.versions += [version if version < 2**63 else 0] * count
-        job.errors += line["errors"]
-    return batch
-
-
-def _as_table(job: _Job, places: Places, batch: Batch, target: int) -> tuple[Places, pa.Table]:
-    """The places of rows that were migrated as records and passed, and a table of them."""
-    places = np.delete(places, [line["line"] - 1 for line in batch.quarantined])
-    schema, columns = job.history.schema(target), {}
+def _as_table(table: pa.Table, places: Places, batch: Batch, schema: Schema, target: int) -> pa.Table:
+    """A table of the rows that were migrated as records and passed, from their places in the input."""
+    columns = {}
     for name in dict.fromkeys(chain.from_iterable(batch.records)):
         if name in schema:
-            values = [record[name] for record in batch.records]
-            columns[name] = pa.chunked_array([pa.array(values, ARROW_TYPES[schema[name].type])])
-        elif name in job.table.column_names:  # not so a version that only the metadata had
+            columns[name] = as_column([record[name] for record in batch.records], schema[name])
+        elif name in table.column_names:  # not so a version that only the metadata had
             source = [at if name in r else None for at, r in zip(places, batch.records, strict=True)]
-            columns[name] = job.table[name].take(pa.array(source, pa.int64()))
-    return places, _arranged(columns, len(places), schema, target, "keep")
+            columns[name] = table[name].take(pa.array(source, pa.int64()))
+    return _arranged(columns, schema, target, "keep", len(places))
 
 
-def _in_order(one: tuple[Places, pa.Table], other: tuple[Places, pa.Table], schema: Schema) -> pa.Table:
-    """Join the rows of two tables in the order of their places."""
-    if not one[1].num_rows:
-        return other[1]
-    tables = [one[1], other[1]]
+def _in_order(sure: pa.Table, others: pa.Table, from_others: Mask, schema: Schema) -> pa.Table:
+    """Join the rows of two tables; the mask says which rows of the result are from the second."""
+    if not sure.num_rows:
+        return others
+    tables = [sure, others]
     for declared in schema:
         if len({table.schema.field(declared.name).type for table in tables}) > 1:
             for number, table in enumerate(tables):
                 at, column = table.column_names.index(declared.name), table[declared.name]
                 tables[number] = table.set_column(at, declared.name, canonical(column, declared))
-    order = np.argsort(np.concatenate([one[0], other[0]]))
+    order = np.argsort(np.argsort(from_others, kind="stable"))
     return pa.concat_tables(tables, promote_options="default").take(order)
+
+
+def _described(passed: pa.Table, table: pa.Table, task: Task, version: int) -> pa.Table:
+    """Give migrated rows what the schema of the input says and what still holds."""
+    changed = set()
+    for _, effect in task.history.effects(version, task.target or version):
+        before, after = effect.before, effect.after
+        changed |= {
+            name for name in before.names if name not in after or after[name].type != before[name].type
+        }
+    fields = list(passed.schema)
+    for at, field in enumerate(fields):
+        if field.name in table.column_names and field.name not in changed:
+            old = table.schema.field(field.name)
+            fields[at] = old.with_type(field.type).with_nullable(old.nullable or passed[at].null_count > 0)
+    metadata = dict(table.schema.metadata or {})
+    if not pa.schema(fields).equals(table.schema):
+        metadata = {key: value for key, value in metadata.items() if key not in _DESCRIPTIONS}
+    return pa.Table.from_arrays(passed.columns, schema=pa.schema(fields, metadata))

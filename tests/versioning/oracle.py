@@ -50,8 +50,12 @@ def is_valid(field: Field, value: Any) -> bool:
         return field.nullable
     if field.type == "integer":
         return type(value) is int and -(2**63) <= value < 2**63
-    if field.type in ("float", "boolean"):
-        return type(value) is {"float": float, "boolean": bool}[field.type]
+    if field.type == "float":
+        if type(value) is int:  # a float has 53 bits, and at most 971 zeros behind them
+            return len(f"{abs(value):b}".strip("0")) <= 53 and value.bit_length() <= 1024
+        return type(value) is float
+    if field.type == "boolean":
+        return type(value) is bool
     if not isinstance(value, str) or any(0xD800 <= ord(character) <= 0xDFFF for character in value):
         return False
     if field.type == "timestamp":
@@ -78,8 +82,8 @@ class Migrated(NamedTuple):
 
 
 def same(a: Any, b: Any) -> bool:
-    """Are two values the same, type included? NaN is the same as NaN."""
-    return type(a) is type(b) and (a == b or (a != a and b != b))
+    """Are two values the same, type included? NaN is the same as NaN, and 5 as 5.0, which a float field both takes."""
+    return (type(a) is type(b) or {type(a), type(b)} == {int, float}) and (a == b or (a != a and b != b))
 
 
 def migrate(history: SchemaHistory, record: dict[str, Any], target: int, extra: str = "keep") -> Migrated:
@@ -123,14 +127,19 @@ def _take(done: Migrated, name: str, restored: Any) -> None:
 def _filler(operation: AddField, done: Migrated) -> Any:
     if operation.copy_from is not None:
         return done.record[operation.copy_from]
-    return None if operation.default is NO_DEFAULT else operation.default
+    return None if operation.default is NO_DEFAULT else _declared(operation.default, operation.type)
 
 
 def _restored(operation: DropField, before: Schema) -> Any:
     for default in (operation.default, before[operation.name].default):
         if default is not NO_DEFAULT:
-            return default
+            return _declared(default, before[operation.name].type)
     return None
+
+
+def _declared(default: Any, kind: str) -> Any:
+    """A default as it is filled in: a float field is filled with floats, also where the default was written as 5."""
+    return float(default) if kind == "float" and default is not None else default
 
 
 def _forward(operation: Any, before: Schema, after: Schema, done: Migrated) -> None:

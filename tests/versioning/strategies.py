@@ -77,7 +77,7 @@ def values(field: Field, *, portable: bool = False) -> st.SearchStrategy[Any]:
     some: st.SearchStrategy[Any] = {
         "string": texts(field.length, portable=portable),
         "integer": st.one_of(st.integers(*INT64), st.sampled_from(INT64), whole),
-        "float": st.one_of(floats, whole.map(float)),
+        "float": st.one_of(floats, whole.map(float), whole, st.just(2**60)),
         "boolean": st.booleans(),
         "timestamp": timestamps(portable=portable),
     }[field.type]
@@ -86,7 +86,8 @@ def values(field: Field, *, portable: bool = False) -> st.SearchStrategy[Any]:
 
 #: Values that are wrong for at least one type; `broken_values` picks those that are wrong for a field.
 _ODD = (
-    None, MISSING, True, 0, 5, -1, 2**63, -(2**63) - 1, 10**30, 0.0, 1.5, float("nan"), float("inf"), "", "x", "5", b"x",
+    None, MISSING, True, 0, 5, -1, 2**63, -(2**63) - 1, 2**53 + 1, 10**22, 10**30, 10**400,
+    0.0, 1.5, float("nan"), float("inf"), "", "x", "5", b"x",
     [], {}, ["a"], {"a": 1}, (), "\ud83d", "a\udc00b", "x" * 300, "2024-01-01", "2024-02-30", "2023-02-29", "2024-13-01",
     "0000-01-01", "2024-01-01T24:00:00", "2024-01-01T10:00:60", "2024-01-01T10:60:00", "2024-01-01 10:00:00", "2024-W09-4",
     "2024-W09", "20240101", "2024-01-01T10:00", "2024-01-01T100000", "2024-01-01T10:00:00.1234567", "2024-01-01T10:00:00,5",

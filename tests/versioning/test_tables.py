@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from datetime import UTC, date, datetime, timedelta
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -13,6 +14,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as parquet
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -25,6 +27,7 @@ from lib.versioning import (
     ConvertField,
     DataVersionManager,
     Field,
+    RenameField,
     Schema,
     SchemaHistory,
     UnknownVersionError,
@@ -43,8 +46,14 @@ Record = dict[str, Any]
 def as_records(table: pa.Table) -> list[Record]:
     """The records that a table stands for, written independently of the code under test."""
     noted = (table.schema.metadata or {}).get(VERSION_KEY.encode())
+    label = table.schema.field(VERSION_KEY).type if VERSION_KEY in table.column_names else pa.int64()
     units = {field.name: getattr(field.type, "unit", None) for field in table.schema}
     rows = [{name: as_text(value, units[name]) for name, value in row.items()} for row in table.to_pylist()]
+    for row in rows:
+        if row.get(VERSION_KEY, 1) is None:
+            del row[VERSION_KEY]
+        elif pa.types.is_floating(label) and row[VERSION_KEY].is_integer():
+            row[VERSION_KEY] = int(row[VERSION_KEY])
     return rows if noted is None else [{VERSION_KEY: int(noted)} | row for row in rows]
 
 
@@ -60,8 +69,10 @@ def as_text(value: Any, unit: str | None) -> Any:
 
 
 def key(record: Record, history: SchemaHistory) -> str:
-    """Equal for equal records: NaN equals NaN, but 1 is not 1.0. An undeclared field that is null is as good as absent."""
+    """Equal for equal records: NaN equals NaN, and 1 is 1.0 in a float field only. An undeclared null is as good as absent."""
     declared = history.schema(record.get(VERSION_KEY, 1))
+    floats = {field.name for field in declared if field.type == "float"}
+    record = {k: float(v) if k in floats and v is not None else v for k, v in record.items()}
     return repr(sorted((k, v) for k, v in record.items() if v is not None or k in declared))
 
 
@@ -242,15 +253,40 @@ def test_a_wrong_version_in_the_metadata_is_an_error() -> None:
 
 def test_rows_of_unknown_versions_are_put_aside_also_when_validated() -> None:
     users = pa.Table.from_pylist(list(make_users(5, seed=1)))
-    labels = [pa.array([1, None, 99, 3, 1]), pa.array(["1"] * 5), pa.array([1.0] * 5), pa.array([True] * 5)]
-    labels += [pa.array([2**64 - 1] * 5, pa.uint64()), pa.nulls(5)]
-    for column in labels:
+    labels = [
+        (pa.array([1, None, 99, 3, 1]), 2),
+        (pa.array([1, 99, 2**53, 3, None], pa.float64()), 3),
+        (pa.array([1.5, float("nan"), float("inf"), -0.0, 1.0]), 4),
+        (pa.array(["1"] * 5), 5),
+        (pa.array([True] * 5), 5),
+        (pa.array([2**64 - 1] * 5, pa.uint64()), 5),
+        (pa.nulls(5), 0),
+        (pa.array([1.0] * 5), 0),
+    ]
+    for column, wrong in labels:
         table = users.append_column(VERSION_KEY, column)
-        if column.type != pa.uint64():
+        if column.type != pa.uint64() and 1.5 not in column.to_pylist():  # as NaN is not itself
             assert_agrees(table)
-        assert upgrade_table(table, 3, validated=True).report.quarantined == (
-            3 if column.type == pa.int64() else 5
-        )
+        assert upgrade_table(table, 3, validated=True).report.quarantined == wrong
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars", "arrow"])
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_part_without_labels_beside_one_with_labels_is_of_version_1(library: str, order: int) -> None:
+    old = pa.Table.from_pylist(list(make_users(3, seed=1)))
+    new = pa.Table.from_pylist(list(make_users(2, seed=2, version=2)))
+    parts = [old, new][::order]
+    whole: Any = {
+        "pandas": lambda: pd.concat([part.to_pandas() for part in parts]),
+        "polars": lambda: pl.concat([pl.from_arrow(part) for part in parts], how="diagonal"),
+        "arrow": lambda: pa.concat_tables(parts, promote_options="default"),
+    }[library]()
+    valid, batch = validate_table(whole), upgrade_table(whole, 3)
+    assert valid.report.versions == batch.report.versions == {1: 3, 2: 2}
+    assert valid.report.quarantined == batch.report.quarantined == 0
+    assert batch.table[VERSION_KEY].to_pylist() == [3] * 5
+    rows = [record for part in parts for record in part.to_pylist()]
+    assert as_records(batch.table) == DataVersionManager().upgrade_many(rows, 3).records
 
 
 def test_columns_that_share_a_name_are_an_error() -> None:
@@ -432,6 +468,94 @@ def test_the_kernel_finds_bad_ones_at_the_edges_of_blocks_chunks_and_slices() ->
     for column in ([array], [longer.slice(2, len(array))], [array.slice(0, 5), array.slice(5)]):
         mask = suspects(Field("t", "timestamp", nullable=True), pa.chunked_array(column))
         assert np.flatnonzero(mask).tolist() == places
+
+
+# ── What a schema says of its columns ────────────────────────────────────────────────────────────────────────────
+
+WORDS = SchemaHistory("w", first=Schema(Field("n", "string"), Field("s", "string", nullable=True)), steps={
+    2: [ConvertField("n", "integer"), RenameField("s", "t")], 3: [AddField("b", "boolean", default=True)]})  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", ["object", "string", "category"])
+def test_pandas_reads_the_columns_of_a_migrated_parquet_file_as_they_are(dtype: str, tmp_path: Path) -> None:
+    frame = pd.DataFrame({"n": ["1", "22", "x"], "s": ["a", None, "c"]}).astype({"n": dtype})
+    frame.to_parquet(tmp_path / "old.parquet")
+    for target, expected in ((2, {"n": [1, 22], "t": ["a", None]}), (3, {"b": [True, True]})):
+        batch = upgrade_table(parquet.read_table(tmp_path / "old.parquet"), target, WORDS)
+        parquet.write_table(batch.table, tmp_path / "new.parquet")
+        read = pd.read_parquet(tmp_path / "new.parquet")
+        for name, values in expected.items():
+            assert read[name].astype(object).where(read[name].notna(), None).tolist() == values
+        assert read["n"].dtype == "int64" and batch.report.quarantined == 1
+        back = downgrade_table(batch.table, 1, WORDS).table
+        parquet.write_table(back, tmp_path / "back.parquet")
+        assert pd.read_parquet(tmp_path / "back.parquet")["n"].tolist() == ["1", "22"]
+
+
+def test_what_describes_columns_goes_if_a_column_changes_and_stays_if_none_does() -> None:
+    describing = {"pandas": "{}", "ARROW:schema": "x", "org.apache.spark.sql.parquet.row.metadata": "{}"}
+    table = pa.table({"n": ["1"], "s": ["a"]}).replace_schema_metadata(describing | {"owner": "us"})
+    same, later = upgrade_table(table, 1, WORDS).table, upgrade_table(table, 2, WORDS).table
+    assert {key.decode() for key in same.schema.metadata} == {*describing, "owner", VERSION_KEY}
+    assert {key.decode() for key in later.schema.metadata} == {"owner", VERSION_KEY}
+    assert validate_table(table, WORDS).table.schema.metadata == table.schema.metadata
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_fields_keep_what_still_holds(mixed: bool) -> None:
+    fields = [
+        pa.field("n", pa.string(), nullable=False, metadata={"unit": "words"}),
+        pa.field("s", pa.string(), metadata={"is": "a name"}),
+        pa.field("x", pa.int16(), nullable=False, metadata={"unit": "EUR"}),
+    ]
+    columns: list[Any] = [["1", "2", "?"], ["a", None, "c"], [7, 8, 9]]
+    if mixed:
+        fields.append(pa.field(VERSION_KEY, pa.int64()))
+        columns.append([1, None, 1])
+    table = pa.table(columns, schema=pa.schema(fields))
+    same, later = upgrade_table(table, 1, WORDS).table.schema, upgrade_table(table, 3, WORDS).table.schema
+    assert same.field("n").equals(fields[0], check_metadata=True)
+    assert same.field("s").equals(fields[1], check_metadata=True)
+    assert later.field("x").equals(fields[2], check_metadata=True)
+    assert later.field("n").equals(pa.field("n", pa.int64()), check_metadata=True)
+    assert later.field("t").metadata is None
+
+
+# ── Whole numbers in a field of floats ───────────────────────────────────────────────────────────────────────────
+
+FLOATS = SchemaHistory("f", first=Schema(Field("f", "float", nullable=True), Field("n", "integer")), steps={
+    2: [AddField("g", "float", nullable=True, copy_from="f"), ConvertField("n", "float")],
+    3: [AddField("h", "float", default=5)]})  # fmt: skip
+WHOLE = [5, 0, -3, None, 2**53, 2**53 + 1, -(2**53) - 1, 2**60, 2**63 - 1, -(2**63)]
+
+
+@pytest.mark.parametrize("type_", [pa.int64(), pa.uint64(), pa.int8(), pa.dictionary(pa.int8(), pa.int64())])
+@pytest.mark.parametrize("version", [1, 2, 3])
+def test_a_whole_number_is_a_float_where_it_is_exactly_one(type_: pa.DataType, version: int) -> None:
+    low, high = {pa.int8(): (-(2**7), 2**7), pa.uint64(): (0, 2**64)}.get(type_, (-(2**63), 2**63))
+    values = [value for value in WHOLE if value is None or low <= value < high]
+    rows = len(values)
+    data = {"f": pa.array(values, type_), "n": pa.array([1] * rows, pa.int32())}
+    if version > 1:
+        data["g"] = pa.array(values, type_)
+    if version > 2:
+        data["h"] = pa.array(range(rows), pa.int64())
+    valid, _, _ = assert_agrees(with_version(pa.table(data), version), FLOATS)
+    wrong = [at + 1 for at, v in enumerate(values) if v is not None and int(float(v)) != v]
+    assert valid.quarantined["line"].to_pylist() == wrong
+    assert all("no exact float (got integer" in e for (e, *_) in valid.quarantined["errors"].to_pylist())
+
+
+def test_whole_numbers_stay_what_was_written_where_nothing_converts_them() -> None:
+    table = pa.table({"f": pa.array([5, None, 2**53 + 1], pa.int64()), "n": [1, 2, 3]})
+    upgraded = upgrade_table(table, 3, FLOATS).table
+    assert upgraded["f"].type == upgraded["g"].type == pa.int64() and upgraded["h"].type == pa.float64()
+    assert upgraded["n"].to_pylist() == [1.0, 2.0] and upgraded["n"].type == pa.float64()
+    assert downgrade_table(upgraded, 1, FLOATS).table.to_pylist() == [{"f": 5, "n": 1}, {"f": None, "n": 2}]
+    large = upgrade_table(
+        pa.table({"f": [5, 2**60], "n": [1, 2]}), 3, FLOATS
+    ).table  # as a record, the second
+    assert large["f"].type == pa.int64() and large["f"].to_pylist() == [5, 2**60]
 
 
 # ── What is copied ───────────────────────────────────────────────────────────────────────────────────────────────
