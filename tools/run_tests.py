@@ -34,6 +34,7 @@ PR_SET_CHILD_SUBREAPER = 36
 PATIENCE = 10.0  # seconds that processes get to end by themselves
 COPY = "leçon à part"
 PYTEST = [sys.executable, "-m", "pytest"]
+CODE = [*PYTEST, "-p", "no:nbval"]  # whose import would take each process most of a second
 #: Stages of their own: the look back, and what needs an engine (`make test-integration`).
 APART = ["--ignore=tests/after", "--ignore=tests/integration"]
 #: Three, since many tests wait; in the order of the files, in which those that take longest are not the last.
@@ -70,7 +71,7 @@ def stages(only: str | None, notebook: str | None, chosen: list[str]) -> list[St
     Raises:
         SystemExit: there is no such notebook.
     """
-    last = Stage("nothing left behind", [*PYTEST, "tests/after"])
+    last = Stage("nothing left behind", [*CODE, "tests/after"])
     if chosen:
         return [Stage("chosen tests", [*PYTEST, *chosen]), last]
     if notebook is not None:
@@ -81,7 +82,7 @@ def stages(only: str | None, notebook: str | None, chosen: list[str]) -> list[St
         compared = [sys.executable, "tools/lesson_rules.py", "--only", "compared", str(path)]
         run = Stage("outputs as stored", [*PYTEST, *STRICT, str(path)])
         return [Stage("every cell can be compared", compared), run, last]
-    plain = [Stage("plain tests", [*PYTEST, "tests", *APART, *SIDE_BY_SIDE])]
+    plain = [Stage("plain tests", [*CODE, "tests", *APART, *SIDE_BY_SIDE])]
     paths = sorted((ROOT / "notebooks").glob("*.ipynb"))
     together = [f"notebooks/{path.name}" for path in paths if not measures(path)]
     alone = [f"notebooks/{path.name}" for path in paths if measures(path)]

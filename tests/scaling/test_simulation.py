@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import stats
+from scipy.special import stdtrit
 
 from lib.scaling.laws import mean_wait, waiting_probability
 from lib.scaling.simulation import Cluster, SimulationError, simulate
@@ -77,7 +77,7 @@ def test_service_times_are_the_same_with_and_without_the_possibility_of_failures
 def batch_interval(values: np.ndarray, batches: int, level: float) -> tuple[float, float]:
     """The mean with the half width of its interval by batch means: means of long enough batches are nearly independent."""
     means = np.array([part.mean() for part in np.array_split(values, batches)])
-    return means.mean(), stats.t.ppf((1 + level) / 2, batches - 1) * means.std(ddof=1) / batches**0.5
+    return means.mean(), stdtrit(batches - 1, (1 + level) / 2) * means.std(ddof=1) / batches**0.5
 
 
 @pytest.mark.parametrize(

@@ -148,15 +148,17 @@ def test_ctrl_c_during_the_start(start: str, delay: float, temporary: Path) -> N
 
 
 @pytest.mark.parametrize("start", START)
-def test_a_port_taken_in_between(start: Callable[[], Server], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_port_taken_in_between(
+    start: Callable[[], Server], broker: Server, postgres_server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The port goes to a server of the same kind, which must not be mistaken for ours."""
-    with start() as other:
-        offered = iter([port_of(other.dsn), free := free_port()])
-        monkeypatch.setattr("lib.stage.ports.free_port", lambda: next(offered))
-        with start() as server:
-            assert port_of(server.dsn) == free
-            assert works(server)
-            assert works(other)
+    other = postgres_server if start is postgres else broker
+    offered = iter([port_of(other.dsn), free := free_port()])
+    monkeypatch.setattr("lib.stage.ports.free_port", lambda: next(offered))
+    with start() as server:
+        assert port_of(server.dsn) == free
+        assert works(server)
+        assert works(other)
 
 
 @pytest.mark.parametrize(
