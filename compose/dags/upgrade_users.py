@@ -3,11 +3,12 @@
     partitions  ->  upgrade (one task for each partition)  ->  account
 
 *partitions* lists the files of `<data set>`; a data set that is not there is made, with a twentieth of its records broken. *upgrade*
-is mapped over this list when the run has begun: 20 partitions, 20 tasks, and 2,000 would be 2,000. *account* counts again, from the
-files, and fails when a record is neither upgraded nor in quarantine.
+is mapped over this list when the run has begun: 20 partitions, 20 tasks, and up to 10,000 partitions as many tasks. Airflow's own
+limit is 1,024; our stack sets AIRFLOW__CORE__MAX_MAP_LENGTH. *account* counts again, from the files, and fails when a record is neither
+upgraded nor in quarantine.
 
-A task may run twice: `lib.scaling.partitions.upgrade_file` leaves alone what is done, and removes what one that was killed
-had begun. So a task whose worker died is simply tried again, on another one.
+A task may run twice, and several runs may work on one data set: `lib.scaling.partitions.upgrade_file` leaves alone what is done, and
+removes what one that was killed had begun. So a task whose worker died is simply tried again, on another one.
 
 Parameters: `dataset` (a name), `version` to upgrade to, `partitions` and `records` (in each) of a data set that is made, `wait`
 (seconds that a partition is waited for, as it would be if its store were far away).
@@ -16,7 +17,9 @@ Parameters: `dataset` (a name), `version` to upgrade to, `partitions` and `recor
 from __future__ import annotations
 
 import json
+import math
 import os
+import shutil
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -36,7 +39,7 @@ SEED, BROKEN = 2026, 0.05
     params={
         "dataset": Param("users", type="string", pattern=r"^[a-z][a-z0-9_-]{0,40}$"),
         "version": Param(3, type="integer", minimum=2, maximum=3),
-        "partitions": Param(20, type="integer", minimum=1, maximum=1000),
+        "partitions": Param(20, type="integer", minimum=1, maximum=10_000),
         "records": Param(2000, type="integer", minimum=1, maximum=1_000_000),
         "wait": Param(2.0, type="number", minimum=0, maximum=3600),
     },
@@ -44,12 +47,11 @@ SEED, BROKEN = 2026, 0.05
 def upgrade_users() -> None:
     """See the text above, which Airflow shows beside the graph."""
 
-    @task
+    @task(retries=3, retry_delay=timedelta(seconds=2))
     def partitions(params: dict[str, Any] | None = None) -> list[str]:
         """The names of the partitions."""
         source, _ = folders(params)
-        if not source.exists():
-            make_dataset(source, params["partitions"], params["records"])
+        make_dataset(source, params["partitions"], params["records"])
         return sorted(path.name for path in source.glob("*.ndjson"))
 
     @task(retries=3, retry_delay=timedelta(seconds=2))
@@ -62,7 +64,7 @@ def upgrade_users() -> None:
         entry = upgrade_file(source / partition, target, params["version"])
         return {"read": entry.read, "passed": entry.passed, "quarantined": entry.quarantined}
 
-    @task
+    @task(retries=3, retry_delay=timedelta(seconds=2))
     def account(names: list[str], params: dict[str, Any] | None = None) -> dict[str, int]:
         """Count the records of all files; RuntimeError where some are missing or there are too many."""
         source, target = folders(params)
@@ -91,16 +93,23 @@ def folders(params: dict[str, Any]) -> tuple[Path, Path]:
 
 
 def make_dataset(source: Path, partitions: int, records: int) -> None:
-    """Write a data set of version 1; it appears at once, or not at all."""
+    """Write a data set of version 1, unless it is there; it appears as a whole, or not at all. Other runs that need it wait."""
+    from lib.stage.locks import file_lock
     from lib.versioning import make_users
 
     part = source.with_name(f".{source.name}.part")
-    part.mkdir(parents=True, exist_ok=True)
-    for number in range(partitions):
-        with (part / f"part-{number:03}.ndjson").open("w", encoding="utf-8") as file:
-            for record in make_users(records, seed=SEED + number, broken=BROKEN):
-                file.write(json.dumps(record) + "\n")
-    part.rename(source)
+    with file_lock(
+        source.with_name(f".{source.name}.lock"), wait=math.inf
+    ):  # a try that was killed holds none
+        if source.exists():
+            return
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        for number in range(partitions):
+            with (part / f"part-{number:03}.ndjson").open("w", encoding="utf-8") as file:
+                for record in make_users(records, seed=SEED + number, broken=BROKEN):
+                    file.write(json.dumps(record) + "\n")
+        part.rename(source)
 
 
 def lines(path: Path) -> int:
