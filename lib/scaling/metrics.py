@@ -13,7 +13,7 @@ from typing import Any
 
 import prometheus_client
 from billiard.exceptions import WorkerLostError
-from celery import Task, signals
+from celery import Celery, Task, signals
 from celery.worker.state import active_requests
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -70,8 +70,16 @@ class _Now:
         yield GaugeMetricFamily("celery_worker_tasks_active", "Tasks under way in this worker", running)
 
 
-def expose() -> int:
-    """Serve the metrics of this worker over HTTP, from its main process; return the port on 127.0.0.1."""
+def expose(app: Celery) -> int:
+    """Serve the metrics of this worker over HTTP, from its main process; return the port on 127.0.0.1.
+
+    Counts of the app's tasks begin at 0: the increase of a series that begins at 1 is 0, and its first loss would not be seen.
+    """
+    for name in {_name(task) for task in app.tasks.values() if not task.name.startswith("celery.")}:
+        for outcome in ("done", "failure", "lost"):
+            ENDED.labels(name, outcome)
+        WAITED.labels(name)
+        TOOK.labels(name)
     registry = prometheus_client.CollectorRegistry()
     MultiProcessCollector(registry)
     registry.register(_Now())

@@ -99,7 +99,8 @@ def celery_app(settings: WorkerSettings) -> Celery:
         task_ignore_result=True,
         task_reject_on_worker_lost=delivery.reject_on_worker_lost,
         task_serializer="json",
-        worker_enable_remote_control=False,
+        # Its connection is always open. Without it a worker that is busy when the broker dies notices nothing, and gets no task any more.
+        worker_enable_remote_control=True,
         worker_prefetch_multiplier=1,
     )
     return app

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 from billiard.exceptions import WorkerLostError
 from celery import Task, shared_task, signals
 from celery.worker import state as worker_state
+from redis.backoff import ConstantBackoff
+from redis.retry import Retry
 
 from lib.scaling.settings import METRICS_VARIABLE, QUEUE, VARIABLE, WorkerSettings, celery_app, connection
 
@@ -24,12 +26,25 @@ if TYPE_CHECKING:
 
 # ── Tries ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
+#: A broker that is away for a minute costs no note: the end of a task whose note is lost would be waited for forever.
+PATIENT = Retry(ConstantBackoff(0.5), 120)
 
-def _note(attempt: dict[str, Any]) -> None:
+
+def _note(key: str, field: str, value: str, ended: str | None = None) -> None:
+    """Write into one of the pool's hashes, and perhaps that a task has ended. Waits for a broker that is away."""
     settings, store = connection(os.getpid())
-    store.hset(settings.key("tries"), f"{attempt['task']}:{attempt['start']!r}", json.dumps(attempt))
-    if "end" in attempt:
-        store.sadd(settings.key("ended"), attempt["task"])
+
+    def write() -> None:
+        store.hset(settings.key(key), field, value)
+        if ended:
+            store.sadd(settings.key("ended"), ended)
+
+    PATIENT.call_with_retry(write, lambda _: None)
+
+
+def _note_try(attempt: dict[str, Any]) -> None:
+    ended = attempt["task"] if "end" in attempt else None
+    _note("tries", f"{attempt['task']}:{attempt['start']!r}", json.dumps(attempt), ended)
 
 
 @signals.task_prerun.connect
@@ -43,7 +58,7 @@ def _note_start(task: Task, **_: Any) -> None:
         "start": time.time(),
     }
     request.cpu = time.thread_time()
-    _note(request.attempt)
+    _note_try(request.attempt)
 
 
 @signals.task_postrun.connect
@@ -52,16 +67,14 @@ def _note_end(task: Task, state: str, retval: Any, **_: Any) -> None:
     ended = {"end": time.time(), "cpu": time.thread_time() - task.request.cpu, "outcome": outcome}
     if isinstance(retval, BaseException):
         ended["error"] = f"{type(retval).__name__}: {retval}"
-    _note(task.request.attempt | ended)
+    _note_try(task.request.attempt | ended)
 
 
 @signals.task_failure.connect
 def _note_given_up(task_id: str, exception: BaseException, **_: Any) -> None:
     """A child that was killed can note nothing: the main process does when it gives the task up."""
     if isinstance(exception, WorkerLostError):
-        settings, store = connection(os.getpid())
-        store.hset(settings.key("given up"), task_id, f"{type(exception).__name__}: {exception}")
-        store.sadd(settings.key("ended"), task_id)
+        _note("given up", task_id, f"{type(exception).__name__}: {exception}", task_id)
 
 
 # ── The worker ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -72,7 +85,7 @@ def _note_ready(sender: Consumer, **_: Any) -> None:
     _drain_before_stop(sender)
     (settings, store), name = connection(os.getpid()), sender.hostname.partition("@")[0]
     if METRICS_VARIABLE in os.environ:
-        store.hset(settings.key("metrics"), name, metrics.expose())
+        store.hset(settings.key("metrics"), name, metrics.expose(sender.app))
     store.sadd(settings.key("ready"), name)
 
 
@@ -80,7 +93,7 @@ def _drain_before_stop(consumer: Consumer) -> None:
     """On SIGTERM, take nothing new, wait for what was taken to end, and only then let Celery stop the worker.
 
     Celery's own warm shutdown gives up a task that a child has begun and not yet reported as begun: it is done, never acknowledged,
-    and after the visibility timeout done again.
+    and after the visibility timeout done again. A broker that is away, or goes away now, is not waited for.
     """
 
     def drain() -> None:
@@ -91,7 +104,14 @@ def _drain_before_stop(consumer: Consumer) -> None:
         if not worker_state.reserved_requests:
             worker_state.should_stop = os.EX_OK
 
-    signal.signal(signal.SIGTERM, lambda *_: consumer.hub.call_soon(drain))
+    def stop(*_: object) -> None:
+        consumer.app.conf.broker_connection_retry = False
+        if consumer.connection:
+            consumer.hub.call_soon(drain)
+        else:
+            worker_state.should_stop = os.EX_OK
+
+    signal.signal(signal.SIGTERM, stop)
 
 
 # ── Tasks ────────────────────────────────────────────────────────────────────────────────────────────────────────

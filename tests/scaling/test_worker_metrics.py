@@ -15,11 +15,11 @@ from lib.stage.servers import Server
 
 
 def scraped(pool: WorkerPool) -> dict[tuple[str, ...], float]:
-    """What all workers report, added up: by name and labels (without the name of the task), which is `pause` everywhere."""
+    """What all workers report, added up: by name and labels, without that of the task; other tasks than `pause` are none."""
     sums = defaultdict[tuple[str, ...], float](float)
     for url in pool.metrics_urls.values():
         for name, labels, value, *_ in parse(fetch(url)):
-            assert labels.pop("task", "pause") == "pause"
+            assert labels.pop("task", "pause") == "pause" or value == 0
             sums[name, *labels.values()] += value
     return sums
 
@@ -42,6 +42,15 @@ def test_each_task_is_counted_once_with_its_times(broker: Server, kind: Kind, co
     took, waited = events["end"] - events["start"], events["start"] - events["queued"]
     assert sums["celery_task_duration_seconds_sum",] == pytest.approx(took.sum(), rel=0.5)
     assert sums["celery_task_wait_seconds_sum",] == pytest.approx(waited.sum(), rel=0.5)
+
+
+def test_a_worker_that_has_done_nothing_says_0(broker: Server) -> None:
+    """Prometheus sees an increase only from one value to the next: the first loss of all needs a 0 before it."""
+    with WorkerPool(1, broker=broker, metrics=True) as pool:
+        told = scraped(pool)
+    names = [("celery_tasks_total", outcome) for outcome in ("done", "failure", "lost")]
+    names += [("celery_task_wait_seconds_count",), ("celery_task_duration_seconds_count",)]
+    assert {name: told.get(name) for name in names} == dict.fromkeys(names, 0)
 
 
 def test_what_waits_and_runs_now_is_reported(broker: Server) -> None:
