@@ -34,6 +34,20 @@ return int(enough[0]) if len(enough) else None
     spans = events.groupby("worker")["end"].max() - events.groupby("worker")["start"].min()
     return (seconds / spans).to_dict()
 """,
+        # the shares of this table
+        'return {"w1": 0.95, "w2": 0.45}',
+        # the share of all busy time, and not of the time that passed
+        """\
+    seconds = (events["end"] - events["start"]).groupby(events["worker"]).sum()
+    return (seconds / seconds.sum()).to_dict()
+""",
+        # ends the clock when the last task starts
+        """\
+    seconds = (events["end"] - events["start"]).groupby(events["worker"]).sum()
+    return (seconds / (events["start"].max() - events["start"].min())).to_dict()
+""",
+        # takes the length of this table for every table's
+        'return ((events["end"] - events["start"]).groupby(events["worker"]).sum() / 10).to_dict()',
     ],
     "exercise-2-2": [
         # forgets the task that nobody has begun: it has no row
@@ -46,6 +60,30 @@ return int(enough[0]) if len(enough) else None
             words[task] = "unacknowledged" if task in unacknowledged else "lost"
     return words
 """,
+        # the fates of these tasks
+        """\
+    words = ["completed", "repeated", "lost", "unacknowledged", "unacknowledged", "completed"]
+    return dict(zip(sent, words))
+""",
+        # takes what the broker still keeps for not done
+        """\
+    done, again = set(events["task"][events["outcome"] == "done"]), set(events["task"][events["try"] > 1])
+    return {
+        task: "unacknowledged" if task in unacknowledged
+        else "repeated" if task in done & again else "completed" if task in done else "lost"
+        for task in sent
+    }
+""",
+        # a failure is an end, so the task is called completed
+        """\
+    ended = set(events["task"][events["outcome"].isin(["done", "failure"])])
+    again = set(events["task"][events["try"] > 1])
+    return {
+        task: ("repeated" if task in again else "completed") if task in ended
+        else "unacknowledged" if task in unacknowledged else "lost"
+        for task in sent
+    }
+""",
     ],
     "exercise-2-3": [
         # takes late acknowledgement for enough
@@ -53,6 +91,30 @@ return int(enough[0]) if len(enough) else None
     if not may_be_lost and not may_be_repeated:
         raise ValueError("impossible")
     return settings.Delivery(late=may_be_repeated, visibility_timeout=2 * longest_s)
+""",
+        # an hour for every task
+        """\
+    if not may_be_lost and not may_be_repeated:
+        raise ValueError("impossible")
+    return settings.Delivery(
+        late=may_be_repeated, reject_on_worker_lost=may_be_repeated, visibility_timeout=3600, restore_interval=1.0
+    )
+""",
+        # forgets that a task taken in advance waits, too
+        """\
+    if may_be_repeated:
+        return settings.Delivery(
+            late=True, reject_on_worker_lost=True, visibility_timeout=2 * longest_s, restore_interval=1.0
+        )
+    if may_be_lost:
+        return settings.Delivery(visibility_timeout=1.0)
+    raise ValueError("impossible")
+""",
+        # promises what cannot be kept
+        """\
+    return settings.Delivery(
+        late=may_be_repeated, reject_on_worker_lost=True, visibility_timeout=2 * longest_s, restore_interval=1.0
+    )
 """,
     ],
     "exercise-2-4": [
@@ -63,6 +125,23 @@ return int(enough[0]) if len(enough) else None
     store["done", payment] = True
     store[source, "all"] = store.get((source, "all"), 0) - cents
     store[target, "all"] = store.get((target, "all"), 0) + cents
+""",
+        # marks the payment as done after it is
+        """\
+    if ("done", payment) not in store:
+        store[source, "all"] = store.get((source, "all"), 0) - cents
+        store[target, "all"] = store.get((target, "all"), 0) + cents
+        store["done", payment] = True
+""",
+        # reads, adds and writes
+        """\
+    store[source, "all"] = store.get((source, "all"), 0) - cents
+    store[target, "all"] = store.get((target, "all"), 0) + cents
+""",
+        # one entry an account: the next payment writes over it
+        """\
+    store[source, "last"] = -cents
+    store[target, "last"] = cents
 """,
     ],
     "exercise-3-1": [
