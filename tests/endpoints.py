@@ -90,7 +90,10 @@ def http_server(answer: Callable[[BaseHTTPRequestHandler, str], tuple[int, str]]
 
         def log_message(self, *_: object) -> None: ...
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as served:
+    class Server(ThreadingHTTPServer):
+        request_queue_size = 512  # many connections at once are taken
+
+    with Server(("127.0.0.1", 0), Handler) as served:
         thread = threading.Thread(target=served.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
         try:

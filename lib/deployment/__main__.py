@@ -1,37 +1,39 @@
 """Deploy a version of the demo service without downtime, in seven steps, each of them for real.
 
     deploy-zero-downtime.sh <new_version>     a Git tag runs that tag's tree; any other name labels the working tree
-    deploy-zero-downtime.sh status            what runs, and what is under way
-    deploy-zero-downtime.sh resume            go on where a deployment was interrupted
+    deploy-zero-downtime.sh status            what runs, what has died, and what is under way
+    deploy-zero-downtime.sh resume            start again what has died, and go on where a deployment was interrupted
     deploy-zero-downtime.sh rollback          go back to what ran before
     deploy-zero-downtime.sh down              stop all, and remove its data
 
 The first deployment starts a database and a router, which stay, with what was deployed, until `down`. --target says where they run:
 local: as processes; compose: in containers, by Docker Compose; kubernetes: in the cluster of kubectl's current context, from images that
 are in its registry. The targets know nothing of each other's deployments.
-Exit status: 0 done, 1 bad arguments, 2 refused or failed (what ran before runs on), 3 another deployment is at work.
+Exit status: 0 done, 1 bad arguments, or `status` found that something has died, 2 refused or failed (what ran before runs on),
+3 another deployment is at work.
 """
 
 from __future__ import annotations
 
-import argparse
-import io
-import os
 import re
-import subprocess
 import sys
 import tarfile
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NoReturn
 
-from lib.deployment.platform import LastingPlatform, PlatformError
+from lib.deployment.platform import AbsentError, LastingPlatform, PlatformError, run
 from lib.deployment.platforms.compose import Compose
 from lib.deployment.platforms.detached import Detached
 from lib.deployment.platforms.kubernetes import Kubernetes
 from lib.deployment.rollout import BlueGreen, BusyError, DeploymentError
 from lib.deployment.states import Release, State
 from lib.stage.processes import ProcessError
+from lib.stage.ranges import check_range
 from lib.stage.traffic import USER
 from lib.versioning.users import USERS
 
@@ -55,7 +57,7 @@ STEPS: dict[State, str] = {
 }
 
 
-class Parser(argparse.ArgumentParser):
+class Parser(ArgumentParser):
     """A parser whose errors end with status 1, as the script promises."""
 
     def error(self, message: str) -> NoReturn:
@@ -66,14 +68,13 @@ class Parser(argparse.ArgumentParser):
 
 def parser() -> Parser:
     """The parser of the command line."""
-    made = Parser(
-        "deploy-zero-downtime.sh", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    style = {"description": __doc__, "formatter_class": RawDescriptionHelpFormatter}
+    made = Parser("deploy-zero-downtime.sh", **style)
     add = made.add_argument
     add("version", metavar="new_version", help=f"a version, or one of {', '.join(VERBS)}")
     add("--target", choices=PLATFORMS, default="local", help="where to (default: local)")
     add("--schema", type=int, help="schema version of the release (default: the latest of its tree)")
-    add("--replicas", type=int, default=1)
+    add("--replicas", type=int, help="how many (default: as many as run; 1 at first)")
     add("--dry-run", action="store_true", help="print the plan, do nothing")
     add("--state-dir", type=Path, default=ROOT / ".state" / "deploy", help="has a folder for each target")
     add("--port", type=int, default=0, help="of the router, for the first deployment (default: a free one)")
@@ -89,26 +90,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
         made.error(f"version {args.version!r}: letters, digits, dots, +, _ and - only")
     if args.dry_run and args.version in VERBS:
         made.error("--dry-run: only with a new version")
-    directory = args.state_dir / args.target
+    directory = (args.state_dir / args.target).absolute()
     platform = PLATFORMS[args.target](directory)
-    rollout = BlueGreen(platform, directory, smoke_user=USER, bake=args.bake, progress=_print_step)
+    try:
+        check_range(0, 65535, port=args.port)
+        check_range(1, platform.most_replicas, replicas=1 if args.replicas is None else args.replicas)
+        rollout = BlueGreen(platform, directory, smoke_user=USER, bake=args.bake, progress=_print_step)
+    except ValueError as error:
+        made.error(str(error))
     try:
         if args.version == "status":
-            _status(rollout, platform)
-        elif args.version == "down":
+            return _status(rollout, platform)
+        if args.version == "down":
             _down(rollout, platform)
         elif args.version in VERBS:
-            getattr(rollout, args.version)()
-            _print_running(rollout)
+            _go_on(rollout, platform, args.version)
         elif args.dry_run:
-            print(*rollout.plan(_release(made, args, directory)), sep="\n")
+            print(*rollout.plan(_as_many(rollout, args, _release(made, args, directory))), sep="\n")
         else:
-            _deploy(rollout, platform, _release(made, args, directory), args.port)
+            _deploy(rollout, platform, args, _release(made, args, directory))
         return 0
     except KeyboardInterrupt:
-        print("\ninterrupted: `resume` goes on, `rollback` goes back", file=sys.stderr)
+        coming = None
+        with suppress(DeploymentError, PlatformError, OSError):
+            coming = rollout.status().coming
+        remedy = "`resume` goes on, `rollback` goes back" if coming else "nothing is under way"
+        print(f"\ninterrupted: {remedy}", file=sys.stderr)
         return 130
-    except (DeploymentError, PlatformError, ProcessError) as error:
+    except (DeploymentError, PlatformError, ProcessError, OSError) as error:
         print(error, file=sys.stderr)
         return 3 if isinstance(error, BusyError) else 2
 
@@ -116,29 +125,51 @@ def main(arguments: Sequence[str] | None = None) -> int:
 # ── The verbs ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _deploy(rollout: BlueGreen, platform: LastingPlatform, release: Release, port: int) -> None:
+def _deploy(rollout: BlueGreen, platform: LastingPlatform, args: Namespace, release: Release) -> None:
     with rollout.lock():
         deployed = rollout.directory / "deployment.json"
         if deployed.exists() and not platform.exists():
             deployed.unlink()
             print("the platform has ended since, and what was deployed with it: beginning anew")
-        address = platform.start(port)
-        rollout.deploy(release)
+        address = platform.start(args.port)
+        rollout.deploy(_as_many(rollout, args, release))
     print(f"address: {address}")
     _print_running(rollout)
 
 
-def _status(rollout: BlueGreen, platform: LastingPlatform) -> None:
+def _as_many(rollout: BlueGreen, args: Namespace, release: Release) -> Release:
+    """The release with as many replicas as run, unless a number was asked for."""
+    running = rollout.status().running
+    return replace(release, replicas=running.replicas) if running and args.replicas is None else release
+
+
+def _go_on(rollout: BlueGreen, platform: LastingPlatform, verb: str) -> None:
+    with rollout.lock():
+        if platform.exists():
+            platform.start(0)  # what has died of it
+        elif (rollout.directory / "deployment.json").exists():
+            raise AbsentError("the platform has ended, and its data with it: deploy a version to begin anew")
+        getattr(rollout, verb)()
+    _print_running(rollout)
+
+
+def _status(rollout: BlueGreen, platform: LastingPlatform) -> int:
     now = rollout.status()
     _print_running(rollout)
     if now.coming:
         back = ", going back" if now.going_back else ""
         print(f"under way: {now.coming.name} is {now.state}{back}: resume, or rollback")
-    if platform.exists():
-        active = platform.active()
-        print(f"active: {active}, {len(platform.ports(active))} replicas")
-    else:
-        print("the platform is down")
+    if not platform.exists():
+        print("the platform has ended, and its data with it" if now.running else "the platform is down")
+        return 1 if now.running else 0
+    died, active = platform.died(), platform.active()
+    print(f"active: {active}, {len(platform.ports(active))} replicas")
+    gone = now.running.replicas - len(platform.ports(now.colour)) if now.running else 0
+    if gone > 0 and now.state != "baked":  # then they are being retired
+        died.append(f"{gone} of {now.running.replicas} replicas of {now.colour}")
+    for one in died:
+        print(f"died: {one}; `resume` starts it again")
+    return 1 if died else 0
 
 
 def _down(rollout: BlueGreen, platform: LastingPlatform) -> None:
@@ -162,42 +193,48 @@ def _print_running(rollout: BlueGreen) -> None:
 # ── Releases ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _release(made: Parser, args: argparse.Namespace, directory: Path) -> Release:
+def _release(made: Parser, args: Namespace, directory: Path) -> Release:
     """The release that is asked for; a bad argument if there is no such schema version, or no replica."""
     tree = _tree_of_tag(args.version, directory)
     if tree is None:
         print(f"{args.version} is no Git tag: it labels the working tree")
     try:
-        schema = USERS.check_version(args.schema or _latest_schema(tree))
-        return Release(args.version, schema, replicas=args.replicas, tree=tree and str(tree))
+        latest = _latest_schema(tree)
+        schema = USERS.check_version(latest if args.schema is None else args.schema)
+        check_range(1, latest, schema=schema)  # the tree of a tag may know fewer
+        return Release(args.version, schema, replicas=args.replicas or 1, tree=tree and str(tree))
     except ValueError as error:
         made.error(str(error))
 
 
 def _tree_of_tag(name: str, directory: Path) -> Path | None:
-    """The files of a tag of this repository, unpacked once; None if there is no such tag."""
-    git = ["git", "-C", str(ROOT)]
-    query = [*git, "rev-parse", "--verify", "--quiet", f"refs/tags/{name}^{{commit}}"]
-    found = subprocess.run(query, capture_output=True, text=True)
-    if found.returncode != 0:
+    """The files of a tag of this repository, unpacked once; None if there is no such tag, or no repository.
+
+    Raises PlatformError if git cannot say whether there is: then nobody knows which code is meant.
+    """
+    if not (ROOT / ".git").exists():
         return None
-    commit = found.stdout.strip()
-    tree = directory / "releases" / commit
+    git, remedy = ["git", "-C", str(ROOT)], f"install it, or it is not known whether {name} is a tag"
+    commits = run(*git, "tag", "--list", name, "--format=%(objectname) %(*objectname)", remedy=remedy).split()
+    if not commits:
+        return None
+    tree = directory / "releases" / commits[-1]  # an annotated tag is an object of its own, before its commit
     if not tree.exists():
-        archive = subprocess.run([*git, "archive", commit], capture_output=True, check=True)
-        part = tree.with_suffix(".part")
-        with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as files:
-            files.extractall(part, filter="data")
-        part.rename(tree)
+        tree.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=tree.parent) as part:
+            run(*git, "archive", "--output", f"{part}/tar", commits[-1], remedy=remedy)
+            with tarfile.open(f"{part}/tar") as files:
+                files.extractall(f"{part}/tree", filter="data")
+            if not tree.exists():  # no other one was faster
+                Path(part, "tree").rename(tree)
     return tree
 
 
 def _latest_schema(tree: Path | None) -> int:
     if tree is None:
         return USERS.latest
-    command = [sys.executable, "-c", "from lib.versioning.users import USERS; print(USERS.latest)"]
-    environment = os.environ | {"PYTHONPATH": str(tree)}
-    return int(subprocess.run(command, cwd=tree, env=environment, capture_output=True, check=True).stdout)
+    command = [sys.executable, "-P", "-c", "from lib.versioning.users import USERS; print(USERS.latest)"]
+    return int(run(*command, env={"PYTHONPATH": str(tree)}, remedy=""))
 
 
 if __name__ == "__main__":

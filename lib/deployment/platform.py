@@ -38,6 +38,10 @@ def run(*command: str, env: Mapping[str, str] | None = None, remedy: str) -> str
     return done.stdout
 
 
+class AbsentError(PlatformError):
+    """There is no platform, or there is none any more."""
+
+
 class Platform(Protocol):
     """Two colours, as `BlueGreen` needs them. Each call may be repeated, and then does what is left to do."""
 
@@ -57,7 +61,7 @@ class Platform(Protocol):
         """Send all traffic to a colour."""
 
     def active(self) -> Colour:
-        """The colour that gets the traffic."""
+        """The colour that gets the traffic. A platform that may be absent raises AbsentError then."""
 
     def in_flight(self, colour: Colour) -> int:
         """How many requests a colour is serving."""
@@ -76,11 +80,16 @@ class GradualPlatform(Platform, Protocol):
 class LastingPlatform(Platform, Protocol):
     """A platform that outlives its controllers: it is started and removed on command."""
 
+    most_replicas: int  # of one colour
+
     def exists(self) -> bool:
         """Whether anything of it is there."""
 
     def start(self, port: int) -> str:
         """Start what does not run of database and router; return the address of the router. port: 0 for a free one."""
+
+    def died(self) -> list[str]:
+        """The names of what should run and does not, of database and router; `start` brings them back."""
 
     def down(self) -> None:
         """Stop and remove all of it, the data too."""

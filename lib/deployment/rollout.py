@@ -14,17 +14,18 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lib.deployment.gates import Gate, health_gate, schema_gate, slo_gate, smoke_gate
-from lib.deployment.platform import PATIENCE, Platform
-from lib.deployment.replicas import answers
+from lib.deployment.platform import PATIENCE, AbsentError, Platform
+from lib.deployment.replicas import answers, call
 from lib.deployment.states import Deployment, Release, State
 from lib.stage.locks import file_lock
+from lib.stage.ranges import check_range
 from lib.stage.router import Colour
 from lib.stage.waiting import wait_for
 from lib.versioning.bulk import Report
@@ -72,18 +73,38 @@ class BlueGreen:
         self.platform, self.smoke_user, self.history, self.traffic = platform, smoke_user, history, traffic
         self.verify, self.bake, self.evidence, self.progress = verify, bake, evidence, progress
         self.objective: dict[str, Any] = {"least": 1} | dict(objective or {})
-        self.directory = Path(directory)
+        if unknown := self.objective.keys() - set(slo_gate.__kwdefaults__ or {}):
+            raise ValueError(f"objective: {', '.join(sorted(unknown))}: no option of `slo_gate`")
+        check_range(0, verify=verify, bake=bake, **self.objective)
+        self.directory = Path(directory).absolute()
         self._file, self._locked = self.directory / "deployment.json", False
 
     # ── What a user does ─────────────────────────────────────────────────────────────────────────────────────────
 
     def status(self) -> Deployment:
-        """What is in the file. Raises DeploymentError if that is no deployment as this version writes it."""
+        """What is in the file; without a file, what the platform says.
+
+        Raises DeploymentError if the file is no deployment as this version writes it.
+        """
+        if not self._file.exists():
+            return self._found()
         try:
             return Deployment.read(self._file)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            remedy = "go on with the version that wrote it, or remove it and all that runs"
+        except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+            found = self._found()
+            serves = f"{found.running.name} serves in {found.colour}" if found.running else "nothing serves"
+            remedy = f"go on with the version that wrote it, or remove it and deploy: {serves}"
             raise DeploymentError(f"{self._file}: no state of this version ({error!r}): {remedy}") from error
+
+    def _found(self) -> Deployment:
+        """What serves now, as its replicas say; nothing, if there is no platform or it has no replica."""
+        with suppress(AbsentError):
+            colour = self.platform.active()
+            if ports := self.platform.ports(colour):
+                said = call(ports[0], "/version")[1]
+                running = Release(said["release"], said["schema_version"], replicas=len(ports))
+                return Deployment(running=running, colour=colour)
+        return Deployment()
 
     def plan(self, release: Release) -> list[str]:
         """What `deploy` would do, in words; nothing is done."""
@@ -116,16 +137,22 @@ class BlueGreen:
             return self._go_on()
 
     def resume(self) -> Deployment:
-        """Go on, or on going back, where a controller was killed; if nothing is under way, do nothing."""
+        """Go on, or on going back, where a controller was killed. If nothing is under way, replace the replicas that died."""
         with self.lock():
+            now = self.status()
+            if not now.coming:
+                self._complete(now)
             return self._go_on()
 
     def rollback(self) -> Deployment:
-        """Go back to what ran before. Raises DeploymentError if nothing is under way: then deploy the former release."""
+        """Go back to what ran before. Raises DeploymentError, with the former release, if nothing is under way."""
         with self.lock():
             now = self.status()
             if now.state == "idle":
-                raise DeploymentError("nothing is under way, nor kept warm: deploy the former release")
+                remedy = "nothing ran before"
+                if now.before:
+                    remedy = f"deploy {now.before.name} at schema version {now.before.version} again"
+                raise DeploymentError(f"nothing is under way, nor kept warm: {remedy}")
             if now.state == "baked":  # the old colour may be half gone
                 raise DeploymentError("the old release is being retired: `resume`, then deploy it again")
             self._write(replace(now, going_back=True), "rollback asked for")
@@ -185,7 +212,8 @@ class BlueGreen:
             else:
                 after = replace(now, state=following)
                 if following == "idle":
-                    after = replace(after, running=now.coming, colour=self._new_colour(now), coming=None)
+                    done = {"running": now.coming, "before": now.running, "coming": None}
+                    after = replace(after, colour=self._new_colour(now), **done)
             self._write(after, str(gate))
         if refused:
             running = now.running.name if now.running else "nothing"
@@ -193,7 +221,10 @@ class BlueGreen:
         return now
 
     def _write(self, deployment: Deployment, note: str) -> None:
-        deployment.noted(note).write(self._file)
+        try:
+            deployment.noted(note).write(self._file)
+        except OSError as error:
+            raise DeploymentError(f"{self._file}: cannot be written ({error}); then `resume`") from error
         self._report(f"{deployment.state}: {note}")
 
     def _report(self, message: str) -> None:
@@ -203,9 +234,15 @@ class BlueGreen:
     def _back(self, now: Deployment) -> None:
         """Undo: what ran before gets the traffic, and what was coming is retired."""
         if now.running:
+            self._complete(now)
             self.platform.switch(now.colour)
         self._drain(now.next_colour)
         self.platform.retire(now.next_colour)
+
+    def _complete(self, now: Deployment) -> None:
+        """Replace the replicas that have died of what runs."""
+        if now.running and len(self.platform.ports(now.colour)) < now.running.replicas:
+            self.platform.create(now.colour, now.running)
 
     def _new_colour(self, now: Deployment) -> Colour:
         """Where the replicas that are coming run."""

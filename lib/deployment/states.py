@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal, Self, get_args
 
 from lib.stage.files import replace_file
+from lib.stage.ranges import check_range
 from lib.stage.router import COLOURS, Colour
 from lib.versioning.sql import PHASES, Phase
 
@@ -36,8 +37,7 @@ class Release:
     def __post_init__(self) -> None:
         if self.phase not in (None, *PHASES):
             raise ValueError(f"phase {self.phase!r}: choose one of {', '.join(PHASES)}, or None")
-        if self.replicas < 1:
-            raise ValueError(f"replicas={self.replicas}: at least 1")
+        check_range(1, replicas=self.replicas, version=self.version)
 
     @property
     def writes_both(self) -> bool:
@@ -51,7 +51,10 @@ class Release:
 
 @dataclass(frozen=True)
 class Deployment:
-    """The content of the file. `running` gets the traffic while nothing is under way, in `colour`; `coming` is under way."""
+    """The content of the file. `running` gets the traffic while nothing is under way, in `colour`; `coming` is under way.
+
+    before: what ran until `running` replaced it.
+    """
 
     state: State = "idle"
     running: Release | None = None
@@ -59,6 +62,7 @@ class Deployment:
     coming: Release | None = None
     going_back: bool = False
     trail: tuple[dict[str, str], ...] = ()
+    before: Release | None = None
 
     @property
     def next_colour(self) -> Colour:
@@ -66,11 +70,12 @@ class Deployment:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Read it from a file; without the file nothing was deployed."""
-        if not path.exists():
-            return cls()
-        values = json.loads(path.read_bytes())
-        releases = {name: Release(**values[name]) if values[name] else None for name in ("running", "coming")}
+        """Read it from a file. Raises AttributeError, KeyError, OSError, TypeError or ValueError if there is none."""
+        values = {"before": None} | json.loads(path.read_bytes())
+        if values["state"] not in STATES or values["colour"] not in COLOURS:
+            raise ValueError(f"state {values['state']!r}, colour {values['colour']!r}")
+        names = ("running", "coming", "before")
+        releases = {name: Release(**values[name]) if values[name] else None for name in names}
         return cls(**(values | releases | {"trail": tuple(values["trail"])}))
 
     def noted(self, note: str) -> Self:

@@ -10,6 +10,7 @@ from lib.deployment.gates import Gate
 from lib.deployment.platform import GradualPlatform
 from lib.deployment.rollout import BlueGreen, DeploymentError, Steps
 from lib.deployment.states import Deployment, Release
+from lib.stage.ranges import check_range
 from lib.stage.router import Colour
 
 
@@ -28,6 +29,7 @@ class Canary(BlueGreen):
         super().__init__(*arguments, **options)
         if not all(0 < share <= 1 for share in shares) or list(shares) != sorted(shares):
             raise ValueError(f"shares={shares}: choose some from 0 to 1, each larger than the one before")
+        check_range(0, pause=pause)
         self.shares, self.pause = tuple(shares), pause
 
     def plan(self, release: Release) -> list[str]:
@@ -58,8 +60,7 @@ class Rolling(BlueGreen):
     def __init__(self, *arguments: Any, batch_size: int = 2, **options: Any) -> None:
         """batch_size: replicas that are replaced together. The other arguments are those of BlueGreen."""
         super().__init__(*arguments, **options)
-        if batch_size < 1:
-            raise ValueError(f"batch_size={batch_size}: at least 1")
+        check_range(1, batch_size=batch_size)
         self.batch_size = batch_size
 
     def plan(self, release: Release) -> list[str]:

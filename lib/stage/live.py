@@ -14,6 +14,8 @@ from typing import LiteralString, Self
 import pandas as pd
 import psycopg
 
+from lib.stage.ranges import check_range
+
 NAME = "live load"
 WRITE = "UPDATE users SET name = %(name)s WHERE id = %(id)s"
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name = %s"
@@ -36,6 +38,7 @@ class LiveLoad:
     def __init__(
         self, dsn: str, keys: Sequence[str], *, rate: float = 200, write: LiteralString = WRITE
     ) -> None:
+        check_range(0.001, 100_000, rate=rate)
         self._dsn, self._keys, self._rate, self._write = dsn, keys, rate, write
         self._numbers, self._stop, self._start, self._end = (
             itertools.count(),

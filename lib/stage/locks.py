@@ -10,11 +10,10 @@ from pathlib import Path
 from lib.stage.waiting import wait_for
 
 
-@contextmanager
-def file_lock(path: Path, holder: str = "", *, wait: float = 0.0) -> Iterator[bool]:
-    """Hold the lock on a file, and then remove the file. Gives the block False if another process holds it for `wait` seconds.
+def take_lock(path: Path, *, wait: float = 0.0) -> int | None:
+    """Lock a file; None if another process holds the lock for `wait` seconds.
 
-    holder: what the file says as long as the lock is held. The file of a holder that was killed is no lock.
+    Returns its descriptor. The lock lasts until that is closed, here and in each process that has inherited it.
     """
     import fcntl
 
@@ -30,13 +29,27 @@ def file_lock(path: Path, holder: str = "", *, wait: float = 0.0) -> Iterator[bo
         os.close(handle)
         return False
 
-    held = wait_for(take, wait)
+    return handles[0] if wait_for(take, wait) else None
+
+
+def note_holder(handle: int, holder: str) -> None:
+    """Say in a locked file who holds the lock."""
+    os.truncate(handle, 0)
+    os.pwrite(handle, holder.encode(), 0)
+
+
+@contextmanager
+def file_lock(path: Path, holder: str = "", *, wait: float = 0.0) -> Iterator[bool]:
+    """Hold the lock on a file, and then remove the file. Gives the block False if another process holds it for `wait` seconds.
+
+    holder: what the file says as long as the lock is held. The file of a holder that was killed is no lock.
+    """
+    handle = take_lock(path, wait=wait)
     try:
-        for handle in handles:
-            os.truncate(handle, 0)
-            os.write(handle, holder.encode())
-        yield held
+        if handle is not None:
+            note_holder(handle, holder)
+        yield handle is not None
     finally:
-        for handle in handles:
+        if handle is not None:
             path.unlink(missing_ok=True)
             os.close(handle)

@@ -101,10 +101,15 @@ class Process(Program):
         if self._user:
             options |= {"user": self._user[0], "group": self._user[1], "extra_groups": []}
         end = {"stop_signal": int(stop_signal), "grace": grace}
+        self._grace, self._last = grace, options | end | {"env": dict(env or {}), "log": str(self.log)}
+        return self.run_again()
+
+    def run_again(self) -> Self:
+        """Start once more what has ended, in the same way."""
         try:
-            self._news, self._grace = {}, grace
-            self._send(run=options | end | {"env": dict(env or {}), "log": str(self.log)})
-            self._await("pid", f"Cannot start {os.fspath(argv[0])!r}")
+            self._news = {}
+            self._send(run=self._last)
+            self._await("pid", f"Cannot start {self._last['args'][0]!r}")
         except BaseException:  # Ctrl-C too, whose traceback may keep this handle from being collected
             self.stop()
             raise

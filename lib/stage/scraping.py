@@ -23,6 +23,7 @@ from prometheus_client.samples import Sample
 
 from lib.stage.ports import ask
 from lib.stage.programs import Running
+from lib.stage.ranges import check_range
 
 #: The rules and the dashboard for these metrics.
 MONITORING = Path(__file__).parents[2] / "compose" / "monitoring"
@@ -55,6 +56,7 @@ class Scraper(Running):
 
     def __init__(self, discover: Callable[[], Mapping[str, Target]], *, every: float = 0.25) -> None:
         """discover: returns the targets of the next round, by name. every: seconds from one round to the next."""
+        check_range(0.001, 3600, every=every)
         self._discover, self._every = discover, every
         self._rows: list[tuple[float, str, str, Sample]] = []
         self._ending = threading.Event()

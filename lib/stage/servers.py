@@ -192,17 +192,18 @@ def _postgres_container(network: Network, password: str) -> tuple[Program, int]:
     options = {"user": "postgres", "tmpfs": dict.fromkeys(("/tmp", "/var/run/postgresql"), "mode=1777")}
     container = network.run("database", POSTGRES, ["postgres", *OPTIONS], env=env, port=5432, **options)
     dsn = f"postgresql://postgres:{password}@127.0.0.1:{container.port}/postgres"
-
-    def answers() -> bool:
-        import psycopg
-
-        with contextlib.suppress(psycopg.OperationalError), psycopg.connect(dsn, connect_timeout=2):
-            return True
-        return False
-
     with container.stopped_on_failure():
-        container.wait_until(answers, name="PostgreSQL")
+        container.wait_until(lambda: postgres_answers(dsn), name="PostgreSQL")
     return container, container.port
+
+
+def postgres_answers(dsn: str) -> bool:
+    """Whether a PostgreSQL server answers there."""
+    import psycopg
+
+    with contextlib.suppress(psycopg.OperationalError), psycopg.connect(dsn, connect_timeout=2):
+        return True
+    return False
 
 
 # ── Both ─────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal, Self
 
 from lib.stage.processes import Process
+from lib.stage.ranges import check_range
 
 if TYPE_CHECKING:
     import aiohttp
@@ -57,9 +58,9 @@ class Load:
     timeout: float = 5.0
 
     def __post_init__(self) -> None:
-        if not self.rate > 0 or not self.timeout > 0 or self.long < 0 or not 0 <= self.writes <= 1:
-            values = f"rate={self.rate}, timeout={self.timeout}, long={self.long}, writes={self.writes}"
-            raise ValueError(f"{values}: the first two above 0, the third not below, the last from 0 to 1")
+        check_range(0.001, 100_000, rate=self.rate, timeout=self.timeout)
+        check_range(0, 1, writes=self.writes)
+        check_range(0, long=self.long)
 
 
 class Traffic:

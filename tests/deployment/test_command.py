@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from unittest.mock import Mock
 
+import psutil
 import pytest
 from controllers import killed_at
 from endpoints import fetch
@@ -21,7 +22,9 @@ from traffic_checks import assert_all_ok, colours, sent_after
 from waiting import until
 
 from lib.deployment import __main__ as command_line
+from lib.deployment.platform import PlatformError
 from lib.deployment.platforms.compose import Compose
+from lib.deployment.replicas import call
 from lib.deployment.rollout import BlueGreen
 from lib.stage.ports import free_port
 from lib.stage.traffic import USER, Traffic
@@ -73,16 +76,22 @@ def test_without_an_argument_it_says_how_and_fails() -> None:
     [
         (["v1", "--target", "elsewhere"], "invalid choice: 'elsewhere'"),
         (["status", "--dry-run"], "only with a new version"),
-        (["v1", "--replicas", "0"], "replicas=0: at least 1"),
+        (["v1", "--replicas", "0"], "replicas=0: choose one from 1 to 100"),
+        (["v1", "--replicas", "11", "--target", "compose"], "replicas=11: choose one from 1 to 10"),
+        (["v1", "--port", "70000"], "port=70000: choose one from 0 to 65535"),
+        (["v1", "--bake", "nan"], "bake=nan: at least 0"),
+        (["resume", "--bake", "-1"], "bake=-1.0: at least 0"),
+        (["v1", "--schema", "0"], "known: 1, 2, 3"),
         (["v1", "--schema", "9"], "known: 1, 2, 3"),
         (["v1", "--no-such"], "unrecognized arguments"),
         (["v1/x"], "letters, digits, dots"),
         (["v1", "--schema", "x"], "invalid int value"),
     ],
 )
-def test_bad_arguments(arguments: list[str], complaint: str) -> None:
-    status, output = run(*arguments)
+def test_bad_arguments(arguments: list[str], complaint: str, tmp_path: Path) -> None:
+    status, output = run(*arguments, "--state-dir", tmp_path / "state")
     assert status == 1 and complaint in output
+    assert not (tmp_path / "state").exists()
 
 
 def test_a_target_without_its_engine_is_explained(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,21 +168,95 @@ def test_one_version_after_the_other_interrupted_resumed_and_rolled_back(state: 
     status, output = run("rollback", "--state-dir", state)
     assert status == 2 and "nothing is under way" in output
 
-    pid = json.loads((state / "local" / "platform.json").read_text())["pid"]
-    os.kill(pid, signal.SIGKILL)
-    until(lambda: not Path(f"/proc/{pid}").exists())
+    [owner] = owners(state)
+    owner.kill()
+    until(lambda: not owners(state))
+    assert run("status", "--state-dir", state)[0] == 1
+    status, output = run("resume", "--state-dir", state)
+    assert status == 2 and "the platform has ended, and its data with it: deploy a version" in output
     status, output = deploy(state, "v1", 1)
     assert (
         status == 0 and "the platform has ended since" in output and "nothing to be compatible with" in output
     )
 
-    pid = json.loads((state / "local" / "platform.json").read_text())["pid"]
-    assert run("down", "--state-dir", state)[0] == 0
-    until(lambda: not Path(f"/proc/{pid}").exists())
+    assert run("down", "--state-dir", state)[0] == 0 and owners(state) == []
     with pytest.raises(OSError):
         fetch(f"http://127.0.0.1:{port}/version")
     assert run("down", "--state-dir", state) == (0, "nothing is running\n")
     assert "running: nothing" in run("status", "--state-dir", state)[1]
+
+
+def owners(state: Path) -> list[psutil.Process]:
+    """The processes that own a platform of this state directory."""
+    mine = ["lib.deployment.platforms.detached", str(state / "local")]
+    return [one for one in psutil.process_iter(["cmdline"]) if (one.info["cmdline"] or [])[2:4] == mine]
+
+
+def kill_one(state: Path, what: str) -> None:
+    """Kill a process of the platform, by a part of its command."""
+    [owner] = owners(state)
+    found = [one for one in owner.children(recursive=True) if what in " ".join(one.cmdline()[:4])]
+    pid = next(one.pid for one in found if one.parent().cmdline()[-4:-2] != one.cmdline()[-4:-2])
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: not psutil.pid_exists(pid))
+
+
+def test_what_has_died_is_said_and_brought_back_and_a_lost_state_is_asked_for(state: Path) -> None:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    assert deploy(state, "v1", 1, "--port", port, "--replicas", 2)[0] == 0
+    assert call(port, "/users", USER | {"id": "u"}, method="POST")[0] == 201
+    for what, name in {
+        "haproxy": "router",
+        "bin/postgres": "database",
+        "deployment.service": "1 of 2 replicas",
+    }.items():
+        kill_one(state, what)
+        status, output = run("status", "--state-dir", state)
+        assert status == 1 and f"died: {name}" in output, output
+        status, output = run("resume", "--state-dir", state)
+        assert status == 0 and "running: v1" in output, output
+        assert run("status", "--state-dir", state)[0] == 0
+        until(lambda: call(port, "/users/u")[0] == 200)
+
+    kill_one(state, "haproxy")  # a deployment brings it back as well, and keeps the number of replicas
+    assert deploy(state, "v2", 2)[0] == 0
+    status, output = run("rollback", "--state-dir", state)
+    assert status == 2 and "deploy v1 at schema version 1 again" in output
+    status, output = run("status", "--state-dir", state)
+    assert status == 0 and "active: green, 2 replicas" in output
+
+    file = state / "local" / "deployment.json"
+    file.write_bytes(b"\0")
+    for verb in ("status", "resume", "v3"):
+        status, output = run(verb, "--state-dir", state)
+        assert status == 2 and "v2 serves in green" in output and "Traceback" not in output
+    file.unlink()
+    with Traffic(url, rate=20, writes=0.2, timeout=60) as traffic:
+        assert deploy(state, "v3", 3)[0] == 0
+        assert colours(sent_after(traffic)) == {"blue"}
+    assert_all_ok(traffic.requests())
+    assert "active: blue, 2 replicas" in run("status", "--state-dir", state)[1]
+
+
+def test_a_start_that_is_killed_or_interrupted_leaves_nothing_unknown(tmp_path: Path) -> None:
+    """With a state directory that is relative to a folder of the user's own."""
+    state, command = tmp_path / "my state", [*COMMAND, "v1", "--bake", "0", "--state-dir", "my state"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        for number, left in ((signal.SIGINT, 0), (signal.SIGKILL, 1)):
+            with subprocess.Popen(command, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True) as controller:
+                until(lambda: owners(state))
+                controller.send_signal(number)
+                output = controller.communicate()[1]
+            assert len(owners(state)) == left
+            assert number == signal.SIGKILL or (
+                controller.returncode == 130 and "nothing is under way" in output
+            )
+        again = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True)
+        assert again.returncode == 0 and len(owners(state)) == 1, again.stderr
+        subprocess.run([*COMMAND, "down", "--state-dir", "my state"], env=ENVIRONMENT, check=True)
+    assert owners(state) == []
 
 
 def test_a_second_deployment_at_once_is_refused(state: Path) -> None:
@@ -211,3 +294,18 @@ def test_a_tag_runs_its_own_tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         assert tree is not None and command_line._latest_schema(tree) == latest
     assert command_line._tree_of_tag("no-tag", tmp_path / "state") is None
     assert command_line._tree_of_tag("HEAD", tmp_path / "state") is None
+    subprocess.run([*git, "tag", "--annotate", "-m", "x", "v9"], check=True)
+    assert command_line._tree_of_tag("v9", tmp_path / "state") == command_line._tree_of_tag(
+        "v8", tmp_path / "state"
+    )
+
+    for name, value, complaint in [
+        ("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1", r"git .* ended with status 128:(?s:.*)dubious ownership"),
+        ("GIT_DIR", str(tmp_path), r"git .* ended with status 128:(?s:.*)not a git repository"),
+        ("PATH", "", "no command `git`: install it, or it is not known whether v7 is a tag"),
+    ]:
+        with monkeypatch.context() as patch, pytest.raises(PlatformError, match=complaint):
+            patch.setenv(name, value)
+            command_line._tree_of_tag("v7", tmp_path / "state")
+    (repository / ".git").rename(tmp_path / "git")
+    assert command_line._tree_of_tag("v7", tmp_path / "state") is None, "without a repository there is no tag"

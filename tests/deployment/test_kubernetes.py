@@ -38,7 +38,7 @@ class Cluster:
     def __init__(self) -> None:
         self.secrets, self.service = ["users-secrets"], dict[str, str]()
         self.deployments: dict[str, dict[str, Any]] = {}
-        self.log: list[str] = []
+        self.log, self.databases = list[str](), 1
 
     def kubectl(self, *arguments: str) -> str:
         """Do what a command says; return what it prints. A command that the driver never gives is a KeyError."""
@@ -53,6 +53,8 @@ class Cluster:
             return what[1] if what[1] in self.secrets else ""
         if what[0] == "service":
             return json.dumps({"spec": {"selector": self.service}}) if self.service else ""
+        if what[0] == "statefulset":
+            return json.dumps({"status": {"readyReplicas": self.databases} if self.databases else {}})
         if what[0] == "pods":
             ready = {"conditions": [{"type": "Ready", "status": "True"}]}
             names = self.pods(options["--selector"].rpartition("=")[2])
@@ -140,6 +142,12 @@ def test_seven_steps_and_the_next_release(cluster: Cluster, run: Any) -> None:
     assert commands.index(created) < len(commands) - commands[::-1].index(switched)
     status, output = run("status")
     assert status == 0 and "running: v1.1.0" in output and "active: green, 3 replicas" in output
+    cluster.databases, cluster.deployments["users-green"]["count"] = 0, 1
+    status, output = run("status")
+    assert status == 1 and "died: database" in output and "died: 2 of 3 replicas of green" in output
+    cluster.databases = 1
+    status, output = run("resume")
+    assert status == 0 and run("status")[0] == 0
     assert run("down")[0] == 0
     assert not cluster.service and cluster.running() == {}
     assert "nothing is running" in run("down")[1]

@@ -18,15 +18,18 @@ import pytest
 from traffic_checks import assert_all_ok, colours, sent_after
 
 from lib.deployment import rollout as rollouts
+from lib.deployment import states
 from lib.deployment.gates import Gate
 from lib.deployment.platform import PlatformError
 from lib.deployment.platforms import detached
-from lib.deployment.platforms.detached import NOTE, Detached, listen
+from lib.deployment.platforms.detached import LOCK, NOTE, Detached, listen
 from lib.deployment.platforms.local import Local
 from lib.deployment.replicas import call
 from lib.deployment.rollout import BlueGreen, BusyError, DeploymentError
 from lib.deployment.states import STATES, Deployment, Release, State
 from lib.deployment.strategies import Canary, Rolling
+from lib.stage.files import replace_file
+from lib.stage.locks import file_lock
 from lib.stage.processes import ProcessError
 from lib.stage.router import COLOURS, Colour
 from lib.stage.servers import Server
@@ -264,17 +267,102 @@ def test_what_can_not_be_deployed_is_refused_before_anything_is_written(fake: Fa
         Release("v1.0.0", 1, "shrink")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="batch_size=0: at least 1"):
         machine(fake, tmp_path, Rolling, batch_size=0)
-    for shares in ((0.0,), (1.1,), (0.5, 0.1)):
+    for shares in ((0.0,), (1.1,), (0.5, 0.1), (float("nan"),)):
         with pytest.raises(ValueError, match="each larger than the one before"):
             machine(fake, tmp_path, Canary, shares=shares)
+    for options in (
+        {"verify": -1},
+        {"bake": float("nan")},
+        {"bake": float("inf")},
+        {"objective": {"failed": -1}},
+    ):
+        with pytest.raises(ValueError, match=r"=(-1|nan|inf): at least 0"):
+            BlueGreen(fake, tmp_path, smoke_user=USER, **options)
+    with pytest.raises(ValueError, match="objective: p99: no option of `slo_gate`"):
+        BlueGreen(fake, tmp_path, smoke_user=USER, objective={"p99": 1})
     assert not (tmp_path / "deployment.json").exists()
 
 
-@pytest.mark.parametrize("content", ["[]", '{"running": null}', '{"running": {"tag": "v1"}}', "{"])
-def test_a_state_of_another_version_is_explained(content: str, fake: Fake, tmp_path: Path) -> None:
-    (tmp_path / "deployment.json").write_text(content)
-    with pytest.raises(DeploymentError, match=r"/deployment\.json: no state of this version .* remove it"):
-        machine(fake, tmp_path).status()
+UNREADABLE = [
+    "",
+    "{",
+    "[]",
+    "\0",
+    '{"running": null}',
+    '{"running": {"tag": "v1"}}',
+    '{"state": "on", "colour": "red"}',
+]
+
+
+@pytest.mark.parametrize("content", UNREADABLE)
+def test_a_state_that_can_not_be_read_is_explained_with_what_serves(
+    content: str, fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rollout, file = machine(fake, tmp_path), tmp_path / "deployment.json"
+    file.write_text(content)
+    message = r"/deployment\.json: no state of this version .* or remove it and deploy: {}"
+    with pytest.raises(DeploymentError, match=message.format("nothing serves")):
+        rollout.status()
+    fake.running["blue"] = [ONE]
+    monkeypatch.setattr(rollouts, "call", lambda *_: (200, {"release": "v1.0.0", "schema_version": 1}))
+    for action in (rollout.status, rollout.resume, rollout.rollback, lambda: rollout.deploy(TWO)):
+        with pytest.raises(DeploymentError, match=message.format(r"v1\.0\.0 serves in blue")):
+            action()
+
+
+@pytest.mark.parametrize("colour", COLOURS)
+def test_without_its_file_the_platform_says_which_colour_serves(
+    colour: Colour, fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake.colour, fake.running[colour] = colour, [ONE, ONE]
+    monkeypatch.setattr(rollouts, "call", lambda *_: (200, {"release": "v1.0.0", "schema_version": 1}))
+    rollout = machine(fake, tmp_path)
+    assert rollout.status() == Deployment(running=replace(ONE, replicas=2), colour=colour)
+    rollout.deploy(TWO)
+    check(fake, rollout, TWO)
+    assert rollout.status().colour != colour
+
+
+def test_replicas_that_died_come_back_by_a_resume_and_before_traffic_goes_back(
+    fake: Fake, tmp_path: Path
+) -> None:
+    rollout = machine(fake, tmp_path)
+    rollout.deploy(FIVE)
+    fake.running["blue"].pop()
+    rollout.resume()
+    check(fake, rollout, FIVE)
+    mortal = machine(fake, tmp_path, Mortal)
+    assert mortal.dies(2 * STATES.index("switched"), "deploy", FIVE_NEW)
+    assert fake.active() == "green"
+    fake.running["blue"].clear()
+    rollout.rollback()
+    check(fake, rollout, FIVE)
+
+
+def test_a_rollback_that_comes_too_late_names_the_release_that_ran_before(fake: Fake, tmp_path: Path) -> None:
+    rollout = machine(fake, tmp_path)
+    for release, remedy in ((ONE, "nothing ran before"), (TWO, "deploy v1.0.0 at schema version 1 again")):
+        rollout.deploy(release)
+        with pytest.raises(DeploymentError, match=f"nothing is under way, nor kept warm: {remedy}"):
+            rollout.rollback()
+
+
+@pytest.mark.parametrize("at", [1, 4])
+def test_a_full_disk_is_named_and_then_it_goes_on(
+    at: int, fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rollout, numbers = machine(fake, tmp_path), count(1)
+
+    def write(path: Path, text: str) -> None:
+        if next(numbers) == at:
+            raise OSError(28, "No space left on device")
+        replace_file(path, text)
+
+    monkeypatch.setattr(states, "replace_file", write)
+    with pytest.raises(DeploymentError, match=r"deployment\.json: cannot be written \(.*No space left"):
+        rollout.deploy(ONE)
+    rollout.deploy(ONE) if at == 1 else rollout.resume()
+    check(fake, rollout, ONE)
 
 
 def test_a_second_controller_is_refused_and_told_who_is_at_work(fake: Fake, tmp_path: Path) -> None:
@@ -388,7 +476,7 @@ def real(
 @contextmanager
 def shared(platform: Local, path: Path) -> Iterator[None]:
     """Let controllers call this platform as if another process owned it."""
-    with listen(platform) as socket:
+    with file_lock(path / LOCK, "7"), listen(platform) as socket:
         (path / NOTE).write_text(json.dumps({"socket": socket}))
         yield
 
@@ -465,7 +553,7 @@ def test_a_platform_in_another_process(
     platform: Local, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     remote = Detached(tmp_path)
-    with pytest.raises(PlatformError, match="no platform answers there"):
+    with pytest.raises(PlatformError, match="no platform runs there"):
         remote.active()
     with shared(platform, tmp_path):
         assert remote.exists() and (remote.active(), remote.ports("green")) == ("blue", [])
@@ -477,9 +565,11 @@ def test_a_platform_in_another_process(
             remote.in_flight("blue")
         with pytest.raises(AttributeError):
             _ = remote.stop
-        platform.router._file.unlink()  # then no colour is known, and yet the platform is there
-        with pytest.raises(PlatformError, match="FileNotFoundError"):
-            remote.active()
+        for content in ("", "{", "[]", "{}", None):
+            (tmp_path / NOTE).write_text(content) if content is not None else (tmp_path / NOTE).unlink()
+            message = r"/platform\.json: cannot be read .* process 7, is starting, or needs `down`"
+            with pytest.raises(PlatformError, match=message):
+                remote.active()
         assert remote.exists()
     assert not remote.exists()
 
@@ -488,9 +578,7 @@ def test_a_platform_that_hangs_is_named_with_a_remedy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(detached.CALLS, "ports", 0.2)
-    with listen(Mock(ports=lambda _: time.sleep(5))) as path:
-        (tmp_path / NOTE).write_text(json.dumps({"pid": 7, "socket": path}))
-        with pytest.raises(
-            PlatformError, match=r"process 7, has not answered within 0\.2 s: `kill -9 7` ends it"
-        ):
-            Detached(tmp_path).down()
+    with shared(Mock(ports=lambda _: time.sleep(5)), tmp_path):
+        message = r"process 7, has not answered within 0\.2 s: `kill -9 7` ends it"
+        with pytest.raises(PlatformError, match=message):
+            Detached(tmp_path).ports("blue")

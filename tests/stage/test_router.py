@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import json
+import socket
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from http.server import BaseHTTPRequestHandler
+from typing import Any
 from urllib.error import HTTPError
+from urllib.parse import urlsplit
 
 import pytest
-from endpoints import Bare, bare, fetch
+from endpoints import Bare, bare, fetch, http_server
 from traffic_checks import assert_all_ok, sent_after
 from waiting import until
 
@@ -112,14 +115,13 @@ def test_killed_and_started_again_it_has_not_forgotten(router: Router) -> None:
     assert (router.url, router.active, served(router, 10)) == (url, "blue", {"blue": 10})
 
 
-def test_calls_at_once_leave_a_file_that_can_be_read_and_lose_no_change(router: Router) -> None:
-    """A switch while replicas come, and a file that a proxy which starts at this moment can read."""
+def test_calls_at_once_lose_no_change(router: Router) -> None:
+    """A switch while replicas come."""
     actions = [
         lambda n: router.switch(COLOURS[n % 2]),
         lambda n: router.canary(n % 10 / 10),
         lambda n: router.set_replicas("blue", [1, *range(2, 2 + n)]),
         lambda n: router.set_replicas("green", [1, *range(2, 2 + n)]),
-        lambda _: json.loads(router._file.read_bytes()),
     ]
     with ThreadPoolExecutor(len(actions)) as threads:
         list(threads.map(lambda action: [action(number) for number in range(20)], actions))
@@ -151,14 +153,6 @@ def test_it_counts_what_users_got_and_begins_anew_at_the_same_address(blue: Bare
         assert router.metrics_url == url and answers("2xx") == answers("5xx") == 0
 
 
-def test_routes_in_a_directory_outlive_the_router(blue: Bare, green: Bare, tmp_path: Path) -> None:
-    with Router({"blue": [blue.port], "green": [green.port]}, directory=tmp_path) as router:
-        router.switch("green")
-    assert json.loads((tmp_path / "routes.json").read_text())["active"] == "green"
-    with Router({"blue": [1]}, directory=tmp_path) as router, Router({"blue": [blue.port]}) as another:
-        assert (served(router, 10), served(another, 10)) == ({"green": 10}, {"blue": 10})
-
-
 @pytest.mark.parametrize("late", [False, True], ids=["there from the start", "came later"])
 def test_reads_under_way_on_one_that_dies_are_answered_by_the_warm_colour(
     late: bool, blue: Bare, green: Bare
@@ -174,6 +168,81 @@ def test_reads_under_way_on_one_that_dies_are_answered_by_the_warm_colour(
             router.switch("green")
     requests = traffic.requests()
     assert Counter(requests["outcome"])["ok"] > 0.95 * len(requests), Counter(requests["outcome"])
+
+
+@pytest.mark.parametrize(
+    ("bounds", "taken", "refused"),
+    [
+        ({"max_requests": 5, "max_wait": None}, 5, 0),
+        ({"max_requests": 5, "max_wait": 0.2}, 5, 35),
+        ({"max_requests": None}, 40, 0),
+    ],
+    ids=["dropped when their clients go", "answered with 503 after a while", "unbounded: all are worked on"],
+)
+def test_what_waits_for_an_overloaded_replica_is_not_its_work(
+    bounds: dict[str, Any], taken: int, refused: int
+) -> None:
+    """The replica is frozen while forty requests come. Those whose clients have gone cost it nothing once it works again."""
+    thawed, seen = threading.Event(), set[str]()
+
+    def answer(request: BaseHTTPRequestHandler, _: str) -> tuple[int, str]:
+        seen.add(request.path)
+        thawed.wait(60)
+        return 200, request.path
+
+    with http_server(answer) as url, Router({"blue": [urlsplit(url).port or 0]}, **bounds) as router:
+        clients = {f"/{n}": socket.create_connection(("127.0.0.1", router.port)) for n in range(40)}
+        for path, client in clients.items():
+            client.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        until(lambda: len(seen) == taken and router.in_flight("blue") == 40 - refused)
+        waiting = [client for path, client in clients.items() if path not in seen]
+        answers = [client.recv(12) for client in waiting[:refused]]
+        for client in waiting:
+            client.close()
+        until(lambda: router.in_flight("blue") == taken)
+        thawed.set()
+        assert answers == [b"HTTP/1.1 503"] * refused and served(router) == {"/": 1}
+        assert len(seen - {"/"}) == taken
+        for path in seen - {"/"}:
+            assert clients[path].recv(12).endswith(b" 200")
+            clients[path].close()
+
+
+@pytest.mark.long  # ten seconds: the bound itself
+def test_a_client_that_does_not_end_its_request_is_cut_off(router: Router) -> None:
+    with socket.create_connection(("127.0.0.1", router.port)) as client:
+        client.sendall(b"GET / HTTP/1.1\r\n")
+        assert client.recv(12) == b"HTTP/1.0 408"
+
+
+def test_a_replica_that_went_is_forgotten_once_it_is_drained(router: Router, blue: Bare) -> None:
+    def known() -> set[str]:
+        return {row["svname"] for row in router._servers() if row["pxname"] == "blue"}
+
+    with bare("blue-2") as second:
+        before = known()
+        for _ in range(3):
+            router.set_replicas("blue", [blue.port, second.port])
+            assert served(router, 4) == {"blue": 2, "blue-2": 2} and len(known()) == 3
+            router.set_replicas("blue", [blue.port])
+            assert known() == before
+        with Traffic(router.url, rate=20, long=5) as traffic:
+            until(lambda: router.in_flight("blue") >= 5)
+            router.set_replicas("blue", [second.port])
+            assert f"blue-{blue.port}" in known(), "it answers what it has taken"
+            until(lambda: router.set_replicas("blue", [second.port]) or len(known()) == 2)
+        assert_all_ok(traffic.requests())
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"port": 70_000}, {"port": -1}, {"max_requests": 0}, {"max_wait": 0.0}, {"max_wait": float("nan")}],
+    ids=str,
+)
+def test_numbers_out_of_their_range_are_refused(wrong: dict[str, Any]) -> None:
+    [(name, value)] = wrong.items()
+    with pytest.raises(ValueError, match=f"{name}={value}: "):
+        Router({}, **wrong)
 
 
 def test_what_can_not_be_done_is_refused(router: Router) -> None:

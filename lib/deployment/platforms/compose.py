@@ -9,21 +9,20 @@ The replicas that a lesson runs in containers (`lib.deployment.replicas`) end wi
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import os
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lib.deployment.platform import PATIENCE, PlatformError, run
+from lib.deployment.platform import PATIENCE, AbsentError, PlatformError, run
 from lib.deployment.states import Release
 from lib.stage.containers import ROOT
 from lib.stage.engine import engine, explained
 from lib.stage.files import replace_file
 from lib.stage.images import PORT, image
 from lib.stage.ports import free_port
-from lib.stage.router import Colour
+from lib.stage.router import COLOURS, Colour, statistics
 from lib.stage.waiting import wait_for
 
 if TYPE_CHECKING:
@@ -40,6 +39,8 @@ ASK = 'exec 3<>/dev/tcp/127.0.0.1/9999 && printf "%s\\n" "$1" >&3 && cat <&3'
 
 class Compose:
     """A project of Docker Compose, named after the state directory: a `LastingPlatform`."""
+
+    most_replicas = 10  # places that `router/haproxy.cfg` has for each colour
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory.absolute()
@@ -66,6 +67,11 @@ class Compose:
             replace_file(self._map, "active blue\n")
         self._compose(*UP, "database", "router")
         return f"http://127.0.0.1:{self._get()['ROUTER_PORT']}"
+
+    def died(self) -> list[str]:
+        """See `LastingPlatform`."""
+        up = {one.labels[SERVICE] for one in self._containers() if one.status == "running"}
+        return [name for name in ("database", "router") if name not in up]
 
     def down(self) -> None:
         """See `LastingPlatform`. Images stay."""
@@ -107,11 +113,19 @@ class Compose:
 
     def active(self) -> Colour:
         """See `Platform`."""
-        return self._map.read_text().split()[1]  # type: ignore[return-value]
+        if not self._map.exists():
+            raise AbsentError(f"{self._map}: no platform is there")
+        words = self._map.read_text(errors="replace").split()
+        if len(words) != 2 or words[1] not in COLOURS:
+            raise PlatformError(
+                f"{self._map}: cannot be read ({words}): write `active blue` or `active green` into it"
+            )
+        return words[1]  # type: ignore[return-value]
 
     def in_flight(self, colour: Colour) -> int:
         """See `Platform`."""
-        return sum(int(row["scur"]) for row in self._servers(colour))
+        served = sum(int(row["scur"]) for row in self._servers(colour))
+        return served + sum(int(row["qcur"]) for row in statistics(self._ask, 2, colour))
 
     # ── What they are made of ────────────────────────────────────────────────────────────────────────────────────
 
@@ -136,8 +150,7 @@ class Compose:
 
     def _servers(self, colour: Colour) -> list[dict[str, str]]:
         """What the router knows of the replicas of a colour: a row for each, in each of the two backends."""
-        table = csv.DictReader(self._ask("show stat -1 4 -1").removeprefix("# ").splitlines())
-        return [row for row in table if row["svname"].startswith(colour)]
+        return [row for row in statistics(self._ask, 4) if row["svname"].startswith(colour)]
 
     def _get(self) -> dict[str, str]:
         """The variables of the Compose file."""

@@ -18,29 +18,34 @@ from multiprocessing.connection import Client, Connection, Listener
 from pathlib import Path
 from typing import Any
 
-from lib.deployment.platform import Platform, PlatformError
+from lib.deployment.platform import AbsentError, Platform, PlatformError
 from lib.deployment.platforms.local import Local
 from lib.deployment.replicas import ROOT
 from lib.stage.files import replace_file
+from lib.stage.locks import note_holder, take_lock
 from lib.stage.processes import Process
-from lib.stage.servers import postgres
+from lib.stage.servers import Server, postgres, postgres_answers
 from lib.stage.waiting import wait_for
 
-NOTE = "platform.json"
+NOTE, LOCK, LOG = "platform.json", "platform.lock", "platform.log"
 LONG, SHORT = 600.0, 30.0  # seconds: for starts and stops of replicas, and for all else
 #: What controllers may call, and how long it may take.
 CALLS = {"create": LONG, "retire": LONG, "ports": SHORT, "switch": SHORT, "active": SHORT, "in_flight": SHORT}
-
-
-class AbsentError(PlatformError):
-    """Nobody answers: there is no platform, or there is none any more."""
+CALLS |= {"died": SHORT, "repair": LONG}
 
 
 class Detached:
-    """The `LastingPlatform` that belongs to a state directory. Its calls add PlatformError to what those of `Platform` raise."""
+    """The `LastingPlatform` that belongs to a state directory. Its calls add PlatformError to what those of `Platform` raise.
+
+    The process that owns it holds a lock, from before it starts anything until it ends. So whoever looks finds it, and there is
+    never a second one, even if the controller that started it is killed at that moment.
+    """
+
+    most_replicas = 100
 
     def __init__(self, directory: Path) -> None:
-        self.directory, self.note = directory, directory / NOTE
+        self.directory = directory.absolute()
+        self.note, self._lock = self.directory / NOTE, self.directory / LOCK
 
     def __getattr__(self, method: str) -> Any:
         if method not in CALLS:
@@ -48,57 +53,115 @@ class Detached:
         return partial(self._call, method)
 
     def _call(self, method: str, *arguments: Any) -> Any:
+        if not self.exists():
+            raise AbsentError(f"{self.directory}: no platform runs there; what ran has ended with its data")
         try:
-            with Client(self._noted()["socket"]) as connection:
+            with Client(self._noted("socket")) as connection:
                 connection.send((method, arguments))
                 if not connection.poll(CALLS[method]):
                     raise self._hangs("has not answered", CALLS[method])
                 done, answer = connection.recv()
         except (OSError, EOFError) as error:
-            raise AbsentError(f"{self.note}: no platform answers there ({error})") from error
+            raise PlatformError(f"the platform, process {self._pid()}, does not answer ({error})") from error
         if not done:
             raise PlatformError(answer)
         return answer
 
-    def _noted(self) -> dict[str, Any]:
-        return json.loads(self.note.read_text())
+    def _noted(self, name: str) -> str:
+        """A value in the note. Raises PlatformError if the note is not there yet, or cannot be read."""
+        try:
+            return str(json.loads(self.note.read_bytes())[name])
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            owner = f"the platform, process {self._pid()}, is starting, or needs `down`"
+            raise PlatformError(f"{self.note}: cannot be read ({error}): {owner}") from error
+
+    def _pid(self) -> int | None:
+        """The process that holds the lock; None if it has not said so yet."""
+        text = self._lock.read_text() if self._lock.exists() else ""
+        return int(text) if text.isdigit() else None
 
     def _hangs(self, what: str, seconds: float) -> PlatformError:
-        pid = self._noted()["pid"]
-        return PlatformError(
-            f"the platform, process {pid}, {what} within {seconds:g} s: `kill -9 {pid}` ends it"
-        )
+        pid = self._pid()
+        remedy = f"`kill -9 {pid}` ends it"
+        return PlatformError(f"the platform, process {pid}, {what} within {seconds:g} s: {remedy}")
 
     def exists(self) -> bool:
-        """See `LastingPlatform`: whether it answers."""
-        with suppress(AbsentError):
-            self.ports("blue")
-            return True
+        """See `LastingPlatform`: whether its owner lives, though it may be starting."""
+        if self._lock.exists():
+            if (handle := take_lock(self._lock)) is None:
+                return True
+            os.close(handle)
         return False
 
     def start(self, port: int) -> str:
-        """See `LastingPlatform`."""
-        if not self.exists():
-            self.note.unlink(missing_ok=True)
-            log = self.directory / "platform.log"
-            command = [sys.executable, "-m", __name__, str(self.directory), str(port)]
-            with log.open("wb") as output:
-                options: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": output}
-                process = subprocess.Popen(command, start_new_session=True, cwd=ROOT, **options)
-            wait_for(lambda: self.note.exists() or process.poll() is not None, LONG)
-            if not self.note.exists():
-                end = log.read_text()[-2000:]
-                raise PlatformError(f"the platform did not start; {log} ends with:\n{end}")
-        return self._noted()["address"]
+        """See `LastingPlatform`. A start that fails or is interrupted leaves nothing."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        handle = take_lock(self._lock, wait=0.2)  # a moment: another process may only look whether it is held
+        if handle is None:
+            self._await_note()
+            self._call("repair")
+        else:
+            try:
+                self._launch(port, handle)
+                self._await_note()
+            except BaseException:
+                self._end()
+                raise
+        return self._noted("address")
+
+    def _launch(self, port: int, lock: int) -> None:
+        note_holder(lock, "")
+        self.note.unlink(missing_ok=True)
+        command = [sys.executable, "-m", __name__, str(self.directory), str(port), str(lock)]
+        options: dict[str, Any] = {"stdin": subprocess.DEVNULL, "start_new_session": True, "cwd": ROOT}
+        with (
+            os.fdopen(lock),
+            (self.directory / LOG).open("wb") as output,
+        ):  # then the lock is the owner's alone
+            subprocess.Popen(command, pass_fds=[lock], stdout=output, stderr=output, **options)
+
+    def _await_note(self) -> None:
+        if not wait_for(lambda: self.note.exists() or not self.exists(), LONG):
+            raise self._hangs("has not started", LONG)
+        if not self.note.exists():
+            log = self.directory / LOG
+            raise PlatformError(f"the platform did not start; {log} ends with:\n{log.read_text()[-2000:]}")
+
+    def _end(self) -> None:
+        # The owner says who it is before it does anything else.
+        if self.exists() and wait_for(self._pid, SHORT) and (pid := self._pid()):
+            os.kill(pid, signal.SIGTERM)
+            if not wait_for(lambda: not self.exists(), LONG):
+                raise self._hangs("has not ended", LONG)
 
     def down(self) -> None:
         """See `LastingPlatform`."""
-        if self.exists():  # so the process that is noted is the platform
-            os.kill(self._noted()["pid"], signal.SIGTERM)
-            if not wait_for(lambda: not self.note.exists(), LONG):
-                raise self._hangs("has not ended", LONG)
-        for file in (self.note, self.directory / "routes.json"):
+        self._end()
+        for file in (self.note, self._lock):
             file.unlink(missing_ok=True)
+
+
+class Owned(Local):
+    """The platform in the process that owns it, with its database."""
+
+    def __init__(self, database: Server, port: int) -> None:
+        super().__init__(database.url, port=port)
+        self._server = database
+
+    def died(self) -> list[str]:
+        """See `LastingPlatform`."""
+        alive = {"database": self._server.process.alive, "router": self.router.alive}
+        return [name for name in alive if not alive[name]]
+
+    def repair(self) -> None:
+        """Start again what has died of router and database. The data is as it was."""
+        with self._lock:
+            process = self._server.process
+            if not process.alive:
+                process.run_again()
+                process.wait_until(partial(postgres_answers, self._server.dsn), name="PostgreSQL")
+            if not self.router.alive:
+                self.router.start()
 
 
 @contextmanager
@@ -124,19 +187,19 @@ def listen(platform: Platform) -> Iterator[str]:
         yield str(listener.address)
 
 
-def _stay(directory: Path, port: int) -> None:
+def _stay(directory: Path, port: int, lock: int) -> None:
     """Own a database, a router and replicas until SIGTERM. The note is there as long as they are."""
+    note_holder(lock, str(os.getpid()))
+    os.set_inheritable(lock, False)
     ended = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, ended)
     with ExitStack() as stack:
         stack.callback((directory / NOTE).unlink, missing_ok=True)
-        database = stack.enter_context(postgres())
-        platform = stack.enter_context(Local(database.url, directory=directory, port=port))
+        platform = stack.enter_context(Owned(stack.enter_context(postgres()), port))
         socket = stack.enter_context(listen(platform))
-        note = {"pid": os.getpid(), "address": platform.router.url, "socket": socket}
-        replace_file(directory / NOTE, json.dumps(note))
+        replace_file(directory / NOTE, json.dumps({"address": platform.router.url, "socket": socket}))
         signal.sigwait(ended)
 
 
 if __name__ == "__main__":
-    _stay(Path(sys.argv[1]), int(sys.argv[2]))
+    _stay(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))

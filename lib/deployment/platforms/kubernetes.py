@@ -13,7 +13,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from lib.deployment.platform import PATIENCE, PlatformError, run
+from lib.deployment.platform import PATIENCE, AbsentError, PlatformError, run
 from lib.deployment.states import Release
 from lib.stage.containers import ROOT
 from lib.stage.images import PORT
@@ -30,6 +30,8 @@ START = "120s"  # that a start may take
 
 class Kubernetes:
     """Two deployments and a Service in a cluster: a `LastingPlatform`."""
+
+    most_replicas = 100
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory.absolute()
@@ -49,6 +51,11 @@ class Kubernetes:
         self._kubectl("apply", "--kustomize", str(FILES / "shared"))
         self._kubectl("rollout", "status", "statefulset/database", "--timeout", START)
         return "http://users"
+
+    def died(self) -> list[str]:
+        """See `LastingPlatform`. The cluster starts it again by itself; its Service needs no router."""
+        ready = self._get("statefulset", "database").get("status", {}).get("readyReplicas", 0)
+        return [] if ready else ["database"]
 
     def down(self) -> None:
         """See `LastingPlatform`. The Secret stays."""
@@ -97,6 +104,8 @@ class Kubernetes:
 
     def active(self) -> Colour:
         """See `Platform`."""
+        if not self.exists():
+            raise AbsentError("the cluster has no Service `users`")
         return self._get("service", "users")["spec"]["selector"].get("colour", "blue")
 
     def in_flight(self, colour: Colour) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 from lib.deployment.platform import PATIENCE
@@ -20,18 +19,12 @@ class Local(Running):
     """A `GradualPlatform`. Threads may share it."""
 
     def __init__(
-        self,
-        database: str,
-        *,
-        directory: Path | None = None,
-        port: int = 0,
-        faults: bool = False,
-        backend: Backend = "process",
+        self, database: str, *, faults: bool = False, backend: Backend = "process", **router: Any
     ) -> None:
-        """Start the router; there is no replica yet. directory, port: see `Router`. faults, backend: see `Replica`."""
+        """Start the router; there is no replica yet. faults, backend: see `Replica`. router: further options of `Router`."""
         self.database, self.faults, self.backend, self._lock = database, faults, backend, threading.RLock()
         self.replicas: dict[Colour, list[Replica]] = {colour: [] for colour in COLOURS}
-        self.router = Router({}, directory=directory, port=port)
+        self.router = Router({}, **router)
 
     def create(self, colour: Colour, release: Release) -> list[int]:
         """See `Platform`."""
