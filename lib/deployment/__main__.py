@@ -94,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     platform = PLATFORMS[args.target](directory)
     try:
         check_range(0, 65535, port=args.port)
-        check_range(1, platform.most_replicas, replicas=1 if args.replicas is None else args.replicas)
+        check_range(1, platform.most_replicas, replicas=args.replicas)
         rollout = BlueGreen(platform, directory, smoke_user=USER, bake=args.bake, progress=_print_step)
     except ValueError as error:
         made.error(str(error))

@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 
 
-def check_range(low: float, high: float = math.inf, **values: float) -> None:
-    """Raise ValueError, with its name, for a value that is not from `low` to `high`, is infinite, or is not a number."""
+def check_range(low: float, high: float = math.inf, **values: float | None) -> None:
+    """Raise ValueError, with its name, for a value that is not from `low` to `high`, is infinite, or is not a number.
+
+    None, for a value that was not given, passes.
+    """
     for name, value in values.items():
-        if not low <= value <= high or math.isinf(value):
+        if value is not None and (not low <= value <= high or math.isinf(value)):
             allowed = f"at least {low:g}" if math.isinf(high) else f"choose one from {low:g} to {high:g}"
             raise ValueError(f"{name}={value}: {allowed}")

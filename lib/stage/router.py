@@ -114,8 +114,8 @@ class Router(Running):
         replicas: Mapping[Colour, Sequence[int]],
         *,
         port: int = 0,
-        max_requests: int | None = 100,
-        max_wait: float | None = 5.0,
+        max_requests: int | None = 200,
+        max_wait: float | None = 10.0,
     ) -> None:
         """Start it in front of replicas, given by the ports of 127.0.0.1 on which they listen. Blue is active.
 
@@ -126,8 +126,8 @@ class Router(Running):
         Raises ProcessError, with the end of the log, when it is not ready in time, and ValueError for a number out of its range.
         """
         check_range(0, 65535, port=port)
-        check_range(1, max_requests=1 if max_requests is None else max_requests)
-        check_range(0.001, 3600, max_wait=1 if max_wait is None else max_wait)
+        check_range(1, max_requests=max_requests)
+        check_range(0.001, 3600, max_wait=max_wait)
         self._server = SERVER.format(max_requests=max_requests or 0)
         self._options = {"server": self._server, "max_wait_ms": math.ceil((max_wait or 0) * 1000)}
         self._options["abort"] = "option" if max_requests else "no option"
