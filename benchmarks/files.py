@@ -65,7 +65,7 @@ def by_loop(
 
 
 def by_lib(source: bytes) -> Written:
-    """`migrate_file`, which also looks for keys that stand there twice, and for text that is no UTF-8."""
+    """`migrate_file`, which also looks for keys that are there twice, and keeps numbers as they were written."""
     out, aside = io.BytesIO(), io.BytesIO()
     migrate_file(DataVersionManager(), io.BytesIO(source), out, aside, target=3)
     return out.getvalue(), aside.getvalue()

@@ -11,7 +11,6 @@ Read the files in this order:
 - `suspects`: the few records among many that need a closer look
 - `bulk`: many records at once, with quarantine and report
 - `manager`: `DataVersionManager`, what most users call
-- `typed_lines`: lines of JSON, validated while they are decoded
 - `files`: files of such lines, of any size, in constant memory
 - `__main__`: the command line
 - `timestamps`: timestamps in Arrow columns

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import gzip
 import importlib
+import io
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any, NoReturn
@@ -14,8 +17,9 @@ from typing import Any, NoReturn
 from lib.versioning.bulk import Report
 from lib.versioning.history import SchemaHistory
 from lib.versioning.manager import DataVersionManager
+from lib.versioning.sql import PHASES
 
-EPILOG = """Exit status: 0 all records passed, 1 some were quarantined, 2 nothing was done, 130 interrupted.
+EPILOG = """Exit status: 0 all records passed, 1 some were quarantined, 2 an error, after which no output file is new, 130 interrupted.
 Without a command it shows one record's way from version 1 to 3."""
 
 
@@ -39,7 +43,7 @@ COMMANDS = {
     "upgrade": "take records to a later version",
     "downgrade": "take records to an earlier version; losses are counted",
     "diff": "say what changes between versions",
-    "sql": "print the SQL that migrates the table",
+    "sql": "print the SQL that migrates the table: it fills all rows in one transaction, so it needs no key",
 }
 
 
@@ -61,6 +65,7 @@ def parser() -> argparse.ArgumentParser:
             _add_options_for_files(add)
         if name == "sql":
             add("--dialect", default="postgresql", help="postgresql (default) or sqlite")
+            add("--phase", choices=PHASES, help="default: expand and backfill")
         if name in ("upgrade", "downgrade"):
             add("--to", type=int, required=True, metavar="VERSION", help="the version to reach")
             add("--out", required=True, metavar="FILE", help="the file to write, or - for standard output")
@@ -84,11 +89,13 @@ def load_history(place: str) -> SchemaHistory:
     remedy = "name it as MODULE:NAME, such as lib.versioning.users:USERS"
     if not module or module.startswith(".") or not name:
         raise Refusal(f"--history {place}: {remedy}")
-    sys.path.insert(0, os.getcwd())
+    sys.path.insert(0, "")
     try:
         history = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise Refusal(f"--history {place}: {error}; {remedy}") from None
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a module may raise anything
+        raise Refusal(f"--history {place}: {type(error).__name__}: {error}") from None
     if not isinstance(history, SchemaHistory):
         raise Refusal(f"--history {place}: that is no SchemaHistory")
     return history
@@ -96,17 +103,17 @@ def load_history(place: str) -> SchemaHistory:
 
 def migrate(args: argparse.Namespace, history: SchemaHistory) -> int:
     """`upgrade`, `downgrade` and `validate`: run over the file and print the summary to standard error."""
-    from lib.versioning.files import migrate_file, whole_or_nothing
+    from lib.versioning.files import migrate_file, reading, whole_or_nothing
 
     out, target = getattr(args, "out", None), getattr(args, "to", None)
     quarantine = args.quarantine or _default_quarantine(args.source)
     _refuse_same_files(args.source, out, quarantine)
     way = "downgrade" if args.command == "downgrade" else "upgrade"
     with ExitStack() as stack:
-        source = sys.stdin.buffer if args.source == "-" else stack.enter_context(open(args.source, "rb"))
+        source = stack.enter_context(reading(args.source))
         *outputs, aside = stack.enter_context(whole_or_nothing(*([out] if out else []), quarantine))
         files = source, outputs[0] if outputs else None, aside
-        progress, manager = _progress(stack, args.source), DataVersionManager(history, args.extra)
+        progress, manager = _progress(stack, args.source, source), DataVersionManager(history, args.extra)
         report = migrate_file(manager, *files, target=target, way=way, progress=progress)
     print(summary(report, quarantine), file=sys.stderr)
     return 1 if report.quarantined else 0
@@ -128,22 +135,34 @@ def _default_quarantine(source: str) -> str:
         raise Refusal(
             "reading standard input, there is no file to put the quarantine beside: give --quarantine FILE"
         )
-    return f"{source.removesuffix('.ndjson')}.quarantine.ndjson"
+    return f"{source.removesuffix('.gz').removesuffix('.ndjson')}.quarantine.ndjson"
 
 
-def _refuse_same_files(*paths: str | None) -> None:
-    given = [os.path.realpath(path) for path in paths if path and path != "-"]
-    if len(set(given)) != len(given) or paths[1:].count("-") > 1:
+def _refuse_same_files(source: str, *outputs: str | None) -> None:
+    """Compare files by device and inode, because a name does not show what `>> input` appends to."""
+    places: list[str | int] = [1 if path == "-" else path for path in outputs if path]
+    if source != "-":
+        places.append(source)
+    elif os.path.isfile(0):  # else it may be the terminal, or the socket, that standard output is too
+        places.append(0)
+    files = [file for file in map(_identity, places) if file != _identity(os.devnull)]
+    if len(set(files)) < len(files):
         raise Refusal("input, output and quarantine must be three different files")
 
 
-def _progress(stack: ExitStack, path: str) -> Any:
+def _identity(place: str | int) -> object:
+    found = os.stat(place) if os.path.exists(place) else None
+    return (found.st_dev, found.st_ino) if found else os.path.realpath(str(place))
+
+
+def _progress(stack: ExitStack, path: str, source: io.BufferedReader) -> Any:
     """A progress bar over the bytes of the file, on a terminal only."""
     if not sys.stderr.isatty():
         return None
     from tqdm import tqdm
 
-    size = None if path == "-" else os.path.getsize(path)
+    unknown = path == "-" or isinstance(source.raw, gzip.GzipFile)
+    size = None if unknown else os.path.getsize(path)
     bar = tqdm(total=size, unit="B", unit_scale=True, desc="records", leave=False)
     return stack.enter_context(bar).update
 
@@ -172,7 +191,7 @@ def run(args: argparse.Namespace) -> int:
     if args.command == "diff":
         print(diff(history, args.low, to))
     else:
-        print(DataVersionManager(history).create_migration_script(args.low, to, args.dialect))
+        print(DataVersionManager(history).create_migration_script(args.low, to, args.dialect, args.phase))
     return 0
 
 
@@ -185,29 +204,39 @@ def _interrupt(*_: object) -> NoReturn:
     raise KeyboardInterrupt
 
 
+def _fill_in_standard_streams() -> None:
+    """Give those that were closed a device that fails, so that no other file is opened under their number."""
+    sys.stdin = sys.stdin or open(os.open(os.devnull, os.O_WRONLY))
+    sys.stdout = sys.stdout or open(os.open(os.devnull, os.O_RDONLY), "w")
+    sys.stderr = sys.stderr or open(os.devnull, "w")
+
+
 def main() -> int:
     """Run the command line; every refusal is one line on standard error."""
+    _fill_in_standard_streams()
     for number in _SIGNALS:
         if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
             signal.signal(number, _interrupt)
     try:
-        status = run(parser().parse_args())
-        sys.stdout.flush()
-        return status
+        try:
+            return run(parser().parse_args())
+        finally:
+            sys.stdout.flush()
     except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print("error:", *str(error).split("\n"), file=sys.stderr)
     except OSError as error:
         if error.filename is None:  # what standard output still holds would fail once more at the end
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        reason = f"{error.filename or 'output'}: {error.strerror}"
-        if isinstance(error, BrokenPipeError):
-            reason = "the reader of the output has gone"
-        print(f"error: {reason}", file=sys.stderr)
+        gone = isinstance(error, BrokenPipeError)
+        reason = "its reader has gone" if gone else error.strerror
+        print(f"error: {error.filename or 'standard output'}: {reason}", file=sys.stderr)
     except KeyboardInterrupt:
         for number in _SIGNALS:
             signal.signal(number, signal.SIG_IGN)  # Python forgets its own handlers before it has ended
         print("interrupted: every output file is whole, or as it was", file=sys.stderr)
         return 130
+    except Exception:  # noqa: BLE001 - a fault in this program, for which Python's exit status would be 1
+        traceback.print_exc()
     return 2
 
 

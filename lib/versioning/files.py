@@ -7,14 +7,17 @@ reason. Output files appear whole or not at all.
 from __future__ import annotations
 
 import base64
+import errno
+import gzip
+import io
 import json
 import math
 import os
-import sys
+import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Final
 
 import msgspec
 
@@ -22,18 +25,20 @@ from lib.stage.files import sync_folder
 from lib.versioning.bulk import Quarantined, Report, Way, process, reason_of
 from lib.versioning.history import SchemaHistory
 from lib.versioning.manager import DataVersionManager
-from lib.versioning.schema import DeclarationError, describe, is_unicode
-from lib.versioning.suspects import drop_positions
-from lib.versioning.typed_lines import UNREADABLE, strings_in_text, strings_in_values, typed_lines
+from lib.versioning.schema import MISSING, DeclarationError, describe, is_unicode
 
-#: So many lines, or so many bytes, are held in memory at a time; a longer line is held alone.
-LINES, BYTES = 2_000, 4_000_000
-#: So many bytes are asked for at once, so that very short lines don't become many more than `LINES`.
-_READ = 16_000
+#: So many bytes are read at a time, and the rest of the last line. Short lines take much more memory than their bytes.
+SIZE = 100_000
 #: The byte order mark that some editors put at the start of a file.
 _MARK = b"\xef\xbb\xbf"
 
+#: What decoding a line may raise.
+_UNREADABLE: Final = (msgspec.MsgspecError, RecursionError, ValueError)
+#: Values that can be written in one way only, but for the escapes in strings, and for -0.
+_PLAIN: Final = {str, bool, int, type(None)}
+
 _decode = msgspec.json.Decoder().decode
+_decode_raw = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _encode_lines = msgspec.json.Encoder().encode_lines
 
 
@@ -58,57 +63,33 @@ def migrate_file(
         manager.history.check_version(target)
         _check_defaults(manager.history)
     whole, first = Report(), 1
-    # Typed decoding does not tell in which order keys stood, so it is not for records that are written as they are.
-    typed = way == "upgrade" and (target is not None or out is None)
     for lines, size in _chunks(source):
-        sure, left = _read_typed(manager.history, lines, target, whole) if typed else ([], range(len(lines)))
-        values, unreadable = _read(lines, left, first)
+        values, texts, unreadable = _read(lines, first)
         batch = process(manager.history, manager.extra, list(values.values()), target, way)
         places = list(values)
         for entry in batch.quarantined:
             entry["line"] = places[entry["line"] - 1]
-        aside = {entry["line"] for entry in batch.quarantined}
-        passed = [place for place in places if place not in aside]
         entries = sorted(unreadable + batch.quarantined, key=lambda entry: entry["line"])
         for entry in entries:
+            values.pop(entry["line"], None)
             entry["raw"] = _raw(lines[entry["line"]])
             entry["line"] += first
         if out is not None:
-            out.write(_encode_lines(_in_order(len(lines), left, sure, passed, batch.records)))
+            for at, record in zip(values, batch.records, strict=True) if texts else ():
+                for name, text in texts.get(at, {}).items():
+                    if (
+                        record.get(name, MISSING) is values[at][name]
+                    ):  # left alone, so it stays as it was written
+                        record[name] = text
+            out.write(_encode_lines(batch.records))
         quarantine.write(_encode_lines(entries))
         reasons = Counter(reason_of(error) for entry in unreadable for error in entry["errors"])
         whole += batch.report
         whole += Report(read=len(unreadable), quarantined=len(unreadable), reasons=reasons)
         first += len(lines)
-        del lines, sure, values, batch  # the next ones take their place in the processor's cache
         if progress is not None:
             progress(size)
     return whole
-
-
-def _read_typed(
-    history: SchemaHistory, lines: list[bytes], target: int | None, whole: Report
-) -> tuple[list[Any], Sequence[int]]:
-    """Return the migrated records of lines that are surely valid, after counting them, and the places of the others."""
-    typed = typed_lines(history, lines[0], target)
-    if typed is None:
-        return [], range(len(lines))
-    sure, left = typed.read(lines)
-    if sure:
-        whole += Report(len(sure), len(sure), versions=Counter({typed.version: len(sure)}))
-    return sure, left
-
-
-def _in_order(
-    count: int, left: Sequence[int], sure: list[Any], passed: list[int], records: list[Any]
-) -> list[Any]:
-    """Put records together: `records` have the places `passed`, those that are `sure` all places but `left`."""
-    if not (sure and records):
-        return sure or records
-    done = dict(zip(drop_positions(range(count), left), sure, strict=True)) | dict(
-        zip(passed, records, strict=True)
-    )
-    return [done[place] for place in sorted(done)]
 
 
 def _check_defaults(history: SchemaHistory) -> None:
@@ -122,47 +103,45 @@ def _check_defaults(history: SchemaHistory) -> None:
 
 
 def _chunks(source: BinaryIO) -> Iterator[tuple[list[bytes], int]]:
-    """Read lines, and with some of them the number of their bytes."""
-    lines, size, ended = [], 0, False
-    while not ended:
-        some = source.readlines(_READ)
-        length = sum(map(len, some))
-        ended = length < _READ  # asked once more, a terminal would wait for more
-        lines += some
-        size += length
-        if len(lines) >= LINES or size >= BYTES:
-            yield lines, size
-            lines, size = [], 0
-    if lines:
+    """Read lines, and with some of them the number of their bytes. A last line that is blank is none."""
+    held: list[bytes] = []
+    size = SIZE
+    while size >= SIZE:  # asked once more, a terminal would wait for more
+        some = source.readlines(SIZE)
+        size = sum(map(len, some))
+        lines = held + some
+        held = [lines.pop()] if lines and not lines[-1].strip() else []  # perhaps the last line of all
         yield lines, size
 
 
-def _read(lines: list[bytes], places: Sequence[int], first: int) -> tuple[dict[int, Any], list[Quarantined]]:
-    """Decode the lines at some places (from 0); return the values by place, and quarantine entries where there are none.
+def _read(
+    lines: list[bytes], first: int
+) -> tuple[dict[int, Any], dict[int, dict[str, Any]], list[Quarantined]]:
+    """Decode lines; return the values by place (from 0), and quarantine entries of lines that have none.
 
+    Between them is the text of each field, for lines with numbers that may be written in several ways: 1e2 and 100.0.
     `first` is the number of the first line in the file.
     """
-    unreadable: list[Quarantined] = []
-    with suppress(*UNREADABLE):
-        return dict(zip(places, _decode_all([lines[place] for place in places]), strict=True)), unreadable
     values: dict[int, Any] = {}
-    for place in places:
-        line = lines[place].removeprefix(_MARK) if place + first == 1 else lines[place]
+    texts: dict[int, dict[str, Any]] = {}
+    unreadable: list[Quarantined] = []
+    for place, line in enumerate(lines):
+        if place + first == 1:
+            line = line.removeprefix(_MARK)
         try:
-            (values[place],) = _decode_all([line])
-        except UNREADABLE as error:
+            value = _decode(line)
+            types = list(map(type, value.values())) if type(value) is dict else []
+            strings = types.count(str)
+            # JSON libraries silently take the last of two equal keys: then the text has more strings than the value.
+            if line.count(b'"') != 2 * (len(types) + strings) or not types:
+                json.loads(line, object_pairs_hook=_refuse_repeated_keys)
+            if strings < len(types) and (0 in value.values() or not _PLAIN.issuperset(types)):
+                texts[place] = _decode_raw(line)
+            values[place] = value
+        except _UNREADABLE as error:
             why = [_why_unreadable(line, error)]
             unreadable.append({"line": place, "version": 0, "errors": why, "raw": None})
-    return values, unreadable
-
-
-def _decode_all(lines: list[bytes]) -> list[Any]:
-    """Decode lines; raises one of the errors in `UNREADABLE`, also if a key stands twice in an object."""
-    values = list(map(_decode, lines))
-    if strings_in_text(b"".join(lines)) != strings_in_values(values):
-        for line in lines:
-            json.loads(line, object_pairs_hook=_refuse_repeated_keys)
-    return values
+    return values, texts, unreadable
 
 
 class _RepeatedKey(ValueError):
@@ -211,6 +190,50 @@ def _raw(line: bytes) -> Any:
 
 # ── Opening files ────────────────────────────────────────────────────────────────────────────────────────────────
 
+#: How compressed files begin that are not read here.
+_COMPRESSED: Final = {
+    b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bzip2", b"\xfd7zXZ\0": "xz", b"\x04\x22\x4d\x18": "lz4", b"PK\x03\x04": "zip",
+}  # fmt: skip
+
+
+@contextmanager
+def reading(path: str) -> Iterator[io.BufferedReader]:
+    """Open a file of lines, or `-` for standard input, compressed by gzip or not, as its first bytes say.
+
+    Raises ValueError for another compression, and OSError, also inside the block: one without a file name is taken for
+    an error of reading, and gets the name.
+    """
+    name = "standard input" if path == "-" else path
+    with open(0 if path == "-" else path, "rb", closefd=path != "-") as file:
+        try:
+            start = file.peek(6)
+            for magic, kind in _COMPRESSED.items():
+                if start.startswith(magic):
+                    raise ValueError(
+                        f"{name}: compressed by {kind}; only gzip is read here: decompress it first"
+                    )
+            is_gzip = start.startswith(b"\x1f\x8b")
+            yield io.BufferedReader(gzip.GzipFile(fileobj=file)) if is_gzip else file
+        except (OSError, EOFError, zlib.error) as error:
+            if isinstance(error, OSError) and error.filename is not None:
+                raise
+            raise OSError(errno.EIO, f"can't be read: {error}", name) from None
+
+
+class _Output(io.FileIO):
+    """A file whose errors of writing name it as the user does."""
+
+    def __init__(self, file: str | int, mode: str, shown: str) -> None:
+        super().__init__(file, mode, closefd=isinstance(file, str))
+        self._shown = shown
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            error.filename = self._shown
+            raise
+
 
 @contextmanager
 def whole_or_nothing(*paths: str) -> Iterator[list[BinaryIO]]:
@@ -236,17 +259,17 @@ def whole_or_nothing(*paths: str) -> Iterator[list[BinaryIO]]:
 def _open(path: str, stack: ExitStack, renames: list[tuple[BinaryIO, str, str]]) -> BinaryIO:
     """Open a file; a regular one by way of a part, which is noted in `renames`, and removed where it is not renamed."""
     if path == "-":
-        return sys.stdout.buffer
+        return stack.enter_context(io.BufferedWriter(_Output(1, "wb", "standard output")))
     if os.path.exists(path) and not os.path.isfile(path):
-        return stack.enter_context(open(path, "wb"))
-    path = os.path.realpath(path)
+        return stack.enter_context(io.BufferedWriter(_Output(path, "wb", path)))
+    shown, path = path, os.path.realpath(path)
     folder, name = os.path.split(path)
     part = os.path.join(folder, f".{name}.{os.urandom(4).hex()}.part")
     stack.callback(_remove, part)  # before it is there, so that no interruption comes in between
     try:
-        file = stack.enter_context(open(part, "xb"))
+        file = stack.enter_context(io.BufferedWriter(_Output(part, "xb", shown)))
     except OSError as error:
-        raise OSError(error.errno, f"can't write into {folder}: {error.strerror}", path) from None
+        raise OSError(error.errno, f"can't write into {folder}: {error.strerror}", shown) from None
     with suppress(FileNotFoundError):
         os.chmod(part, os.stat(path).st_mode & 0o777)
     renames.append((file, part, path))

@@ -6,6 +6,7 @@ reads many of them in one call faster.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from functools import cache
@@ -23,7 +24,6 @@ from lib.versioning.schema import (
     timestamp_problem,
 )
 
-#: Return the positions of suspects, and the strings that are not ASCII.
 Scan = Callable[[list[Record]], tuple[list[int], list[str]]]
 
 
@@ -42,15 +42,9 @@ def suspects(schema: Schema, extra: Extra, records: list[Record], label: int | N
         found += [places[at] for at in wrong]
     for field in schema:
         if field.type == "timestamp":
-            found += [places[at] for at in suspects_in(field, _column(field.name, records))]
+            column = [record.get(field.name, MISSING) for record in records]
+            found += [places[at] for at in suspects_in(field, column)]
     return set(found)
-
-
-def _column(name: str, records: list[Record]) -> list[Any]:
-    try:
-        return [record[name] for record in records]
-    except KeyError:
-        return [record.get(name, MISSING) for record in records]
 
 
 def drop_positions(items: Sequence[Any], positions: Iterable[int]) -> list[Any]:
@@ -61,27 +55,14 @@ def drop_positions(items: Sequence[Any], positions: Iterable[int]) -> list[Any]:
     return rest
 
 
-def try_each(
-    function: Callable[[Any], Any], items: list[Any], errors: tuple[type[Exception], ...]
-) -> tuple[list[Any], list[int]]:
-    """Call a function on each item, in a loop in C; return the results, and the positions of items that raise an error."""
-    rest, results, failed = iter(items), [], []
-    calls = map(function, rest)
-    while True:
-        try:
-            results.extend(calls)  # keeps what came before an error
-            return results, failed
-        except errors:
-            failed.append(len(items) - length_hint(rest) - 1)
-
-
 # ── Record by record ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def scanner_source(schema: Schema, extra: Extra, label: int | None) -> str:
-    """Python source of `scan(records)`, which returns the positions of suspects by all fields but timestamps.
+@cache
+def scanner(schema: Schema, extra: Extra, label: int | None) -> Scan:
+    """Compile the function that tests records by all fields but timestamps.
 
-    It also returns the strings that are not ASCII, of which it is open whether they are Unicode.
+    It returns the positions of suspects, and the strings that are not ASCII, of which it is open whether they are Unicode.
     """
     tests = ["type(r) is dict"]  # one of another kind, such as a defaultdict, might make values up
     if extra == "forbid":  # with all fields there, which is tested below, there is then no room for another
@@ -92,7 +73,7 @@ def scanner_source(schema: Schema, extra: Extra, label: int | None) -> str:
         # Python makes an integer like this only once. Where one were made twice, it would be suspected.
         tests.append(f"r[{VERSION_KEY!r}] is label")
     tests += [field_test(field, "not add") for field in schema if field.type != "timestamp"]
-    return f"""\
+    source = f"""\
 def scan(records):
     found, texts = [], []
     add = texts.append
@@ -103,12 +84,7 @@ def scan(records):
         found.append(at)
     return found, texts
 """
-
-
-@cache
-def scanner(schema: Schema, extra: Extra, label: int | None) -> Scan:
-    """Compile the function that tests records by all fields but timestamps."""
-    return compile_source(scanner_source(schema, extra, label), "scan", label=label)
+    return compile_source(source, "scan", label=label)
 
 
 # ── Timestamps, column by column ─────────────────────────────────────────────────────────────────────────────────
@@ -123,8 +99,7 @@ def suspects_in(field: Field, column: list[Any]) -> list[int]:
     if field.nullable:
         places = [at for at, value in enumerate(column) if value is not None]
         column = [column[at] for at in places]
-    # Python can't read those as a date-time by ISO 8601, such as 30 February.
-    _, found = try_each(datetime.fromisoformat, column, (TypeError, ValueError))
+    found = _not_iso(column)
     values = column.copy()
     for at in found:
         values[at] = "2000-01-01"
@@ -133,6 +108,17 @@ def suspects_in(field: Field, column: list[Any]) -> list[int]:
         if not _are_usual(part):
             found += [start + at for at, value in enumerate(part) if timestamp_problem(value)]
     return [places[at] for at in found]
+
+
+def _not_iso(texts: list[Any]) -> list[int]:
+    """Return the positions of those that Python can't read as a date-time by ISO 8601, such as 30 February."""
+    rest, found = iter(texts), []
+    while True:
+        try:
+            deque(map(datetime.fromisoformat, rest), maxlen=0)  # a loop in C
+            return found
+        except (TypeError, ValueError):
+            found.append(len(texts) - length_hint(rest) - 1)
 
 
 #: Spellings without an offset other than Z, each digit written as 0.

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import base64
+import bz2
+import gzip
+import importlib
 import io
 import json
+import lzma
 import os
 import pty
 import resource
+import shlex
 import signal
 import stat
 import subprocess
@@ -20,13 +25,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import strategies
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from lib.versioning import (
+    USERS,
     AddField,
     ConvertField,
     DataVersionManager,
     DeclarationError,
     Field,
+    RenameField,
     Report,
     Schema,
     SchemaHistory,
@@ -34,7 +44,8 @@ from lib.versioning import (
     reason_of,
 )
 from lib.versioning import __main__ as command_line
-from lib.versioning.files import BYTES, LINES, migrate_file, whole_or_nothing
+from lib.versioning.files import SIZE, migrate_file, whole_or_nothing
+from lib.versioning.sql import PHASES
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-m", "lib.versioning"]
@@ -45,6 +56,9 @@ ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYT
 ANA = {"id": "1", "name": "Ana", "created_at": "2024-01-01"}
 ANA_AT_3 = ANA | {"email": None, "updated_at": "2024-01-01", "phone": None, "schema_version": 3}
 LINE = json.dumps(ANA).encode()
+#: So many lines are read in more than one part.
+LINES = 2_000
+assert LINES * len(LINE) > SIZE
 
 
 def ndjson(*records: Any) -> bytes:
@@ -61,6 +75,11 @@ def raw_bytes(entry: dict[str, Any]) -> bytes:
     return raw.encode() if isinstance(raw, str) else base64.b64decode(raw["base64"], validate=True)
 
 
+def without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    assert len(dict(pairs)) == len(pairs)
+    return dict(pairs)
+
+
 def process(
     data: bytes, target: int | None = 3, way: Any = "upgrade", **manager: Any
 ) -> tuple[list[Any], list[Any], Report]:
@@ -71,6 +90,7 @@ def process(
     passed, quarantined = entries(out.getvalue()), entries(aside.getvalue())
     lines = data.split(b"\n")
     lines = lines[:-1] if not lines[-1] else lines
+    lines = lines[:-1] if lines and not lines[-1].strip() else lines
     assert report.read == len(lines)
     assert (report.passed, report.quarantined) == (len(passed), len(quarantined))
     numbers = [entry["line"] for entry in quarantined]
@@ -84,7 +104,7 @@ def process(
     assert len(rest) == len(passed)
     migrate = vm.downgrade_data if way == "downgrade" else vm.upgrade_data
     for line, record in zip(rest, passed, strict=True):
-        read = json.loads(line.removeprefix(b"\xef\xbb\xbf"))
+        read = json.loads(line.removeprefix(b"\xef\xbb\xbf"), object_pairs_hook=without_repeats)
         assert record == (read if target is None else migrate(read, target, Report()))
     return passed, quarantined, report
 
@@ -203,8 +223,79 @@ def test_a_byte_order_mark_counts_only_at_the_start_of_the_file() -> None:
     assert [entry["line"] for entry in quarantined] == [LINES + 1], "not at the start of a part"
 
 
-def test_an_empty_file_gives_empty_files() -> None:
-    assert process(b"") == ([], [], Report())
+@pytest.mark.parametrize("data", [b"", b"\n", b" \t\r\n", b"  "])
+def test_an_empty_file_gives_empty_files(data: bytes) -> None:
+    assert process(data) == ([], [], Report())
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b" \t\n", b" "])
+@pytest.mark.parametrize("lines", [1, LINES - 1, LINES])
+def test_a_last_line_that_is_blank_is_no_record(end: bytes, lines: int) -> None:
+    assert process(ndjson(*[ANA] * lines) + end)[2] == Report(lines, lines, versions=Counter({1: lines}))
+    blank = process(ndjson(*[ANA] * (lines - 1)) + b"\n" + LINE + b"\n\n")[1]
+    assert [entry["line"] for entry in blank] == [lines]
+
+
+@pytest.mark.parametrize("number", [
+    "1.0", "1e2", "1E+2", "0.1000", "-0", "-0.0", "1e-999", "123456789012345678.5", "12345678901234567890123", "5e-324", "-" + "9" * 400,
+])  # fmt: skip
+@pytest.mark.parametrize("value", ["{}", "[{}, 1]", '{{"y": [{}]}}', "[1 ,\t{}]"])
+def test_numbers_that_a_migration_leaves_alone_stay_as_they_were_written(number: str, value: str) -> None:
+    text = value.format(number).encode()
+    data = LINE[:-1] + b', "x": ' + text + b"}\n"
+    for target in (3, None):
+        out = io.BytesIO()
+        migrate_file(DataVersionManager(), io.BytesIO(LINE + b"\n" + data), out, io.BytesIO(), target=target)
+        assert b'"x":' + text in out.getvalue()
+    assert process(data)[2].passed == process(data, extra="drop")[2].passed == 1
+    assert b'"x"' not in json.dumps(process(data, extra="drop")[0]).encode()
+
+
+def test_a_number_that_a_migration_changes_is_written_anew() -> None:
+    history = SchemaHistory(
+        "readings",
+        first=Schema(Field("n", "integer"), Field("x", "float"), Field("y", "float")),
+        steps={
+            2: [ConvertField("n", "float"), RenameField("y", "z"), AddField("more", "float", copy_from="x")]
+        },
+    )
+    out, line = io.BytesIO(), b'{"n": 5, "x": 1e2, "y": 1.50, "k": 1e1}'
+    migrate_file(DataVersionManager(history), io.BytesIO(line), out, io.BytesIO(), target=2)
+    expected = [b'"n":5.0', b'"x":1e2', b'"z":1.5', b'"k":1e1', b'"schema_version":2', b'"more":100.0']
+    assert sorted(out.getvalue().strip(b"{}\n").split(b",")) == sorted(expected)
+
+
+ODD = [
+    "null", "true", "-0", "1e0", "01", "NaN", "1e999", "9223372036854775808", '""', "[]", '["a"]', '{"id":"1"}', '{"id":"1","id":"1"}',
+    r'"\ud83d"', r'"\ud83d\ude00"', r'"\\"', r'"\""', r'"\\\""', r'"a\\\":"', r'"\u0022"', '":"', '"€"', '"2024-02-30"',
+    '"2024-01-01T24:00:00"',
+    r'"2024-01-01\n"', r'"2024-01-0\u0031"', '"0001-01-01T00:00:00+00:01"',
+]  # fmt: skip
+_BYTES = st.sampled_from(
+    [b'"', b"\\", b"{", b"[", b" :", b",", b"\n", b"\r\n", b"\x00", b"\xff", b"\xef\xbb\xbf", b"{}"]
+)
+
+
+@given(st.data(), st.sampled_from(["keep", "drop", "forbid"]), st.sampled_from(["upgrade", "downgrade"]))
+@settings(max_examples=60)
+def test_every_line_is_accounted_for_however_it_is_spelled(data: st.DataObject, extra: Any, way: Any) -> None:
+    lines = []
+    for version in data.draw(st.lists(st.sampled_from(USERS.versions), max_size=6)):
+        record = data.draw(strategies.records(USERS, version, portable=True))
+        pairs = [(json.dumps(name), json.dumps(value)) for name, value in record.items()]
+        if data.draw(st.booleans()):  # a field is added, or is there twice
+            name = data.draw(st.sampled_from(['"x"', r'"\u0069d"', *(name for name, _ in pairs)]))
+            pairs.insert(data.draw(st.integers(0, len(pairs))), (name, data.draw(st.sampled_from(ODD))))
+        line = "{" + ", ".join(map(": ".join, pairs)) + "}"
+        at = data.draw(st.integers(0, len(line)))
+        lines.append(line[:at].encode() + data.draw(st.just(b"") | _BYTES) + line[at:].encode())
+    process(b"\n".join(lines), data.draw(st.sampled_from([None, 1, 2, 3])), way, extra=extra)
+
+
+def test_validated_records_keep_the_order_of_their_keys() -> None:
+    out, data = io.BytesIO(), b'{"name":"Ana","id":"1","created_at":"2024-01-01"}\n'
+    migrate_file(DataVersionManager(), io.BytesIO(data), out, io.BytesIO())
+    assert out.getvalue() == data
 
 
 def test_lines_of_ten_megabytes_are_lines_like_others() -> None:
@@ -218,7 +309,7 @@ def test_lines_of_ten_megabytes_are_lines_like_others() -> None:
         LINE[:-1] + b', "x": [' + b'{"a": 1},' * (much // 50) + b"1]}",
         LINE,
     ]
-    assert much > BYTES
+    assert much > SIZE
     out, aside = io.BytesIO(), io.BytesIO()
     report = migrate_file(DataVersionManager(), io.BytesIO(b"\n".join(lines)), out, aside, target=3)
     quarantined = entries(aside.getvalue())
@@ -240,7 +331,7 @@ def test_long_lines_are_not_gathered_by_number_but_by_size() -> None:
     )
     assert report.passed == 12
     assert sum(sizes) == 12 * len(line), "progress is told in bytes"
-    assert max(sizes) < BYTES + len(line)
+    assert max(sizes) < SIZE + len(line)
 
 
 def test_a_default_that_json_can_not_write_is_refused_before_anything_is_written() -> None:
@@ -275,7 +366,7 @@ Command = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def command(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+def command(folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
     """Call the command line and return its exit status, standard output and standard error."""
 
     def call(*args: str) -> tuple[int, str, str]:
@@ -284,7 +375,7 @@ def command(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
             status = command_line.main()
         except SystemExit as end:
             status = end.code
-        return (status, *capsys.readouterr())
+        return (status, *capfd.readouterr())
 
     return call
 
@@ -307,11 +398,11 @@ def test_a_file_of_which_some_is_quarantined_gives_status_1_and_a_summary_by_rea
     command: Command, folder: Path
 ) -> None:
     ahead = ANA | {"email": "ana@example.org"}
-    Path("users.txt").write_bytes(ndjson(ANA, ahead, ANA | {"id": 1}, ANA | {"id": 2}) + b"\n")
+    Path("users.txt").write_bytes(ndjson(ANA, ahead, ANA | {"id": 1}, ANA | {"id": 2}) + b"\n" + LINE)
     status, _, err = command("upgrade", "users.txt", "--to", "3", "--out", "out", "--quarantine", "bad")
     assert status == 1
     assert err.splitlines() == [
-        "read 5, passed 2, quarantined 3 (in bad)",
+        "read 6, passed 3, quarantined 3 (in bad)",
         "        2  id: expected string",
         "        1  line: blank",
         "        1  email: a filled value was kept",
@@ -365,6 +456,12 @@ def test_sql_is_what_the_manager_writes(command: Command) -> None:
     arguments = ("sql", "--from", "2", "--to", "3", "--dialect", "sqlite")
     assert command(*arguments)[1].strip() == vm.create_migration_script(2, 3, "sqlite").strip()
     assert command("sql", "--dialect", "oracle")[0] == 2
+    for phase in PHASES:
+        assert (
+            command("sql", "--phase", phase)[1].strip()
+            == vm.create_migration_script(1, 3, phase=phase).strip()
+        )
+    assert command("sql", "--phase", "extend")[0] == 2
 
 
 def test_a_history_of_ones_own(command: Command) -> None:
@@ -382,8 +479,82 @@ def test_a_history_of_ones_own(command: Command) -> None:
     )
     assert (status, json.loads(out)) == (0, {"number": 5, "schema_version": 2})
     status, _, err = command("diff", "--history", "broken_shop:ORDERS")
-    assert (status, err) == (2, "error: orders, step to version 2, operation 1: RenameField string 'm': "
-                                "there is no field 'm' here; there are n\n")  # fmt: skip
+    assert status == 2
+    assert err == (
+        "error: --history broken_shop:ORDERS: DeclarationError: orders, step to version 2, operation 1: "
+        "RenameField string 'm': there is no field 'm' here; there are n\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("1 / 0", "ZeroDivisionError: division by zero"),
+        ("if:", "SyntaxError: invalid syntax (own.py, line 1)"),
+        ("import sys; sys.exit(1)", "SystemExit: 1"),
+        ("exit()", "SystemExit"),
+        ("raise OSError('two\\nlines')", "OSError: two lines"),
+        ("open('gone')", "FileNotFoundError: [Errno 2] No such file or directory: 'gone'"),
+        ("import gone", "No module named 'gone'"),
+        ("H = 'H'", "that is no SchemaHistory"),
+    ],
+)
+def test_a_module_that_can_not_be_used_is_named_in_one_line(
+    command: Command, source: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("own.py").write_text(source)
+    monkeypatch.delitem(sys.modules, "own", raising=False)
+    importlib.invalidate_caches()
+    status, out, err = command("diff", "--history", "own:H")
+    assert (status, out, len(err.splitlines())) == (2, "", 1)
+    assert err.startswith("error: --history own:H: ")
+    assert words in err
+
+
+def test_a_fault_in_the_program_is_no_quarantine(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command_line, "diff", lambda *_: 1 / 0)
+    status, _, err = command("diff")
+    assert (status, "ZeroDivisionError" in err) == (2, True)
+
+
+def test_lines_compressed_by_gzip_are_read(command: Command) -> None:
+    users = list(make_users(3_000, seed=1, broken=0.01))
+    Path("users.ndjson").write_bytes(ndjson(*users))
+    two_parts = gzip.compress(ndjson(*users[:10])) + gzip.compress(ndjson(*users[10:]))
+    Path("users.ndjson.gz").write_bytes(two_parts)
+    command("upgrade", "users.ndjson", "--to", "3", "--out", "plain", "--quarantine", "plain.bad")
+    status, _, err = command("upgrade", "users.ndjson.gz", "--to", "3", "--out", "out")
+    assert (status, "read 3,000" in err) == (1, True)
+    assert Path("out").read_bytes() == Path("plain").read_bytes()
+    assert Path("users.quarantine.ndjson").read_bytes() == Path("plain.bad").read_bytes()
+    Path("gone.gz").write_bytes(two_parts[:-9])
+    Path("wrong.gz").write_bytes(two_parts[:-8] + bytes(8))
+    Path("odd.gz").write_bytes(two_parts[:1000] + bytes(1000) + two_parts[2000:])
+    for name in ("gone.gz", "wrong.gz", "odd.gz"):
+        status, _, err = command("upgrade", name, "--to", "3", "--out", "new")
+        assert (status, len(err.splitlines())) == (2, 1)
+        assert err.startswith(f"error: {name}: can't be read: ")
+        assert not Path("new").exists()
+
+
+@pytest.mark.parametrize(
+    ("start", "kind"),
+    [
+        (bz2.compress(LINE), "bzip2"),
+        (lzma.compress(LINE), "xz"),
+        (bytes.fromhex("28b52ffd") + LINE, "zstd"),
+        (bytes.fromhex("04224d18") + LINE, "lz4"),
+        (b"PK\x03\x04" + LINE, "zip"),
+    ],
+)
+def test_other_compressions_are_named(command: Command, folder: Path, start: bytes, kind: str) -> None:
+    Path("in").write_bytes(start)
+    status, _, err = command("validate", "in")
+    assert (status, err) == (
+        2,
+        f"error: in: compressed by {kind}; only gzip is read here: decompress it first\n",
+    )
+    assert files_in(folder) == {"in": start}
 
 
 @pytest.mark.parametrize(
@@ -399,6 +570,8 @@ def test_a_history_of_ones_own(command: Command) -> None:
         (["upgrade", "in", "--to", "3", "--out", "./sub/../in"], ["three different files"]),
         (["upgrade", "in", "--to", "3", "--out", "o", "--quarantine", "o"], ["three different files"]),
         (["upgrade", "in", "--to", "3", "--out", "-", "--quarantine", "-"], ["three different files"]),
+        (["upgrade", "in", "--to", "3", "--out", "hard"], ["three different files"]),
+        (["validate", "hard", "--quarantine", "in"], ["three different files"]),
         (["upgrade", "-", "--to", "3", "--out", "o"], ["standard input", "--quarantine FILE"]),
         (["upgrade", "in", "--to", "3", "--out", "no/o"], ["no/o", "can't write into", "No such file"]),
         (["upgrade", "in", "--to", "3", "--out", "o", "--quarantine", "no/q"], ["no/q", "can't write into"]),
@@ -422,11 +595,13 @@ def test_what_can_not_be_done_is_refused_with_status_2_and_nothing_is_touched(
     Path("in").write_bytes(ndjson(ANA, ANA | {"id": 1}))
     Path("o").write_bytes(b"old")
     (folder / "sub").mkdir()
+    Path("hard").hardlink_to("in")
     status, out, err = command(*args)
     assert (status, out) == (2, "")
     assert [word for word in words if word not in err] == []
     assert len(err.splitlines()) == 1 or err.startswith("usage: ")
     (folder / "sub").rmdir()
+    Path("hard").unlink()
     assert files_in(folder) == {"in": ndjson(ANA, ANA | {"id": 1}), "o": b"old"}
 
 
@@ -477,6 +652,21 @@ def test_the_output_appears_last_so_that_who_waits_for_it_finds_the_quarantine(
 def start(folder: Path, *args: str, **options: Any) -> subprocess.Popen[bytes]:
     pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE) | options
     return subprocess.Popen([*COMMAND, *args], cwd=folder, env=ENVIRONMENT, **pipes)
+
+
+def shell(folder: Path, args: str) -> tuple[int, bytes, bytes]:
+    """Run the command as a shell starts it, with its redirections; return exit status, standard output and standard error."""
+    line = f"exec {shlex.join(COMMAND)} {args}"
+    done = subprocess.run(
+        line,
+        shell=True,
+        cwd=folder,
+        env=ENVIRONMENT,
+        capture_output=True,
+        timeout=60,
+        stdin=subprocess.DEVNULL,
+    )
+    return done.returncode, done.stdout, done.stderr
 
 
 def test_standard_input_to_standard_output(tmp_path: Path) -> None:
@@ -553,6 +743,9 @@ def test_an_interruption_leaves_no_half_file_and_no_part(tmp_path: Path, signals
 
 def test_signals_up_to_the_very_end_change_neither_status_nor_message(tmp_path: Path) -> None:
     process = start(tmp_path, "upgrade", "-", "--to", "3", "--out", "out", "--quarantine", "bad")
+    assert process.stdin is not None
+    process.stdin.write(b"{}\n")
+    process.stdin.flush()
     wait_for_parts(process, tmp_path)
     process.send_signal(signal.SIGINT)
     while process.poll() is None:
@@ -579,17 +772,54 @@ def test_a_signal_that_was_to_be_ignored_stays_ignored(tmp_path: Path) -> None:
     assert files_in(tmp_path)["out"].count(b"\n") == 5 * LINES
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full on this system")
 @pytest.mark.parametrize("args", [
-    ("upgrade", "in", "--to", "3", "--out", "-"), ("upgrade", "in", "--to", "3", "--out", "/dev/full"), ("diff",),
+    "upgrade in --to 3 --out - --quarantine q >> in",
+    "upgrade in --to 3 --out /dev/stdout --quarantine q >> in",
+    "upgrade - --to 3 --out - --quarantine q < in >> in",
+    "upgrade - --to 3 --out in --quarantine q < in",
+    "validate in --quarantine - >> in",
+    "upgrade in --to 3 --out o --quarantine - > o",
 ])  # fmt: skip
-def test_a_full_disk_is_told_in_one_line(tmp_path: Path, args: tuple[str, ...]) -> None:
-    (tmp_path / "in").write_bytes(ndjson(ANA))
-    with open("/dev/full", "wb") as full:
-        process = start(tmp_path, *args, stdout=full)
-        _, err = process.communicate()
-    assert (process.returncode, err) == (2, b"error: output: No space left on device\n")
-    assert files_in(tmp_path).keys() == {"in"}
+def test_an_input_that_is_an_output_is_refused(tmp_path: Path, args: str) -> None:
+    (tmp_path / "in").write_bytes(ndjson(ANA, {}))
+    done = shell(tmp_path, args)
+    assert done == (2, b"", b"error: input, output and quarantine must be three different files\n")
+    assert files_in(tmp_path)["in"] == ndjson(ANA, {})
+
+
+FULL = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full on this system")
+
+
+@pytest.mark.parametrize(
+    ("args", "status", "words"),
+    [
+        pytest.param("upgrade in --to 3 --out - > /dev/full", 2, "standard output: No space left on device", marks=FULL),
+        pytest.param("upgrade in --to 3 --out /dev/full", 2, "/dev/full: No space left on device", marks=FULL),
+        pytest.param("upgrade in --to 3 --out o --quarantine /dev/full", 2, "/dev/full: No space left", marks=FULL),
+        pytest.param("diff > /dev/full", 2, "standard output: No space left on device", marks=FULL),
+        pytest.param("--help > /dev/full", 2, "standard output: No space left on device", marks=FULL),
+        ("upgrade in --to 3 --out - >&-", 2, "standard output: Bad file descriptor"),
+        ("validate in --quarantine - >&-", 2, "standard output: Bad file descriptor"),
+        ("sql >&-", 2, "standard output: Bad file descriptor"),
+        (">&-", 2, "standard output: Bad file descriptor"),
+        ("validate - --quarantine q <&-", 2, "standard input: can't be read: [Errno 9] Bad file descriptor"),
+        ("validate good >&- <&-", 0, "read 1, passed 1, quarantined 0"),
+        ("upgrade good --to 3 --out - --quarantine q 2>&-", 0, ""),
+        ("validate in 2>&-", 1, ""),
+        ("upgrade good --to 3 --out - --quarantine /dev/null > /dev/null", 0, "read 1, passed 1"),
+    ],
+)  # fmt: skip
+def test_streams_that_are_full_or_closed_get_a_line_and_their_status(
+    tmp_path: Path, args: str, status: int, words: str
+) -> None:
+    (tmp_path / "in").write_bytes(ndjson(ANA, {}))
+    (tmp_path / "good").write_bytes(ndjson(ANA))
+    code, out, err = shell(tmp_path, args)
+    assert (code, entries(out)) == (status, [ANA_AT_3] if "2>&-" in args and "good" in args else [])
+    assert len(err.splitlines()) == bool(words)
+    assert words in err.decode()
+    if status == 2:
+        assert files_in(tmp_path).keys() == {"in", "good"}
 
 
 def test_a_disk_that_fills_up_midway_leaves_nothing(tmp_path: Path) -> None:
@@ -600,7 +830,7 @@ def test_a_disk_that_fills_up_midway_leaves_nothing(tmp_path: Path) -> None:
 
     process = start(tmp_path, "upgrade", "in", "--to", "3", "--out", "out", preexec_fn=limit)
     _, err = process.communicate()
-    assert (process.returncode, err) == (2, b"error: output: File too large\n")
+    assert (process.returncode, err) == (2, b"error: out: File too large\n")
     assert files_in(tmp_path).keys() == {"in"}
 
 
@@ -611,7 +841,7 @@ def test_a_reader_that_goes_away_is_told(tmp_path: Path) -> None:
     process = start(tmp_path, "upgrade", "in", "--to", "3", "--out", "-", stdout=end)
     os.close(end)
     _, err = process.communicate()
-    assert (process.returncode, err) == (2, b"error: the reader of the output has gone\n")
+    assert (process.returncode, err) == (2, b"error: standard output: its reader has gone\n")
     assert files_in(tmp_path).keys() == {"in"}
 
 
