@@ -130,8 +130,8 @@ def _state(run: Run) -> State:
     if there:
         if missing := {"table_name", *State._fields} - there.keys():
             raise MigrationError(
-                f"{STATE_TABLE}: the table of this name is not that of migrations, for it has no "
-                f"{', '.join(sorted(missing))}: rename it, or migrate in another schema"
+                f"{STATE_TABLE}: this table is not the one that keeps versions: it lacks {', '.join(sorted(missing))}; "
+                "rename it, or migrate in another schema"
             )
         found = run.session.rows(f"SELECT {', '.join(State._fields)} FROM {STATE_TABLE} WHERE {_this(run)}")
     return State(*found[0]) if found else State(run.plan.from_version)
@@ -260,9 +260,9 @@ def _lost(run: Run) -> dict[str, int]:
                     f"SELECT {key} FROM {plan.table} WHERE {where} ORDER BY {key} LIMIT 3"
                 )
                 found.append(
-                    f"{plan.history.name}.{name}: going back would not restore these values (rows: {count}, first keys: "
-                    f"{', '.join(str(row[0]) for row in keys)}): copy them to the columns that stay, or accept the loss "
-                    f"with discard=[{name!r}]"
+                    f"{plan.history.name}.{name}: contract would lose values that the opposite way does not restore "
+                    f"(rows: {count}, first keys: {', '.join(str(row[0]) for row in keys)}): copy them to the columns "
+                    f"that stay, or accept the loss with discard=[{name!r}]"
                 )
     _refuse(run, "contract", found)
     return lost
@@ -297,6 +297,4 @@ def _fill(run: Run, phase: Phase, low: Any) -> tuple[int, int]:
 
 
 def _key_literal(run: Run, value: Any) -> str:
-    if isinstance(value, bytes | float):
-        raise MigrationError(f"{run.plan.history.name}.{run.key}: a key is an integer, a string or a UUID")
     return run.plan.sql.literal(value if isinstance(value, int | str) else str(value))

@@ -29,7 +29,6 @@ _TABLES: Final = {
                "WHERE type IN ('table', 'view') AND lower(name) = lower({name})", {
         "type <> 'table' OR sql LIKE 'CREATE VIRTUAL%'": "this is no table",
         "temporary": "the name means a temporary table: drop it, or use a new connection",
-        "type = 'table' AND sql LIKE '%) STRICT'": "a STRICT table takes none of a history's types: make it anew without",
     }),
 }  # fmt: skip
 #: PostgreSQL's types of keys that can be ordered and written as a literal.
