@@ -114,7 +114,7 @@ class Router(Running):
         replicas: Mapping[Colour, Sequence[int]],
         *,
         port: int = 0,
-        max_requests: int | None = 200,
+        max_requests: int | None = 100,
         max_wait: float | None = 10.0,
     ) -> None:
         """Start it in front of replicas, given by the ports of 127.0.0.1 on which they listen. Blue is active.
