@@ -477,9 +477,33 @@ choice = {
     "exercise-9-1": [
         # compares medians over all rounds, as if the machine had been the same in all of them
         """\
-    speedup = float(np.median(old) / np.median(new))
-    control = float(np.median(old) / np.median(again))
-    return None if abs(speedup - 1) <= abs(control - 1) else speedup
+    wins = max(sum(a > b for a, b in zip(old, new)), sum(a < b for a, b in zip(old, new)))
+    chance = 2 * sum(math.comb(len(old), k) for k in range(wins, len(old) + 1)) / 2 ** len(old)
+    return None if chance > 0.05 else float(np.median(old) / np.median(new))
+""",
+        # one side only: calls twice as many equal programs different
+        """\
+    ratios = np.array(old) / np.array(new)
+    wins = max((ratios > 1).sum(), (ratios < 1).sum())
+    chance = sum(math.comb(len(ratios), k) for k in range(wins, len(ratios) + 1)) / 2 ** len(ratios)
+    return None if chance > 0.05 else float(np.median(ratios))
+""",
+        # a difference of more than a tenth is none by chance
+        """\
+    speedup = float(np.median(np.array(old) / np.array(new)))
+    return None if 0.9 < speedup < 1.1 else speedup
+""",
+        # the chance of exactly so many wins
+        """\
+    ratios = np.array(old) / np.array(new)
+    wins = max((ratios > 1).sum(), (ratios < 1).sum())
+    chance = 2 * math.comb(len(ratios), wins) / 2 ** len(ratios)
+    return None if chance > 0.05 else float(np.median(ratios))
+""",
+        # all rounds or nothing
+        """\
+    ratios = np.array(old) / np.array(new)
+    return float(np.median(ratios)) if (ratios > 1).all() or (ratios < 1).all() else None
 """,
     ],
     "exercise-9-2": [
@@ -488,12 +512,42 @@ choice = {
     room = seconds / (read / bandwidth)
     return room, "memory" if room < 2 else "processor"
 """,
+        # takes this machine's bandwidth for every machine's
+        """\
+    room = seconds / ((read + written) / 10**10)
+    return room, "memory" if room < 2 else "processor"
+""",
+        # whatever reads more than it computes
+        """\
+    room = seconds / ((read + written) / bandwidth)
+    return room, "memory" if room <= 2 else "processor"
+""",
+        # the share of the bandwidth that is used
+        """\
+    used = (read + written) / bandwidth / seconds
+    return used, "memory" if used > 0.5 else "processor"
+""",
     ],
     "exercise-9-3": [
         # right, and a copy of everything: by way of Python's dicts
         """\
     rows = [{"id": row["id"], "full_name": row["name"], "source": "import"} for row in table.to_pylist()]
     return pa.Table.from_pylist(rows)
+""",
+        # the word once a row
+        """\
+    source = pa.array(["import"] * len(table))
+    return table.select(["id", "name"]).rename_columns(["id", "full_name"]).append_column("source", source)
+""",
+        # a large integer for each row
+        """\
+    source = pa.DictionaryArray.from_arrays(pa.array(np.zeros(len(table), np.int64)), ["import"])
+    return table.select(["id", "name"]).rename_columns(["id", "full_name"]).append_column("source", source)
+""",
+        # the right names on the wrong columns
+        """\
+    source = pa.DictionaryArray.from_arrays(pa.array(np.zeros(len(table), np.int8)), ["import"])
+    return table.select(["id", "created_at"]).rename_columns(["id", "full_name"]).append_column("source", source)
 """,
     ],
     "exercise-9-4": [
@@ -504,6 +558,27 @@ choice = {
         day = user["created_at"][:10]
         counts[day] = counts.get(day, 0) + 1
         names.setdefault(day, []).append(user["name"].split()[0])
+    return [(day, counts[day], sorted(names[day])) for day in sorted(counts)]
+""",
+        # the same, as slow as before
+        "return slow_report(users)",
+        # in the order of first appearance
+        """\
+    counts, names = {}, {}
+    for user in users:
+        day = user["created_at"][:10]
+        counts[day] = counts.get(day, 0) + 1
+        names.setdefault(day, set()).add(user["name"].split()[0])
+    return [(day, counts[day], sorted(names[day])) for day in counts]
+""",
+        # sorts the records of whoever called it
+        """\
+    users.sort(key=lambda user: user["created_at"])
+    counts, names = {}, {}
+    for user in users:
+        day = user["created_at"][:10]
+        counts[day] = counts.get(day, 0) + 1
+        names.setdefault(day, set()).add(user["name"].split()[0])
     return [(day, counts[day], sorted(names[day])) for day in sorted(counts)]
 """,
     ],
