@@ -115,7 +115,7 @@ class Router(Running):
         *,
         port: int = 0,
         max_requests: int | None = 100,
-        max_wait: float | None = 10.0,
+        max_wait: float | None = 3.0,
     ) -> None:
         """Start it in front of replicas, given by the ports of 127.0.0.1 on which they listen. Blue is active.
 
