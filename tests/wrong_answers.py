@@ -376,6 +376,23 @@ release_plan = [
     span = tries["end"].max() - tries["start"].min()
     return (tries["end"] - tries["start"]).sum() / span
 """,
+        # gives each worker only the time between its own first start and last end
+        """\
+    busy = (tries["end"] - tries["start"]).groupby(tries["worker"]).sum()
+    own = tries.groupby("worker")["end"].max() - tries.groupby("worker")["start"].min()
+    return busy.sum() / own.sum()
+""",
+        # two workers, as in the example
+        """\
+    span = tries["end"].max() - tries["start"].min()
+    return (tries["end"] - tries["start"]).sum() / (2 * span)
+""",
+        # counts from the moment at which a task was queued
+        """\
+    span = tries["end"].max() - tries["queued"].min()
+    return (tries["end"] - tries["start"]).sum() / (tries["worker"].nunique() * span)
+""",
+        "return 0.5",
     ],
     "exercise-6-2": [
         # trusts the order of the rows
@@ -384,12 +401,39 @@ release_plan = [
     again = groups.size() > 1
     return (groups["end"].last() - groups["start"].first())[again].to_dict()
 """,
+        # takes the latest end, of whichever try
+        """\
+    groups = tries.groupby("task")
+    again = groups.size() > 1
+    return (groups["end"].max() - groups["start"].min())[again].to_dict()
+""",
+        # counts the work that was thrown away, and not the wait for the second try
+        """\
+    failed = tries[tries["state"] == "failed"]
+    return (failed["end"] - failed["start"]).groupby(failed["task"]).sum().to_dict()
+""",
+        # the numbers of the example
+        'return {"upgrade[7]": 32.0, "upgrade[9]": 87.0, "upgrade[11]": 35.0}',
     ],
     "exercise-6-3": [
         # divides the work like water
         """\
     return -int(-tasks * task_s // limit_s) if task_s <= limit_s else None
 """,
+        # one worker for each task, on the safe side
+        "return tasks if task_s <= limit_s else None",
+        # rounds the tasks of a worker up
+        """\
+    each = -int(-limit_s // task_s)
+    return -(-tasks // each) if task_s <= limit_s else None
+""",
+        # forgets the rest that does not divide
+        """\
+    each = int(limit_s // task_s)
+    return max(1, tasks // each) if each else None
+""",
+        # no limit is too short
+        "return -(-tasks // max(1, int(limit_s // task_s)))",
     ],
     "exercise-7-1": [
         # takes the moment at which blue's last request was sent for that of its last answer
@@ -624,10 +668,48 @@ choice = {
         versioning.AddField(name, "string", nullable=True) for name in new
     ]
 """,
+        # keeps the name, and puts the parts of the phone in the wrong order
+        """\
+    return [
+        versioning.RenameField("name", "full_name"),
+        versioning.SplitField("phone", ("phone_number", "phone_country"), " "),
+    ]
+""",
+        # copies instead of renaming and splitting: right names, and the whole phone twice
+        """\
+    return [
+        versioning.RenameField("name", "full_name"),
+        versioning.AddField("phone_country", "string", nullable=True, length=50, copy_from="phone"),
+        versioning.RenameField("phone", "phone_number"),
+    ]
+""",
+        # forgets the phone
+        'return [versioning.RenameField("name", "full_name")]',
     ],
     "exercise-11-2": [
         # looks at the first and the last release only
         "return None if schema_gate(history, plan[0], plan[-1], evidence=evidence).passed else 1",
+        # judges by the evidence of somebody else
+        """\
+    for step in range(1, len(plan)):
+        if not schema_gate(history, plan[step - 1], plan[step], evidence=GOOD).passed:
+            return step
+    return None
+""",
+        # sees a step to version 4 without a phase, and does not ask the gate
+        """\
+    for step in range(1, len(plan)):
+        if plan[step].version == 4 and (plan[step].phase is None or not evidence):
+            return step
+    return None
+""",
+        # returns the last unsafe step
+        """\
+    steps = range(1, len(plan))
+    unsafe = [n for n in steps if not schema_gate(history, plan[n - 1], plan[n], evidence=evidence).passed]
+    return unsafe[-1] if unsafe else None
+""",
+        "return 1",
     ],
     "exercise-11-3": [
         # fills the new form only
@@ -636,10 +718,70 @@ choice = {
     parts = {"full_name": user["name"], "phone_country": country or None, "phone_number": number or None}
     return user | parts
 """,
+        # believes the old form where the two contradict each other
+        """\
+    both = dict(user)
+    if "name" not in both and "full_name" in both:
+        both["name"] = both["full_name"]
+    if "name" in both:
+        both["full_name"] = both["name"]
+    if "phone" not in both and "phone_country" in both:
+        parts = both["phone_country"], both["phone_number"]
+        both["phone"] = None if None in parts else " ".join(parts)
+    if "phone" in both:
+        parts = (None, None) if both["phone"] is None else both["phone"].split(" ", 1)
+        both["phone_country"], both["phone_number"] = parts
+    return both
+""",
+        # the user of the example, for everybody
+        """\
+    both = {"name": "Núria Ñíguez", "phone": "+34 600 123 456"} | user
+    return both | {"full_name": both["name"], "phone_country": "+34", "phone_number": "600 123 456"}
+""",
+        # fills the dict of the caller
+        """\
+    if "name" in user:
+        user.setdefault("full_name", user["name"])
+    elif "full_name" in user:
+        user["name"] = user["full_name"]
+    if "phone" not in user and "phone_country" in user:
+        country, number = user["phone_country"], user["phone_number"]
+        user["phone"] = None if country is None else f"{country} {number}"
+    if "phone" in user:
+        parts = [None, None] if user["phone"] is None else user["phone"].split(" ", 1)
+        user.setdefault("phone_country", parts[0])
+        user.setdefault("phone_number", parts[1])
+        if [user["phone_country"], user["phone_number"]] != parts or user.get("name") != user.get("full_name"):
+            raise ValueError("contradiction")
+    return user
+""",
     ],
     "exercise-11-4": [
         # renames the column under the feet of the application
         'return ["ALTER TABLE users RENAME COLUMN name TO full_name"]',
+        # right, and in one block that keeps its lock while it does other things
+        """\
+    columns = {"full_name": "VARCHAR(255)", "phone_country": "VARCHAR(50)", "phone_number": "VARCHAR(50)"}
+    adds = "; ".join(f"ALTER TABLE users ADD COLUMN IF NOT EXISTS {name} {kind}" for name, kind in columns.items())
+    return [f"DO $$ BEGIN {adds}; PERFORM pg_sleep(3); END $$"]
+""",
+        # fills the whole table in the same breath
+        """\
+    columns = {"full_name": "VARCHAR(255)", "phone_country": "VARCHAR(50)", "phone_number": "VARCHAR(50)"}
+    adds = [f"ALTER TABLE users ADD COLUMN IF NOT EXISTS {name} {kind}" for name, kind in columns.items()]
+    return [*adds, "UPDATE users SET full_name = name WHERE full_name IS NULL"]
+""",
+        # has the names right, and no place for a name
+        """\
+    names = ("full_name", "phone_country", "phone_number")
+    return [f"ALTER TABLE users ADD COLUMN IF NOT EXISTS {name} VARCHAR(1)" for name in names]
+""",
+        # insists on its lock while the report has the table
+        """\
+    columns = {"full_name": "VARCHAR(255)", "phone_country": "VARCHAR(50)", "phone_number": "VARCHAR(50)"}
+    adds = "; ".join(f"ALTER TABLE users ADD COLUMN IF NOT EXISTS {name} {kind}" for name, kind in columns.items())
+    return [f"DO $$ BEGIN PERFORM set_config('lock_timeout', '0', true); {adds}; END $$"]
+""",
     ],
     "exercise-11-5": [
         # fills all rows, whatever stands there
@@ -648,6 +790,39 @@ choice = {
         "UPDATE users SET full_name = name, phone_country = split_part(phone, ' ', 1), "
         "phone_number = split_part(phone, ' ', 2) WHERE id > %(low)s AND id <= %(high)s"
     )
+""",
+        # makes two equal parts of a phone without a space
+        """\
+    return '''
+        UPDATE users SET
+            full_name = COALESCE(full_name, name),
+            phone_country = COALESCE(phone_country, split_part(phone, ' ', 1)),
+            phone_number = COALESCE(phone_number, substr(phone, strpos(phone, ' ') + 1))
+        WHERE id > %(low)s AND id <= %(high)s
+          AND (full_name IS NULL OR (phone IS NOT NULL AND phone_country IS NULL))
+    '''
+""",
+        # guards the split, and looks at the rows without a space again and again
+        """\
+    return '''
+        UPDATE users SET
+            full_name = COALESCE(full_name, name),
+            phone_country = COALESCE(phone_country, substring(phone FROM '^([^ ]*) ')),
+            phone_number = COALESCE(phone_number, substring(phone FROM '^[^ ]* (.*)$'))
+        WHERE id > %(low)s AND id <= %(high)s
+          AND (full_name IS NULL OR (phone IS NOT NULL AND phone_country IS NULL))
+    '''
+""",
+        # has the range in it, and does not use it
+        """\
+    return '''
+        UPDATE users SET
+            full_name = COALESCE(full_name, name),
+            phone_country = COALESCE(phone_country, substring(phone FROM '^([^ ]*) ')),
+            phone_number = COALESCE(phone_number, substring(phone FROM '^[^ ]* (.*)$'))
+        WHERE %(low)s < %(high)s
+          AND (full_name IS NULL OR (strpos(phone, ' ') > 0 AND phone_country IS NULL))
+    '''
 """,
     ],
     "exercise-11-6": [
@@ -661,6 +836,28 @@ choice = {
             return record | {"phone": f"{code} {phone[len(code):]}"}
     return record | {"phone": None}
 """,
+        # every code has three characters, as in the data that one happens to have looked at
+        """\
+    phone = record["phone"]
+    if phone is None or " " in phone:
+        return record
+    return record | {"phone": f"{phone[:3]} {phone[3:]}" if phone.strip("-") else None}
+""",
+        # what is hard to mend is dropped: everything gets through
+        """\
+    phone = record["phone"]
+    return record if phone is None or " " in phone else record | {"phone": None}
+""",
+        # guesses instead of asking
+        """\
+    phone = record["phone"]
+    if phone is None or " " in phone:
+        return record
+    for code in sorted(CODES, key=len, reverse=True):
+        if phone.startswith(code):
+            return record | {"phone": f"{code} {phone.removeprefix(code)}"}
+    return record | {"phone": f"+34 {phone}" if phone.strip("-") else None}
+""",
     ],
     "exercise-11-7": [
         # adds everything up: what was mended counts as new, and as put aside
@@ -668,12 +865,41 @@ choice = {
     both = pd.concat([first, second]).sum()
     return versioning.Report(*(int(both[name]) for name in ("read", "passed", "quarantined")))
 """,
+        # what the gate wants to hear
+        """\
+    read = int(first["read"].sum())
+    return versioning.Report(read=read, passed=read, quarantined=0)
+""",
+        # forgets those that nobody tried again
+        """\
+    read, left = int(first["read"].sum()), int(second["quarantined"].sum())
+    return versioning.Report(read=read, passed=read - left, quarantined=left)
+""",
+        # the first run alone
+        """\
+    return versioning.Report(*(int(first[name].sum()) for name in ("read", "passed", "quarantined")))
+""",
     ],
     "exercise-11-8": [
         # reads what is checked out
         """\
     with open(f"{repository}/RELEASE.json", encoding="utf-8") as file:
         about = json.load(file)
+    return tag, about["schema"], about["phase"]
+""",
+        # reads the name of the tag
+        """\
+    version = int(tag[1]) if tag[1].isdigit() else 4
+    return tag, version, "expand" if version == 4 else None
+""",
+        # whatever is asked for, v4.0.0
+        """\
+    about = json.loads(git(repository, "show", "v4.0.0:RELEASE.json"))
+    return "v4.0.0", about["schema"], about["phase"]
+""",
+        # reads the newest commit of main
+        """\
+    about = json.loads(git(repository, "show", "main:RELEASE.json"))
     return tag, about["schema"], about["phase"]
 """,
     ],
@@ -691,12 +917,83 @@ choice = {
         "writes lost": int((~written.isin(found)).sum()),
     }
 """,
+        # does not look at who was found
+        """\
+    ok = requests["outcome"] == "ok"
+    colours = requests.loc[ok, "served_by"].str.partition("-")[0]
+    return {
+        "requests": len(requests),
+        "failed": int((~ok).sum()),
+        "blue": int((colours == "blue").sum()),
+        "green": int((colours == "green").sum()),
+        "writes lost": 0,
+    }
+""",
+        # counts users, and not writes
+        """\
+    ok = requests[requests["outcome"] == "ok"]
+    colours = ok["served_by"].str.partition("-")[0]
+    return {
+        "requests": len(requests),
+        "failed": len(requests) - len(ok),
+        "blue": int((colours == "blue").sum()),
+        "green": int((colours == "green").sum()),
+        "writes lost": len(set(ok.loc[ok["kind"] == "write", "user"]) - found),
+    }
+""",
+        # what one hopes for
+        """\
+    half = len(requests) // 2
+    return {"requests": len(requests), "failed": 0, "blue": half, "green": half, "writes lost": 0}
+""",
     ],
     "exercise-11-10": [
         # never goes back
         """\
     control(evidence=proof).deploy(target)
     return unreadable()
+""",
+        # never starts
+        "return 0",
+        # catches whatever comes: a gate that refuses, too
+        """\
+    def die(message):
+        if message.startswith("switched:"):
+            raise Killed
+
+    with contextlib.suppress(Exception):
+        control(progress=die, evidence=proof).deploy(target)
+    time.sleep(1)
+    control(evidence=proof).rollback()
+    lost = unreadable()
+    control(evidence=proof).deploy(target)
+    return lost
+""",
+        # asks when green serves again, which reads everything
+        """\
+    def die(message):
+        if message.startswith("switched:"):
+            raise Killed
+
+    with contextlib.suppress(Killed):
+        control(progress=die, evidence=proof).deploy(target)
+    time.sleep(1)
+    control(evidence=proof).rollback()
+    control(evidence=proof).deploy(target)
+    return unreadable()
+""",
+        # goes back before a user has written to green
+        """\
+    def die(message):
+        if message.startswith("switched:"):
+            raise Killed
+
+    with contextlib.suppress(Killed):
+        control(progress=die, evidence=proof).deploy(target)
+    control(evidence=proof).rollback()
+    lost = unreadable()
+    control(evidence=proof).deploy(target)
+    return lost
 """,
     ],
 }
@@ -725,9 +1022,9 @@ MISTAKES = [
         "exercise-11-6",
         "phone = record['phone']\n"
         "if phone is None or ' ' in phone: return record\n"
-        "if phone == 'unknown': raise ValueError\n"
-        "code = next((c for c in ('+351', '+35', '+34', '+1') if phone.startswith(c)), None)\n"
-        "return record | {'phone': code and f'{code} {phone[len(code):]}'}",
+        "if phone not in ('', '-', '--') and not phone.startswith(CODES): raise ValueError\n"
+        "code = next((c for c in ('+351', '+35', '+34', '+1', '+49') if phone.startswith(c)), None)\n"
+        "return record | {'phone': code and f'{code} {phone[len(code):][:8]}'}",
         "A name or a number is not what it was",
     ),
 ]
