@@ -83,7 +83,7 @@ def stages(only: str | None, notebook: str | None, chosen: list[str]) -> list[St
         run = Stage("outputs as stored", [*PYTEST, *STRICT, str(path)])
         return [Stage("every cell can be compared", compared), run, last]
     plain = [Stage("plain tests", [*CODE, "tests", *APART, *SIDE_BY_SIDE])]
-    paths = sorted((ROOT / "notebooks").glob("*.ipynb"))
+    paths = sorted((ROOT / "notebooks").glob("*.ipynb"), reverse=True)  # the last ones take longest
     together = [f"notebooks/{path.name}" for path in paths if not measures(path)]
     alone = [f"notebooks/{path.name}" for path in paths if measures(path)]
     lessons = [

@@ -75,11 +75,10 @@ def migrate_file(
             entry["raw"] = _raw(lines[entry["line"]])
             entry["line"] += first
         if out is not None:
+            # What the migration left alone stays as it was written.
             for at, record in zip(values, batch.records, strict=True) if texts else ():
                 for name, text in texts.get(at, {}).items():
-                    if (
-                        record.get(name, MISSING) is values[at][name]
-                    ):  # left alone, so it stays as it was written
+                    if record.get(name, MISSING) is values[at][name]:
                         record[name] = text
             out.write(_encode_lines(batch.records))
         quarantine.write(_encode_lines(entries))
