@@ -7,10 +7,30 @@ WRONG_ANSWERS: dict[str, list[str]] = {
     "exercise-1-1": [
         # takes the whole loss for the serial share, as if one worker had lost it
         "return 1 / speedup",
+        # takes what is missing from the ideal for the serial share
+        "return 1 - speedup / workers",
+        # the share of the lesson's job
+        "return 0.2",
     ],
     "exercise-1-2": [
         # enough for the work, but not for the promise
         "return int(arrivals * service_s) + 1",
+        # keeps the promise in the mean, whatever the share
+        """
+servers = int(arrivals * service_s) + 1
+while laws.mean_wait(arrivals, service_s, servers) > limit_s:
+    servers += 1
+return servers
+""",
+        # runs at 80 %, as everybody does
+        "return int(np.ceil(arrivals * service_s / 0.8))",
+        # does not look at the limit
+        """
+servers = int(arrivals * service_s) + 1
+while laws.wait_percentile(share, arrivals, service_s, servers) > 0.5:
+    servers += 1
+return servers
+""",
     ],
     "exercise-1-3": [
         # each row counts alike, however long it lasted
@@ -18,14 +38,64 @@ WRONG_ANSWERS: dict[str, list[str]] = {
 total = log["at"].iloc[-1] - log["at"].iloc[0]
 return float(laws.little(number=log["waiting"].mean(), rate=arrivals / total))
 """,
+        # gives each number the time that was before it
+        """
+total = log["at"].iloc[-1] - log["at"].iloc[0]
+number = (log["waiting"] * log["at"].diff()).sum() / total
+return float(laws.little(number=number, rate=arrivals / total))
+""",
+        # the number in the queue, without the rate
+        """
+total = log["at"].iloc[-1] - log["at"].iloc[0]
+return float((log["waiting"] * log["at"].diff().shift(-1)).sum() / total)
+""",
+        # the result of the small log
+        "return 2.0",
     ],
     "exercise-1-4": [
+        # a bigger machine is believed to make everything faster
+        """
+cheaper = costs.compare_costs(demand, fit=fit)["cheaper"].iloc[0]
+return "horizontal" if cheaper == "equal" else cheaper
+""",
+        # does not ask for the price: out, as long as it goes
+        """
+if demand > limit:
+    return "neither"
+row = costs.compare_costs(demand, fit=fit).iloc[0]
+return "horizontal" if np.isfinite(row["horizontal"]) else "vertical" if np.isfinite(row["vertical"]) else "neither"
+""",
+        # the cloud is horizontal
+        'return "horizontal"',
+        # what shares anything goes big
+        'return "neither" if demand > limit else "horizontal" if fit.alpha < 0.1 and fit.beta < 0.01 else "vertical"',
+    ],
+    "exercise-1-5": [
         # asks the curve, which is right half of the time
         """
 numbers = np.arange(1, max(workers) + 1)
 enough = numbers[fitting.fit_usl(workers, throughput).predict(numbers) >= demand]
 return int(enough[0]) if len(enough) else None
 """,
+        # the first measured number that was fast enough, once
+        """
+enough = [int(n) for n, x in zip(workers, throughput, strict=True) if x >= demand]
+return enough[0] if enough else None
+""",
+        # goes beyond what was measured
+        """
+numbers = np.arange(1, 100)
+enough = numbers[fitting.fit_usl(workers, throughput).band(numbers)[0] >= demand]
+return int(enough[0]) if len(enough) else None
+""",
+        # takes the upper end of the band
+        """
+numbers = np.arange(1, max(workers) + 1)
+enough = numbers[fitting.fit_usl(workers, throughput).band(numbers)[1] >= demand]
+return int(enough[0]) if len(enough) else None
+""",
+        # the peak, whatever is asked for
+        "return round(fitting.fit_usl(workers, throughput).peak_workers)",
     ],
     "exercise-2-1": [
         # takes for each worker the time from its own first start to its own last end

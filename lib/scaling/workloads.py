@@ -113,8 +113,8 @@ def measure_curve(job: Job, counts: Sequence[int], rounds: int = 3, seconds: flo
 
     Returns:
         One row a worker count, in order: `workers`, `throughput` (tasks a second, all workers together), `tasks`, `messages`,
-        `cpu_s` (processor time of all), `wall_s` (from the first begin to the last end), from the round with the highest
-        throughput: whatever else runs on the machine only takes away.
+        `cpu_s` (processor time of all), `wall_s` (from the first begin to the last end), from the round with the median
+        throughput (of an even number of rounds: the lower middle); `lowest` and `highest` throughput of all rounds.
 
     Raises:
         ProcessError: a worker has failed; the message ends with what it said.
@@ -135,7 +135,11 @@ def measure_curve(job: Job, counts: Sequence[int], rounds: int = 3, seconds: flo
         name = f"The measurement of {job.kind!r}"
         process.complete(name=name, timeout=len(todo) * (seconds + PATIENCE_S))
         curve = pd.read_json(rows, lines=True)
-    return curve.sort_values("throughput").groupby("workers", as_index=False).last()
+    by_count = curve.sort_values("throughput").groupby("workers")
+    spread = by_count["throughput"].agg(lowest="min", highest="max").reset_index()
+    return (
+        by_count.nth((rounds - 1) // 2).merge(spread, on="workers").sort_values("workers", ignore_index=True)
+    )
 
 
 if __name__ == "__main__":

@@ -26,8 +26,9 @@ def test_a_lock_is_passed_no_faster_than_it_opens():
 def test_a_curve_has_a_row_for_each_count_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "sitecustomize.py").write_text(f"open({str(tmp_path / 'seen')!r}, 'w').close()")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    curve = measure_curve(Job("cpu", hashes=200, cores=1), counts=[2, 1], rounds=2, seconds=0.05)
+    curve = measure_curve(Job("cpu", hashes=200, cores=1), counts=[2, 1], rounds=3, seconds=0.05)
     assert list(curve["workers"]) == [1, 2]
+    assert (curve["lowest"] <= curve["throughput"]).all() and (curve["throughput"] <= curve["highest"]).all()
     assert (curve["throughput"] > 0).all() and (curve["cpu_s"] > 0).all()
     assert (tmp_path / "seen").exists(), "The PYTHONPATH of the caller was lost."
 
