@@ -5,7 +5,7 @@
 RUN := .venv/bin/python
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help setup lab test test-integration test-notebook notebooks airflow bench site release-check lock format clean assignment grade
+.PHONY: help setup lab test test-integration test-notebook notebooks airflow bench site links release-check lock format clean assignment grade
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' Makefile
@@ -55,11 +55,14 @@ notebooks: .venv/.dev  ## execute the lessons and store their outputs (where the
 airflow: .venv/.lab  ## run Airflow on Celery without Docker, on this machine only; WORKERS=5, PORT=8080; Ctrl-C stops it
 	@PYTHONPATH=compose exec $(RUN) tools/native_airflow.py $(if $(WORKERS),--workers $(WORKERS)) $(if $(PORT),--port $(PORT))
 
-bench: .venv/.dev  ## measure what the lessons state; writes benchmarks/ and the README's table (a quarter of an hour; keep the machine quiet)
+bench: .venv/.dev  ## measure what the lessons state; writes benchmarks/ and the table of site/code.md (a quarter of an hour; keep the machine quiet)
 	@exec $(RUN) benchmarks/run.py
 
 site: .venv/.dev  ## build the readable edition, lessons and documentation of the code, in build/site
 	@exec $(RUN) tools/build_site.py
+
+links: .venv/.dev  ## follow all links to other sites; needs a network
+	@exec $(RUN) tools/build_site.py --links
 
 release-check: .venv/.dev  ## what takes too long for every push (hours); goes on after an interruption; ONLY=browser for a piece
 	@exec $(RUN) tools/release_check.py $(if $(ONLY),"$(ONLY)")

@@ -1,8 +1,7 @@
-"""How the lessons' JupyterLab differs from the defaults. `tools/lab.py` points JUPYTER_CONFIG_PATH here."""
+"""How the lessons' JupyterLab differs from the defaults. `tools/lab.py` and `.binder/start` point JUPYTER_CONFIG_PATH here."""
 
 c = get_config()  # noqa: F821 -- Jupyter defines it
 
-c.ServerApp.ip = "127.0.0.1"  # this machine only
 c.LabApp.default_url = "/lab/tree/work/00_start_here.ipynb"
 
 # Tools for teachers and authors, used from the command line: without them a learner's JupyterLab starts faster and looks simpler.

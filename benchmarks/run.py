@@ -2,7 +2,7 @@
 
     python benchmarks/run.py [--quick] [--only records] [--into FOLDER]
 
-Writes results.csv, with the environment in each row, results.md, the same as tables to read, two figures, and the table of the README
+Writes results.csv, with the environment in each row, results.md, the same as tables to read, two figures, and the table of site/code.md
 (with --into, all but that). With --only, the stored rows of other suites are kept. Candidates of a case are compared for equal
 results first, then timed in turn, round by round, on one core. `--only collection` measures the collection itself; it takes
 about twenty minutes and is no part of `make bench`.
@@ -26,10 +26,10 @@ from benchmarks import (
     figures,
     files,
     growth,
-    readme,
     records,
     rows,
     scaling,
+    summary,
     tables,
     workers,
 )
@@ -117,7 +117,7 @@ def main() -> int:
     if into is not None:
         store(kept(into, names) + measured, into)
         if into == HERE:
-            readme.write()
+            summary.write()
     print(
         f"{len(measured)} rows in {time.perf_counter() - start:.0f} s"
         + (f", stored in {into}" if into else "")

@@ -7,6 +7,7 @@ import re
 from itertools import groupby
 from textwrap import dedent
 
+from badges import page_buttons, repository
 from docutils import nodes
 from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx.application import Sphinx
@@ -79,7 +80,13 @@ def math(self: HTML5Translator, node: nodes.math | nodes.math_block) -> None:
     raise nodes.SkipNode
 
 
+def add_buttons(app: Sphinx, page: str, template: str, context: dict[str, object], doctree: object) -> None:
+    """Put buttons to launch, edit and report at the top of a page, if it is known where the project is published."""
+    context["header_buttons"] = page_buttons(page, repository()) + context["header_buttons"]
+
+
 def setup(app: Sphinx) -> None:
     """Connect what is defined above."""
+    app.connect("html-page-context", add_buttons, priority=900)  # after the theme
     app.connect("autodoc-process-docstring", mark_up, priority=400)  # before napoleon
     app.add_html_math_renderer("mathml", inline_renderers=(math, None), block_renderers=(math, None))

@@ -1,4 +1,4 @@
-"""What all tests share: the tools, and those of compose/, are importable, Hypothesis repeats itself, and children can be interrupted."""
+"""What all tests share: tools, compose and site are importable, Hypothesis repeats itself, and children can be interrupted."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, settings
 from lib.stage.servers import Server, postgres, valkey
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "compose")]
+sys.path[:0] = [str(ROOT / folder) for folder in ("tools", "compose", "site")]
 
 # Derandomized, so that a test that passed in CI passes for a learner; without limits in time, since machines are busy.
 settings.register_profile(

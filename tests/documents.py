@@ -6,7 +6,9 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "notebooks" / "TEACHING.md"]
+README, TEACHING = ROOT / "README.md", ROOT / "notebooks" / "TEACHING.md"
+OTHERS = "CONTRIBUTING CHANGELOG CODE_OF_CONDUCT compose/README site/start site/code"
+PAGES = [README, TEACHING, *(ROOT / f"{name}.md" for name in OTHERS.split())]
 #: What is run by other tests, or would run these tests: the commands that open the lessons, test and measure everything.
 THEMSELVES = {"make lab", "make test", "make bench", "make test-integration", "make release-check"}
 
@@ -29,9 +31,10 @@ def commands(page: Path) -> list[str]:
 
 
 def links(page: Path) -> list[str]:
-    """Where the page links to, and its pictures, without the web."""
+    """Where the page links to, and its pictures, without the web and without what GitHub has beside the files."""
     prose = re.sub(r"```.*?```", "", text_of(page), flags=re.DOTALL)
-    return [link for link in re.findall(r"\]\(([^)]+)\)", prose) if not link.startswith("https://")]
+    outside = ("https://", "../../issues/", "#")
+    return [link for link in re.findall(r"\]\(([^)]+)\)", prose) if not link.startswith(outside)]
 
 
 def tables(text: str) -> list[list[list[str]]]:

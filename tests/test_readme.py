@@ -1,23 +1,23 @@
-"""What README, CONTRIBUTING and TEACHING say is there is there. tests/integration/test_fresh_clone.py runs their commands."""
+"""What README and the other pages say is there is there. tests/integration/test_fresh_clone.py runs their commands."""
 
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import badges
 import nbformat
 import pytest
-from documents import PAGES, ROOT, commands, links, text_of
+from documents import PAGES, README, ROOT, commands, links, text_of
 from lessons import LESSONS, anchors, read
 
 import notebooks
 
-README = text_of(ROOT / "README.md")
 LINKS = sorted({(page, link) for page in PAGES for link in links(page)})
-each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
 
-@pytest.mark.parametrize(("page", "link"), LINKS, ids=lambda value: getattr(value, "stem", value))
+@pytest.mark.parametrize(("page", "link"), LINKS, ids=str)
 def test_every_link_and_figure_leads_somewhere(page: Path, link: str) -> None:
     name, _, anchor = link.partition("#")
     target = page.parent / name
@@ -26,7 +26,8 @@ def test_every_link_and_figure_leads_somewhere(page: Path, link: str) -> None:
 
 
 def test_the_table_lists_every_lesson_with_its_minutes() -> None:
-    rows = dict(re.findall(r"^\| \[.*?\]\(notebooks/(\w+\.ipynb)\) \| (\d+) \|", README, re.MULTILINE))
+    row = re.compile(r"^\| \[.*?\]\(notebooks/(\w+\.ipynb)\) \| (\d+) \|", re.MULTILINE)
+    rows = dict(row.findall(text_of(README)))
     lessons = sorted((ROOT / "notebooks").glob("*.ipynb"))
     assert sorted(rows) == [lesson.name for lesson in lessons]
     for lesson in lessons:
@@ -46,11 +47,63 @@ def test_the_picture_is_one_that_a_lesson_measured() -> None:
 
 
 def test_the_numbers_are_those_that_were_measured() -> None:
-    command = [sys.executable, ROOT / "benchmarks" / "readme.py", "--check"]
+    command = [sys.executable, ROOT / "benchmarks" / "summary.py", "--check"]
     checked = subprocess.run(command, capture_output=True, text=True)
     assert checked.returncode == 0, checked.stdout
-    told = README.partition("<!-- measured")[2].partition("<!-- end of measured")[0]
-    assert len(re.findall(r"^\| .* \| [\d,]+ \| [\d,.]+ \|$", told, re.MULTILINE)) >= 3
+    page = text_of(ROOT / "site" / "code.md")
+    said = page.partition("<!-- measured")[2].partition("<!-- end of measured")[0]
+    assert len(re.findall(r"^\| .* \| [\d,]+ \| [\d,.]+ \|$", said, re.MULTILINE)) >= 3
+
+
+def test_the_readme_is_one_screen_with_badges_and_two_commands() -> None:
+    text = text_of(README)
+    assert len(text.splitlines()) <= 60
+    assert re.findall(r"^make (\w+)", text, re.MULTILINE) == ["lab", "test"] and commands(README) == []
+    published = re.search(r"codespaces\.new/([\w.-]+/[\w.-]+)\)", text)
+    assert badges.with_badges(text, published[1] if published else "") == text
+
+
+@pytest.mark.parametrize(
+    ("github", "origin", "named"),
+    [
+        ("ana/lessons", "https://github.com/other/fork.git", "ana/lessons"),
+        ("", "https://github.com/ana/data.lessons.git", "ana/data.lessons"),
+        ("", "git@github.com:ana/lessons", "ana/lessons"),
+        ("", "https://example.org/ana/lessons.git", ""),
+        ("", None, ""),
+    ],
+)
+def test_badges_lead_to_the_repository_that_the_workflow_or_the_remote_names(
+    github: str, origin: str | None, named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    git = ["git", "-C", tmp_path]
+    subprocess.run([*git, "init", "--quiet"], check=True)
+    if origin:
+        subprocess.run([*git, "remote", "add", "origin", origin], check=True)
+    monkeypatch.setattr(badges, "ROOT", tmp_path)
+    monkeypatch.setenv("GITHUB_REPOSITORY", github)
+    assert badges.repository() == named
+    links = re.findall(r"\]\(([^()]+)\)$", badges.readme_badges(named), re.MULTILINE)
+    assert [link.startswith("https://") and named in link for link in links] == [named != ""] * 4
+
+
+@pytest.mark.parametrize(
+    ("page", "lesson", "source"),
+    [
+        ("notebooks/03_schema_versions", "03_schema_versions", "notebooks/03_schema_versions.ipynb"),
+        ("index", "00_start_here", "site/index.md"),
+        ("compose/README", "00_start_here", "compose/README.md"),
+        ("api/stage", "00_start_here", None),
+    ],
+)
+def test_a_page_of_the_site_has_buttons_that_launch_edit_and_report(
+    page: str, lesson: str, source: str | None
+) -> None:
+    urls = {button["label"]: button["url"] for button in badges.page_buttons(page, "ana/lessons")}
+    assert urls["launch-button"].endswith(f"/ana/lessons/main?urlpath=lab/tree/{lesson}.ipynb")
+    assert urls.get("edit-button") == (source and f"https://github.dev/ana/lessons/blob/main/{source}")
+    assert urls["issue-button"].startswith("https://github.com/ana/lessons/issues/")
+    assert badges.page_buttons(page, "") == []
 
 
 @each_page

@@ -100,7 +100,7 @@ def test_what_benchmarks_write_makes_no_other_state(tmp_path: Path, monkeypatch:
     subprocess.run(["git", "init", "--quiet", str(tmp_path)], check=True)
     monkeypatch.setattr(release_check, "ROOT", tmp_path)
     state = commit("lib/code.py", "1")
-    for name in ("README.md", "benchmarks/results.csv", "benchmarks/release-check.md"):
+    for name in ("site/code.md", "benchmarks/results.csv", "benchmarks/release-check.md"):
         assert commit(name, "2") == state
     (tmp_path / "lib" / "code.py").write_text("3", encoding="utf-8")
     assert release_check.state_of_repository() == f"{state}-changed"

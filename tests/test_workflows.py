@@ -10,12 +10,15 @@ import sys
 from pathlib import Path
 
 import pytest
+import setup
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").iterdir())
+FORMS = sorted((ROOT / ".github" / "ISSUE_TEMPLATE").iterdir())
+HOOKS = ROOT / ".pre-commit-config.yaml"
 COMPOSE = sorted((ROOT / "compose").rglob("*.yml"))
-YAML_FILES = [*WORKFLOWS, *COMPOSE, ROOT / "environment.yml", ROOT / "CITATION.cff"]
+YAML_FILES = [*WORKFLOWS, *FORMS, HOOKS, *COMPOSE, ROOT / "environment.yml", ROOT / "CITATION.cff"]
 YAML_RULES = """
 extends: default
 rules:
@@ -32,11 +35,17 @@ def check(*command: str | Path) -> None:
 
 @pytest.mark.parametrize(
     ("schema", "path"),
-    [*(("github-workflows", path) for path in WORKFLOWS), ("citation-file-format", ROOT / "CITATION.cff")],
+    [
+        *(("vendor.github-workflows", path) for path in WORKFLOWS),
+        *(("vendor.github-issue-forms", path) for path in FORMS),
+        ("vendor.citation-file-format", ROOT / "CITATION.cff"),
+        ("tests/devcontainer.schema.json", ROOT / ".devcontainer" / "devcontainer.json"),
+    ],
     ids=lambda value: getattr(value, "name", value),
 )
 def test_file_follows_the_public_schema(schema: str, path: Path) -> None:
-    check("check_jsonschema", "--builtin-schema", f"vendor.{schema}", path)
+    kind = "--builtin-schema" if schema.startswith("vendor.") else "--schemafile"
+    check("check_jsonschema", kind, schema, path)
 
 
 def test_yaml_is_tidy() -> None:
@@ -67,11 +76,42 @@ def test_workflow_runs_what_a_developer_runs_on_the_supported_pythons() -> None:
     [step] = [step for step in job["steps"] if "run" in step]
     assert step["run"] == "bash .ci/run" and os.access(ROOT / ".ci" / "run", os.X_OK)
     assert step["env"]["PYTHON"] == "python${{ matrix.python }}"
+    assert "macos-15" in text and job["continue-on-error"] == "${{ matrix.machine == 'macos-15' }}"
+
+
+def test_each_week_the_newest_packages_the_next_pythons_and_all_links_are_tried() -> None:
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "weekly.yml").read_text(encoding="utf-8"))
+    jobs = workflow["jobs"]
+    assert re.fullmatch(r"\d+ \d+ \* \* \d", workflow["on"]["schedule"][0]["cron"])
+    typed = {name: " ".join(step.get("run", "") for step in job["steps"]) for name, job in jobs.items()}
+    targets = set(re.findall(r"make ([.\w/-]+)", " ".join(typed.values())))
+    assert targets == {"lock", ".venv/.dev", "test", "links"}
+    assert "make lock UPGRADE=1" in typed["newest"] and "--only lessons" in typed["newest"]
+    pythons = [int(version.partition(".")[2]) for version in jobs["python"]["strategy"]["matrix"]["python"]]
+    assert min(pythons) == setup.NEWEST[1] + 1 and jobs["python"]["continue-on-error"] is True
+
+
+def test_hooks_run_the_projects_own_tools_and_fetch_nothing() -> None:
+    [repo] = yaml.safe_load(HOOKS.read_text(encoding="utf-8"))["repos"]
+    assert repo["repo"] == "local" and {hook["language"] for hook in repo["hooks"]} == {"system"}
+    commands = {hook["entry"]: hook.get("files") for hook in repo["hooks"]}
+    assert commands.keys() == {"make format", ".venv/bin/python tools/lesson_rules.py"}
+    assert re.search(commands.popitem()[1], "notebooks/03_schema_versions.ipynb")
+
+
+def test_binder_installs_the_lock_and_a_supported_python() -> None:
+    folder = ROOT / ".binder"
+    lines = (folder / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    assert [line for line in lines if not line.startswith("#")] == ["-r ../requirements.lock"]
+    version = (folder / "runtime.txt").read_text(encoding="utf-8").strip().removeprefix("python-")
+    assert setup.OLDEST <= tuple(map(int, version.split("."))) <= setup.NEWEST
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="shellcheck comes as a wheel for x86-64 only")
 def test_shell_scripts_are_sound() -> None:
-    scripts = [ROOT / ".ci" / "run", *(ROOT / "tests").rglob("*.sh")]  # that of compose/: tests/deployment
+    started = [ROOT / name for name in (".ci/run", ".binder/postBuild", ".binder/start")]
+    assert all(os.access(script, os.X_OK) for script in started)
+    scripts = [*started, *(ROOT / "tests").rglob("*.sh")]  # that of compose/: tests/deployment
     command = [Path(sys.executable).with_name("shellcheck"), *scripts]
     run = subprocess.run(command, capture_output=True, text=True)
     assert run.returncode == 0, run.stdout

@@ -1,7 +1,8 @@
 """Build the readable edition: all lessons with their stored outputs, what they prove, and the documentation of `lib`.
 
 Sphinx reads a folder that is put together for it: the pages of `site/`, the lessons, and pages that are generated here (objectives,
-documentation of the code). Nothing is executed, nothing is fetched, and a warning is an error.
+documentation of the code). Nothing is executed, nothing is fetched, and a warning is an error. With `--links` nothing is built:
+Sphinx follows the links to other sites, which needs a network.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 import lessons
 from nbformat import NotebookNode
 
-PAGES = ("CONTRIBUTING.md", "benchmarks/results.md", "notebooks/TEACHING.md")
+PAGES = "CONTRIBUTING.md benchmarks/results.md compose/README.md notebooks/TEACHING.md".split()
 LIB = lessons.ROOT / "lib"
 ROOMS = {
     "common": ("Tools of all lessons", LIB),
@@ -52,11 +53,8 @@ def objectives_page(notebooks: dict[str, NotebookNode]) -> str:
         "below an exercise, which proves what the learner has written, or a cell that proves what the machine has shown.\n"
     ]
     for name, nb in notebooks.items():
-        table = [
-            f"## {lessons.headings(nb.cells[0])[0][1]}\n",
-            "| you will be able to | checked by |",
-            "|---|---|",
-        ]
+        title = lessons.headings(nb.cells[0])[0][1]
+        table = [f"## {title}\n\n| you will be able to | checked by |\n|---|---|"]
         for number, goal in enumerate(lessons.objectives(nb), start=1):
             links = [
                 f"[`{cell.id}`](<notebooks/{name}#{lessons.anchor(heading_of(nb, cell))}>)"
@@ -64,7 +62,7 @@ def objectives_page(notebooks: dict[str, NotebookNode]) -> str:
                 if f"objective-{number}" in lessons.tags(cell)
             ]
             table.append(f"| {goal} | {', '.join(links)} |")
-        if len(table) > 3:
+        if len(table) > 1:
             parts.append("\n".join(table) + "\n")
     return "\n".join(parts)
 
@@ -89,6 +87,8 @@ def assemble(source: Path) -> None:
     shutil.copytree(lessons.LESSONS, source / "notebooks", ignore=ignored)
     notebooks = {path.name: readable(lessons.read(path)) for path in lessons.lesson_paths()}
     pages = {name: (lessons.ROOT / name).read_text(encoding="utf-8") for name in PAGES}
+    # In the repository the pages of site/ lie a folder deeper.
+    pages |= {page.name: page.read_text("utf-8").replace("](../", "](") for page in source.glob("*.md")}
     pages |= {f"notebooks/{name}": lessons.dumps(nb) for name, nb in notebooks.items()}
     pages["objectives.md"] = objectives_page(notebooks)
     pages |= {f"api/{name}.md": code_page(*room) for name, room in ROOMS.items()}
@@ -98,31 +98,24 @@ def assemble(source: Path) -> None:
         shutil.copy(picture, source / "benchmarks")
 
 
-def build(into: Path) -> int:
+def build(into: Path, builder: str = "html") -> int:
     """Build the site in place of the one that may be in the folder `into`. Returns Sphinx's exit status."""
     with tempfile.TemporaryDirectory() as folder:
         source, pages = Path(folder, "source"), Path(folder, "html")
         assemble(source)
-        sphinx = [
-            sys.executable,
-            "-m",
-            "sphinx",
-            "--fail-on-warning",
-            "--keep-going",
-            "--quiet",
-            "-j",
-            "auto",
-        ]
-        sphinx += ["--doctree-dir", folder + "/trees", "-b", "html", str(source), str(pages)]
-        environ = {**os.environ, "PYTHONPATH": str(lessons.ROOT / "tools")}
+        sphinx = [sys.executable, *"-m sphinx --fail-on-warning --keep-going --quiet -j auto".split()]
+        sphinx += ["--doctree-dir", folder + "/trees", "-b", builder, str(source), str(pages)]
+        environ = {**os.environ, "PYTHONPATH": f"{lessons.ROOT}/tools{os.pathsep}{lessons.ROOT}/site"}
         status = subprocess.run(sphinx, cwd=lessons.ROOT, env=environ).returncode
-        if status == 0:
+        if status == 0 and builder == "html":
             shutil.rmtree(into, ignore_errors=True)
             shutil.copytree(pages, into)
     return status
 
 
 if __name__ == "__main__":
+    if sys.argv[1:] == ["--links"]:
+        sys.exit(build(Path(), "linkcheck"))
     pages = lessons.ROOT / "build" / "site"
     if build(pages) != 0:
         sys.exit(1)

@@ -28,10 +28,7 @@ OPTIONS = [
     "--universal",
     "--python-version=3.11",
     "--fork-strategy=fewest",  # one release for all Pythons, so that outputs agree
-    "--generate-hashes",
-    "--no-emit-index-url",
-    "--no-header",
-    "--quiet",
+    *"--generate-hashes --no-emit-index-url --no-header --quiet".split(),
 ]
 
 

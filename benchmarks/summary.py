@@ -1,7 +1,7 @@
-"""The table of measurements in the README: made of results.csv, so that no number in it is typed.
+"""The table of measurements in site/code.md: made of results.csv, so that no number in it is typed.
 
-python benchmarks/readme.py            write it
-python benchmarks/readme.py --check    only say whether the README has it
+python benchmarks/summary.py            write it
+python benchmarks/summary.py --check    only say whether the page has it
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from benchmarks import rows
 from benchmarks.rows import Row
 
 HERE: Final = Path(__file__).resolve().parent
-README: Final = HERE.parent / "README.md"
+PAGE: Final = HERE.parent / "site" / "code.md"
 BEGIN: Final = "<!-- measured: written by make bench -->"
 END: Final = "<!-- end of measured -->"
-#: What the README tells: suite, case, candidate, and the sentence.
-TOLD: Final = (
+#: What the page says: suite, case, candidate, and the sentence.
+ROWS: Final = (
     ("records", "validate and upgrade", "lib, upgrade_many", "records as dicts, validated and upgraded"),
     ("files", "NDJSON to NDJSON", "lib, migrate_file", "NDJSON to NDJSON, quarantine included"),
     (
@@ -42,7 +42,7 @@ def table(measured: list[Row]) -> str:
     by_name = {(row.suite, row.case, row.candidate): row for row in measured}
     found = [
         (by_name[suite, case, name], text)
-        for suite, case, name, text in TOLD
+        for suite, case, name, text in ROWS
         if (suite, case, name) in by_name
     ]
     if not found:
@@ -54,19 +54,19 @@ def table(measured: list[Row]) -> str:
 
 
 def expected() -> str:
-    """The README as it should be."""
-    before, _, rest = README.read_text(encoding="utf-8").partition(BEGIN)
+    """The page as it should be."""
+    before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
     _, _, after = rest.partition(END)
     return f"{before}{BEGIN}\n\n{table(rows.read(HERE / 'results.csv'))}\n\n{END}{after}"
 
 
 def write() -> None:
-    """Write the table into the README."""
-    README.write_text(expected(), encoding="utf-8")
+    """Write the table into the page."""
+    PAGE.write_text(expected(), encoding="utf-8")
 
 
 def main() -> int:
-    """Write or check; the exit status is 1 where the README tells something else."""
+    """Write or check; the exit status is 1 if the page says something else."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -74,11 +74,11 @@ def main() -> int:
     if not parser.parse_args().check:
         write()
         return 0
-    same = README.read_text(encoding="utf-8") == expected()
+    same = PAGE.read_text(encoding="utf-8") == expected()
     print(
         "As measured."
         if same
-        else "README.md differs from benchmarks/results.csv: python benchmarks/readme.py"
+        else "site/code.md differs from benchmarks/results.csv: python benchmarks/summary.py"
     )
     return 0 if same else 1
 
