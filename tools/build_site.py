@@ -17,7 +17,7 @@ from pathlib import Path
 import lessons
 from nbformat import NotebookNode
 
-PAGES = "CONTRIBUTING.md benchmarks/results.md compose/README.md notebooks/TEACHING.md".split()
+PAGES = "CHANGELOG.md CONTRIBUTING.md benchmarks/results.md compose/README.md notebooks/TEACHING.md".split()
 LIB = lessons.ROOT / "lib"
 ROOMS = {
     "common": ("Tools of all lessons", LIB),
