@@ -42,6 +42,7 @@ def test_a_worker_that_does_not_answer_through_the_broker_is_unhealthy(broker: S
         return subprocess.run(command, env=os.environ | env, capture_output=True).returncode == 0
 
     with Process() as worker:
+        env["TMPDIR"] = str(worker.directory)  # its pool of processes leaves a folder behind
         worker.run([sys.executable, *swarm["command"][1:]], env=env, cwd=worker.directory)
         until(healthy)
         worker.signal(signal.SIGSTOP)
