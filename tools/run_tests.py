@@ -6,9 +6,9 @@
     python tools/run_tests.py tests/stage -x     these tests: all else are arguments of pytest
 
 The stages: plain tests; lessons side by side; lessons that measure, one at a time; and at last a check that the run has left nothing
-behind. A stage that fails does not stop the next ones. Lessons run as a teacher's pytest runs them, by nbval alone, in a copy of the
-project that has no `.git` and a space and an accent in its path. Home, temporary folder and Jupyter's folders are the run's own and are
-removed.
+behind. A stage that fails does not stop the next ones. Lessons run as a teacher's pytest runs them, by nbval alone (only
+the sockets of its kernels differ: tools/socket_kernels.py), in a copy of the project that has no `.git` and a space and an accent in its
+path. Home, temporary folder and Jupyter's folders are the run's own and are removed.
 """
 
 import argparse

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 import msgspec
 
 from lib.stage.locks import file_lock
+from lib.stage.ranges import check_range
 from lib.versioning.files import migrate_file, whole_or_nothing
 from lib.versioning.history import SchemaHistory
 from lib.versioning.manager import DataVersionManager
@@ -78,6 +79,7 @@ def upgrade_partitions(
     import pandas as pd
 
     history.check_version(version)
+    check_range(0, timeout=timeout)
     source, target = Path(source).resolve(), Path(target).resolve()
     if source == target:
         raise ValueError(

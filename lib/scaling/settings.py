@@ -14,6 +14,8 @@ from typing import Self
 import redis
 from celery import Celery
 
+from lib.stage.ranges import check_range
+
 VARIABLE = "LESSONS_WORKER"
 #: prometheus-client's own variable: the folder in which the processes of a worker add up their counts.
 METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
@@ -27,13 +29,16 @@ class Delivery:
     late: after the task; else before it, as Celery does by default. reject_on_worker_lost: a task whose child process
     died goes back to the queue; else it counts as done. visibility_timeout: seconds until the broker takes an
     unacknowledged task for abandoned; a task that takes longer is done twice. restore_interval: seconds between two looks
-    for abandoned tasks; None leaves it at Celery's, which is about a hundred.
+    for abandoned tasks; None leaves it at Celery's, which is about a hundred. ValueError for less than 0.1 s.
     """
 
     late: bool = False
     reject_on_worker_lost: bool = False
     visibility_timeout: float = 3600.0
     restore_interval: float | None = None
+
+    def __post_init__(self) -> None:
+        check_range(0.1, visibility_timeout=self.visibility_timeout, restore_interval=self.restore_interval)
 
 
 EARLY = Delivery()

@@ -18,6 +18,7 @@ import numpy as np
 import simpy
 
 from lib.scaling.laws import checked
+from lib.stage.ranges import check_whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,9 +53,7 @@ class Cluster:
     restart_s: float = 0.0
 
     def __post_init__(self) -> None:
-        if type(self.workers) is not int:
-            raise ValueError(f"workers: {self.workers!r} is not allowed. Give a whole number.")
-        checked("workers", self.workers, 1)
+        check_whole(1, workers=self.workers)
         checked("service_s", self.service_s, 0, above=True)
         checked("straggler_share", self.straggler_share, 0, 1)
         checked("straggler_factor", self.straggler_factor, 1)
@@ -134,9 +133,8 @@ def simulate(cluster: Cluster, *, tasks: int, rate: float | None = None, seed: i
     """
     import pandas as pd
 
-    if type(tasks) is not int:
-        raise ValueError(f"tasks: {tasks!r} is not allowed. Give a whole number.")
-    checked("tasks", tasks, 1)
+    check_whole(1, tasks=tasks)
+    check_whole(0, seed=seed)
     rng = np.random.default_rng(seed)
     arrived = np.zeros(tasks)
     if rate is not None:

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import redis
 from celery import uuid
@@ -33,6 +33,7 @@ from lib.stage.containers import Backend, docker_network
 from lib.stage.images import image
 from lib.stage.processes import Process
 from lib.stage.programs import Program, Running
+from lib.stage.ranges import check_range, check_whole
 from lib.stage.servers import Server, valkey
 from lib.stage.waiting import wait_for
 
@@ -83,10 +84,14 @@ class WorkerPool(Running):
         metrics: whether each worker, if it is a process, serves its metrics to Prometheus (`lib.scaling.metrics`), at `metrics_urls`.
         backend: "docker" for workers in containers (see `lib.stage.containers`), which see no files of this machine.
         tree: the folder with the files of the release whose code they run.
-        Raises ProcessError, with the end of the log, when a worker is not ready in time.
+        Raises ProcessError, with the end of the log, when a worker is not ready in time, and ValueError for an argument out of its range.
         """
-        if concurrency < 1 or (kind == "solo" and concurrency > 1):
-            raise ValueError(f"concurrency={concurrency}, kind={kind!r}: at least 1, and for solo just 1")
+        check_whole(0, workers=workers)
+        check_whole(1, concurrency=concurrency)
+        if kind not in get_args(Kind) or (kind == "solo" and concurrency > 1):
+            raise ValueError(
+                f"kind={kind!r}, concurrency={concurrency}: choose prefork, threads, or solo for one at a time"
+            )
         if metrics and backend == "docker":
             raise ValueError("metrics=True: a worker in a container serves none; leave out one of the two")
         self.concurrency, self.kind, self.metrics = concurrency, kind, metrics
@@ -122,8 +127,7 @@ class WorkerPool(Running):
 
         The youngest go. They take nothing new, and end what they have taken. Raises TimeoutError when that takes longer than `timeout`.
         """
-        if workers < 0:
-            raise ValueError(f"workers={workers}: there can't be fewer than 0")
+        check_whole(0, workers=workers)
         alive = self.workers
         for gone in set(self._workers) - set(alive):
             gone.process.stop()
@@ -267,6 +271,7 @@ class WorkerPool(Running):
 
     def wait(self, timeout: float = 60.0, *, ids: Iterable[str] | None = None) -> int:
         """Wait until the tasks with these ids (None: all that were sent) have ended, or `timeout` seconds; return how many have not."""
+        check_range(0, timeout=timeout)
         awaited, ended = set(self._sent if ids is None else ids), self.settings.key("ended")
         wait_for(lambda: awaited <= self.store.smembers(ended), timeout, PAUSE)
         return len(awaited - self.store.smembers(ended))

@@ -18,20 +18,22 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from lib.stage.processes import Process
+from lib.stage.ranges import check_range, check_whole
 
 if TYPE_CHECKING:
     import pandas as pd
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 60.0
+Kind = Literal["cpu", "lock", "exchange"]
 
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker does for one task. Times are in seconds.
+    """What a worker does for one task. Times are in seconds. ValueError for an unknown kind or a number out of its range.
 
     kind: cpu: hash; lock: work, then wait for the lock and hold it; exchange: work, then tell each other worker under the lock.
     work_s: mean time of what a worker does alone; it varies by half in both directions. (cpu: not used.)
@@ -40,11 +42,17 @@ class Job:
     cores: on how many cores all workers together may run, where the system lets one choose. None: on all.
     """
 
-    kind: Literal["cpu", "lock", "exchange"]
+    kind: Kind
     work_s: float = 0.01
     shared_s: float = 0.001
     hashes: int = 2000
     cores: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(Kind):
+            raise ValueError(f"kind={self.kind!r}: choose one of {', '.join(get_args(Kind))}")
+        check_range(0, work_s=self.work_s, shared_s=self.shared_s)
+        check_whole(1, hashes=self.hashes, cores=self.cores)
 
 
 #: In a worker: what all workers of a measurement share, namely the lock, an inbox for each, and the barrier at the start.
@@ -110,9 +118,14 @@ def measure_curve(job: Job, counts: Sequence[int], rounds: int = 3, seconds: flo
 
     Raises:
         ProcessError: a worker has failed; the message ends with what it said.
+        ValueError: a number out of its range, before anything starts.
     """
     import pandas as pd
 
+    check_range(0.01, seconds=seconds)
+    check_whole(1, rounds=rounds, counts=len(counts))
+    for count in counts:
+        check_whole(1, workers=count)
     todo = list(counts) * rounds
     with Process() as process:
         rows = process.directory / "rows.json"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from numbers import Integral
 
 
 def check_range(low: float, high: float = math.inf, **values: float | None) -> None:
@@ -14,3 +15,11 @@ def check_range(low: float, high: float = math.inf, **values: float | None) -> N
         if value is not None and (not low <= value <= high or math.isinf(value)):
             allowed = f"at least {low:g}" if math.isinf(high) else f"choose one from {low:g} to {high:g}"
             raise ValueError(f"{name}={value}: {allowed}")
+
+
+def check_whole(low: int, **values: int | None) -> None:
+    """Raise ValueError, with its name, for a value that is no whole number, or less than `low`. None passes."""
+    for name, value in values.items():
+        if value is not None and (not isinstance(value, Integral) or isinstance(value, bool)):
+            raise ValueError(f"{name}={value!r}: give a whole number")
+    check_range(low, **values)

@@ -14,14 +14,9 @@ from typing import Any, Final
 
 from lib.versioning.schema import NO_DEFAULT, DeclarationError, Field, Schema, check_name
 
-_TYPES: Final = {
-    "string": "string",
-    "integer": "long",
-    "float": "double",
-    "boolean": "boolean",
-    "timestamp": "string",
-}
-_RESERVED: Final = {*_TYPES.values(), "int", "float", "null", "bytes"}
+#: Avro's names of types that it calls otherwise.
+_TYPES: Final = {"integer": "long", "float": "double", "timestamp": "string"}
+_RESERVED: Final = {"string", "long", "double", "boolean", "int", "float", "null", "bytes"}
 
 
 def to_avro(schema: Schema, name: str) -> dict[str, Any]:
@@ -38,7 +33,7 @@ def to_avro(schema: Schema, name: str) -> dict[str, Any]:
 
 
 def _field_to_avro(field: Field) -> dict[str, Any]:
-    kind: Any = _TYPES[field.type]
+    kind: Any = _TYPES.get(field.type, field.type)
     if field.type == "timestamp":
         kind = {"type": kind, "iso8601": True}
     elif field.length is not None:

@@ -55,11 +55,8 @@ class Report:
     reasons: Counter[str] = dataclasses.field(default_factory=Counter)
 
     def __iadd__(self, other: Report) -> Self:
-        self.read += other.read
-        self.passed += other.passed
-        self.quarantined += other.quarantined
-        for name in ("versions", "kept", "lost", "reasons"):
-            getattr(self, name).update(getattr(other, name))
+        for name, count in vars(other).items():
+            setattr(self, name, getattr(self, name) + count)
         return self
 
 

@@ -15,17 +15,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lib.versioning.history import SchemaHistory, UnknownVersionError
-from lib.versioning.schema import VERSION_KEY, Field
+from lib.versioning.schema import TYPES, VERSION_KEY, Field
 from lib.versioning.timestamps import Mask, suspect_timestamps
 
-#: The Arrow type of each type of field.
-ARROW_TYPES: Final = {
-    "string": pa.string(),
-    "integer": pa.int64(),
-    "float": pa.float64(),
-    "boolean": pa.bool_(),
-    "timestamp": pa.string(),
-}
+#: The Arrow type of each type of field: string, int64, float64 (called double) or bool.
+ARROW_TYPES: Final = {kind: pa.scalar(type_()).type for kind, type_ in TYPES.items()}
 _VIEWS: Final = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
 
 
@@ -64,12 +58,9 @@ def one_version(table: pa.Table, history: SchemaHistory) -> int | None:
         return 1 if noted is None else history.check_version(noted)
     column = table[VERSION_KEY]
     kinds = (pa.types.is_integer, pa.types.is_floating, pa.types.is_null)
-    try:
-        labels = column.cast(pa.int64()) if any(kind(column.type) for kind in kinds) else None
-    except pa.ArrowInvalid:  # a fraction, NaN, or a number beyond 64 bits
-        labels = None
-    found = [] if labels is None else pc.unique(labels.fill_null(1)).to_pylist()
-    return found[0] if len(found) == 1 and found[0] in history.versions else None
+    labels = pc.unique(column).to_pylist() if any(kind(column.type) for kind in kinds) else []
+    found = set(map(_label, labels))
+    return found.pop() if len(found) == 1 and found.issubset(history.versions) else None
 
 
 def as_arrow(data: ArrowStream) -> pa.Table:
@@ -185,12 +176,6 @@ def instants_as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return text
 
 
-def either(*masks: Mask | None) -> Mask | None:
-    """A mask of the rows that any of some masks has; None where there are none."""
-    found = [mask for mask in masks if mask is not None and mask.any()]
-    return np.logical_or.reduce(found) if found else None
-
-
 def filled(column: pa.ChunkedArray) -> Mask:
     """A mask of the values that are not null."""
     return pc.is_valid(column).to_numpy()
@@ -248,14 +233,10 @@ def _decoded(value: bytes | None) -> str | bytes | None:
 
 
 def as_column(values: list[Any], field: Field) -> pa.ChunkedArray:
-    """Values of a field as a column; a float field of nothing but integers keeps them."""
-    type_ = ARROW_TYPES[field.type]
-    if field.type == "float":
-        if not any(type(value) is float for value in values) and any(values):
-            type_ = None
-        else:
-            values = [None if value is None else float(value) for value in values]
-    return pa.chunked_array([pa.array(values, type_)])
+    """Values of a field as a column of its type."""
+    if field.type == "float":  # Arrow makes no float of an int above 2**53, exact or not
+        values = [None if value is None else float(value) for value in values]
+    return pa.chunked_array([pa.array(values, ARROW_TYPES[field.type])])
 
 
 # ── Columns of one value ─────────────────────────────────────────────────────────────────────────────────────────
@@ -306,22 +287,13 @@ def _join(check: Callable[[pa.Array], Mask], column: pa.ChunkedArray) -> Mask:
 def _suspect_strings(field: Field, column: pa.ChunkedArray) -> Mask | None:
     if field.type == "timestamp":
         return _join(suspect_timestamps, column)
-    mask = None
-    if not all(map(_is_utf8, column.chunks)):
-        mask = ~pc.string_is_ascii(column).fill_null(True).to_numpy()
-    if field.length is not None and (pc.max(pc.binary_length(column)).as_py() or 0) > field.length:
-        longer = pc.greater(pc.utf8_length(column), field.length).fill_null(False).to_numpy()
-        mask = longer if mask is None else mask | longer
-    return mask
-
-
-def _is_utf8(strings: pa.Array) -> bool:
-    """Arrow promises that strings are UTF-8, but takes the word of the file that they come from."""
-    try:
-        strings.validate(full=True)
+    try:  # Arrow promises that strings are UTF-8, but takes the word of the file that they come from.
+        column.validate(full=True)
     except pa.ArrowInvalid:
-        return False
-    return True
+        return np.ones(len(column), bool)
+    if field.length is not None and (pc.max(pc.binary_length(column)).as_py() or 0) > field.length:
+        return pc.greater(pc.utf8_length(column), field.length).fill_null(False).to_numpy()
+    return None
 
 
 #: The first second of the year 1, and the one after the last of the year 9999.

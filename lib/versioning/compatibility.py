@@ -93,16 +93,21 @@ class Compatibility:
             migrated += [f"{place}may fail: {note}" for note in reading.migration.may_fail]
             migrated += [f"{place}may lose: {note}" for note in reading.migration.loses]
         head = f"version {self.proposed}, {self.mode}: {answer[self.compatible]}"
-        return "\n".join(
-            [head, *direct, f"through the migration: {answer[self.through_migration]}", *migrated]
-        )
+        if self.readings:  # else there is no migration to judge
+            migrated.insert(0, f"through the migration: {answer[self.through_migration]}")
+        return "\n".join([head, *direct, *migrated])
 
 
 def check(history: SchemaHistory, proposed: int, mode: Mode) -> Compatibility:
     """Judge version `proposed` against those before it, which count as registered. The first is always compatible.
 
-    Raises ValueError for an unknown mode, UnknownVersionError for an unknown version.
+    Raises ValueError for an unknown mode, UnknownVersionError for an unknown version, TypeError for schemas without a history.
     """
+    if not isinstance(history, SchemaHistory):
+        raise TypeError(
+            f"a SchemaHistory, not {type(history).__name__}: declare the steps between the schemas, "
+            "or compare two with resolution.differences(reader, writer)"
+        )
     if mode not in MODES:
         raise ValueError(f"mode {mode!r}: choose one of {', '.join(MODES)}")
     history.check_version(proposed)

@@ -73,11 +73,14 @@ def obstacles(session: Session, plan: Plan, key: str, version: int, *, begun: bo
     found += _lost_dependents(session, plan, there)
     clashes = [f"{table}.{clash}: rename or drop it" for clash in _clashes(plan, there)]
     if not missing and not clashes:
-        fills = [f"count({a.fill})" for a in plan.added if a.fill is not None]
-        session.rows(f"SELECT {', '.join(fills or ['1'])} FROM {plan.table}")
-        for where, reason in _conditions(plan, there, begun=begun):
-            if count := session.count(plan.table, where):
-                found.append(f"{reason} (rows: {count}): fix the rows")
+        conditions = list(_conditions(plan, there, begun=begun))
+        counts = [f"count(*) FILTER (WHERE {condition.predicate})" for condition in conditions]
+        counts += [
+            f"count({a.fill})" for a in plan.added if a.fill is not None
+        ]  # an error where one has no form
+        (numbers,) = session.rows(f"SELECT {', '.join([*counts, 'count(*)'])} FROM {plan.table}")
+        for condition, number in zip(conditions, numbers, strict=False):
+            found += [f"{condition.reason} (rows: {number}): fix the rows"] if number else []
     return found + clashes
 
 

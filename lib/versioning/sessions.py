@@ -7,6 +7,7 @@ import sqlite3
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,25 +41,20 @@ class Column(NamedTuple):
     extra: str
 
 
+@dataclass(frozen=True)
 class Session:
-    """A connection in autocommit mode, in UTC, for the migration of one table."""
+    """A connection in autocommit mode, in UTC, for the migration of one table. `errors` is the base of its driver's errors."""
 
-    def __init__(
-        self, dialect: Dialect, table: str, connection: Any, errors: type[Exception], lock_timeout: float
-    ) -> None:
-        self.dialect = dialect
-        self.table = table
-        self._errors = errors
-        self._connection = connection
-        self._wait = (
-            [f"SET LOCAL lock_timeout = {round(lock_timeout * 1000)}"] if dialect.name == "postgresql" else []
-        )
+    dialect: Dialect
+    table: str
+    connection: Any
+    errors: type[Exception]
 
     def rows(self, statement: str) -> list[tuple[Any, ...]]:
         """Run a query. Raises MigrationError with the words of a database that can't."""
         try:
-            return self._connection.execute(statement).fetchall()
-        except self._errors as error:
+            return self.connection.execute(statement).fetchall()
+        except self.errors as error:
             raise self._documented(error) from error
 
     def value(self, statement: str) -> Any:
@@ -72,7 +68,7 @@ class Session:
 
     def run(self, statement: str) -> int:
         """Run a statement; return the number of rows that it changed, if it changes rows."""
-        return self._connection.execute(statement).rowcount
+        return self.connection.execute(statement).rowcount
 
     def transact(self, statements: Iterable[str]) -> list[int]:
         """Run statements in one transaction; try again a few times where a lock or a conflict stood in the way.
@@ -82,15 +78,14 @@ class Session:
         statements = list(statements)
         for pause in (*_PAUSES, None):
             try:
-                for statement in (self.dialect.begin, *self._wait):
-                    self.run(statement)
+                self.run(self.dialect.begin)
                 counts = [self.run(statement) for statement in statements]
                 self.run("COMMIT")
                 return counts
             except BaseException as error:
                 with contextlib.suppress(Exception):  # the connection may be gone, or nothing be begun
                     self.run("ROLLBACK")
-                if not isinstance(error, self._errors):
+                if not isinstance(error, self.errors):
                     raise
                 if pause is None or _code(error) not in _TRANSIENT:
                     raise self._documented(error) from error
@@ -105,9 +100,10 @@ class Session:
         if self.dialect.name == "postgresql":
             table = self.dialect.literal(self.dialect.quote(self.table))
             holders = [row[0] for row in self.rows(_HOLDERS.format(table=table))] or ["nobody any more"]
-        tries = f"no lock on {self.table} in {len(_PAUSES) + 1} tries ({str(error).splitlines()[0]})"
-        remedy = "this step changed nothing; end that transaction, or wait for its end, and run this again"
-        return LockedError(f"{tries}: held by {'; '.join(holders)}; {remedy}")
+        held = f"the lock was not to be had ({str(error).splitlines()[0]}): held by {'; '.join(holders)}"
+        return LockedError(
+            f"{self.table}: {held}; end that transaction, or wait for its end, and run this again"
+        )
 
     def columns(self, table: str) -> dict[str, Column]:
         """The columns of a table in the current schema; none if there is no such table."""
@@ -176,13 +172,11 @@ def session(engine: Any, table: str, lock_timeout: float) -> Iterator[Session]:
         raise SqlError(f"{engine!r}: give an engine of SQLAlchemy for sqlite or postgresql+psycopg")
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         driver_connection = connection.connection.driver_connection
-        opened = Session(
-            dialect_named(name), table, driver_connection, dialect.loaded_dbapi.Error, lock_timeout
-        )
+        opened = Session(dialect_named(name), table, driver_connection, dialect.loaded_dbapi.Error)
         if name == "postgresql":
-            opened.run("SET TIME ZONE 'UTC'")
+            opened.run(f"SET TIME ZONE 'UTC'; SET lock_timeout = {round(lock_timeout * 1000)}")
         try:
             yield opened
         finally:
             with contextlib.suppress(Exception):  # the connection goes back to a pool
-                opened.run("RESET TIME ZONE" if name == "postgresql" else "SELECT 1")
+                opened.run("RESET TIME ZONE; RESET lock_timeout" if name == "postgresql" else "SELECT 1")

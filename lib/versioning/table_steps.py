@@ -1,8 +1,8 @@
 """The steps of a migration on the columns of a table: the form that the effects of operations have for Arrow.
 
 Columns are shared where a field is copied or moved, and are constants where one is filled. What is computed is computed by the
-same functions as for records, value by value. Where that gives no result, the row is doubted, and the caller leaves it to the
-form for records, which knows the words.
+same functions as for records, value by value. Where that gives no result, the row is doubted, and the caller leaves all rows to
+the form for records, which knows the words.
 """
 
 from __future__ import annotations
@@ -18,10 +18,8 @@ import pyarrow.compute as pc
 from lib.versioning.columns import (
     ARROW_TYPES,
     alike,
-    canonical,
     constant,
     distinct,
-    either,
     filled,
     is_readable,
     row_values,
@@ -35,29 +33,25 @@ from lib.versioning.schema import Field
 from lib.versioning.timestamps import Mask
 
 Column = pa.ChunkedArray
-Notes = list[tuple[str, Mask]]
+
+
+class DoubtfulRow(Exception):
+    """A row for which only the form for records finds the right value, or the words."""
+
+
+def _doubt(mask: Mask | None) -> None:
+    if mask is not None and mask.any():
+        raise DoubtfulRow
 
 
 @dataclass
 class TableMigration:
-    """The columns of rows that are valid at one version, on their way to another, and what happened to which rows."""
+    """The columns of rows that are valid at one version, on their way to another; and what was kept and lost, in counts."""
 
     columns: dict[str, Column]
     rows: int
-    kept: Notes = field(default_factory=list)
-    lost: Notes = field(default_factory=list)
-    doubted: Mask | None = None
-
-    def doubt(self, mask: Mask | None) -> None:
-        """Leave these rows to the form for records."""
-        self.doubted = either(self.doubted, mask)
-
-    def count(self, notes: Notes) -> Counter[str]:
-        """Count the rows of each note, undoubted ones only, by field."""
-        counts: Counter[str] = Counter()
-        for name, mask in notes:
-            counts[name] += int(np.count_nonzero(mask if self.doubted is None else mask & ~self.doubted))
-        return +counts
+    kept: Counter[str] = field(default_factory=Counter)
+    lost: Counter[str] = field(default_factory=Counter)
 
     def is_null(self, column: Column) -> bool:
         """Tell whether a column holds nothing but nulls."""
@@ -65,32 +59,31 @@ class TableMigration:
 
 
 def migrate(table: pa.Table, history: SchemaHistory, start: int, target: int) -> TableMigration:
-    """Take a table's columns from one version to another; undoubted rows come out as the form for records has them."""
+    """Take a table's columns from one version to another; all rows come out as the form for records has them.
+
+    Raises DoubtfulRow if that can't be told of one: never for a table without rows.
+    """
     work = TableMigration(dict(zip(table.column_names, table.columns, strict=True)), table.num_rows)
     for declared in history.schema(start):
         _open(work, declared, work.columns.get(declared.name))
     for name, later in later_fields(history, start, target).items():
         if (column := work.columns.get(name)) is not None:
-            _open(work, later, column, suspects(replace(later, nullable=True), column))
+            _open(work, later, column)
+            _doubt(suspects(replace(later, nullable=True), column))
     for _, effect in history.effects(start, target):
         _apply(work, effect)
     if needs_recheck(history, start, target):
         for declared in history.schema(target):
-            work.doubt(suspects(declared, work.columns[declared.name]))
+            _doubt(suspects(declared, work.columns[declared.name]))
     return work
 
 
-def _open(
-    work: TableMigration, declared: Field, column: Column | None, suspected: Mask | None = None
-) -> None:
-    """Doubt rows without a valid value of a field, and put nulls there, so that the steps can go on."""
+def _open(work: TableMigration, declared: Field, column: Column | None) -> None:
+    """Put nulls of the right type where a field has none but nulls."""
     if column is None or not is_readable(column.type, declared):
-        suspected = np.full(work.rows, column is None or not work.is_null(column))
+        if work.rows and (column is None or not work.is_null(column)):
+            raise DoubtfulRow
         work.columns[declared.name] = constant(None, ARROW_TYPES[declared.type], work.rows)
-    elif suspected is not None and suspected.any():
-        valid = pa.array(~suspected)
-        work.columns[declared.name] = pc.if_else(valid, canonical(column, declared), None)
-    work.doubt(suspected)
 
 
 def _apply(work: TableMigration, effect: Effect) -> None:
@@ -100,7 +93,7 @@ def _apply(work: TableMigration, effect: Effect) -> None:
     new = {name: _evaluate(work, value, before) for name, value in effect.values.items()}
     for name, value in effect.may_fail.items():
         some_source = np.logical_or.reduce([filled(before[source]) for source in value.sources])
-        work.doubt(some_source & ~filled(new[name]))
+        _doubt(some_source & ~filled(new[name]))
     for name, column in new.items():
         if name in effect.before:
             work.columns[name] = column
@@ -109,7 +102,7 @@ def _apply(work: TableMigration, effect: Effect) -> None:
     for name, value in effect.lost.items():
         restored = _evaluate(work, value, work.columns | new)
         if not (work.is_null(old[name]) and work.is_null(restored)):
-            work.lost.append((name, distinct(*alike(old[name], restored, effect.before[name]))))
+            work.lost[name] += np.count_nonzero(distinct(*alike(old[name], restored, effect.before[name])))
 
 
 def _evaluate(work: TableMigration, value: Expression, columns: dict[str, Column]) -> Column:
@@ -133,10 +126,9 @@ def _fill(work: TableMigration, into: Field, source: Column, moved_from: str | N
     if column is None or work.is_null(column):
         work.columns[into.name] = source
         return
-    work.kept.append((into.name, filled(column)))
+    work.kept[into.name] += np.count_nonzero(filled(column))
     source, column = alike(source, column, into)
     if moved_from is not None:
-        differ = distinct(source, column) & filled(source) & filled(column)
-        work.lost.append((moved_from, differ))
+        work.lost[moved_from] += np.count_nonzero(distinct(source, column) & filled(source) & filled(column))
     if column.null_count:
         work.columns[into.name] = pc.coalesce(column, source)

@@ -1,9 +1,9 @@
 """Arrow tables of records: what `lib.versioning.bulk` does for records, a column at a time.
 
 A table has one version, in the metadata of its schema or in a column `schema_version`. Neither means 1, and so does a null in
-the column, which counts first. The rows are worked on as columns. Those that the masks of `lib.versioning.columns` or a step
-doubt are left to the functions for records, so that both forms say the same; so are all rows if a column holds several
-versions. Each row stands for the record that `to_pylist` gives, with Arrow's own timestamps and dates as their text in ISO 8601.
+the column, which counts first. The rows are worked on as columns. If they are of several versions, or a step can't tell what
+becomes of one, all are left to the functions for records, so that both forms say the same. Each row stands for the record that
+`to_pylist` gives, with Arrow's own timestamps and dates as their text in ISO 8601.
 
 Nothing is copied that need not be: a column that no step changes is shared, and so is a chunk of nulls.
 """
@@ -25,9 +25,8 @@ from lib.versioning.columns import (
     ArrowStream,
     as_arrow,
     as_column,
-    canonical,
     constant,
-    either,
+    is_readable,
     most_rows,
     noted_version,
     one_version,
@@ -40,22 +39,16 @@ from lib.versioning.columns import (
 from lib.versioning.history import SchemaHistory
 from lib.versioning.records import Extra
 from lib.versioning.schema import VERSION_KEY, Schema
-from lib.versioning.table_steps import migrate
+from lib.versioning.table_steps import DoubtfulRow, migrate
 from lib.versioning.timestamps import Mask
 from lib.versioning.users import USERS
 
 Places = NDArray[np.int64]
 #: Metadata in which pandas, Arrow, Spark and others describe the columns of a table.
-_DESCRIPTIONS: Final = {
-    b"pandas",
-    b"ARROW:schema",
-    b"org.apache.spark.sql.parquet.row.metadata",
-    b"parquet.avro.schema",
-    b"avro.schema",
-    b"iceberg.schema",
-    b"huggingface",
-    b"geo",
-}
+_DESCRIPTIONS: Final = frozenset(
+    b"pandas ARROW:schema avro.schema parquet.avro.schema iceberg.schema huggingface geo "
+    b"org.apache.spark.sql.parquet.row.metadata".split()
+)
 
 
 class TableBatch(NamedTuple):
@@ -102,8 +95,7 @@ def upgrade_table(
     What fields say of their columns is kept where it still holds. Metadata that describe columns for pandas, Spark and others are
     removed if a column changes. Raises what `validate_table` raises, and UnknownVersionError for the target.
     """
-    task = Task(history, extra, history.check_version(target_version), "upgrade")
-    return _change(table, task, target_version, validated)
+    return _change(table, Task(history, extra, target_version, "upgrade"), target_version, validated)
 
 
 def downgrade_table(
@@ -115,8 +107,7 @@ def downgrade_table(
     validated: bool = False,
 ) -> TableBatch:
     """Downgrade all rows, of whatever version; put aside what `downgrade_data` would refuse. See `upgrade_table`."""
-    task = Task(history, extra, history.check_version(target_version), "downgrade")
-    return _change(table, task, target_version, validated)
+    return _change(table, Task(history, extra, target_version, "downgrade"), target_version, validated)
 
 
 # ── Rows that are left to the form for records, and rows put aside ───────────────────────────────────────────────
@@ -134,9 +125,9 @@ def _checked(data: ArrowStream, extra: Extra) -> pa.Table:
 
 
 def _find_errors(table: pa.Table, task: Task, version: int | None) -> tuple[list[Quarantined], Mask | None]:
-    """What is wrong with the rows of one version, and a mask of the rows (all or none) that are left to the form for records.
+    """What is wrong with rows of one version, and a mask of the rows that are left to the form for records: all, or (None) none.
 
-    They are left to it where no row can be valid, or each has another version. Words are found only for values that a mask suspects.
+    They are left to it if they are of several versions, or none can be valid. Words are found only for values that a mask suspects.
     """
     schema, names = task.history.schema(version or 1), set(table.column_names) - {VERSION_KEY}
     undeclared = task.extra == "forbid" and not names.issubset(schema.names)
@@ -146,11 +137,8 @@ def _find_errors(table: pa.Table, task: Task, version: int | None) -> tuple[list
     for declared in schema:
         if (mask := suspects(declared, table[declared.name])) is not None:
             column = table[declared.name].filter(pa.array(mask))
-            is_text = column.type in (
-                pa.string(),
-                pa.large_string(),
-            )  # equal values of others may differ: 0.0, -0.0
-            problem = cache(declared.problem) if is_text else declared.problem
+            # Equal texts have equal errors. Other values need not: 0.0 and -0.0.
+            problem = cache(declared.problem) if column.type == pa.string() else declared.problem
             for at, value in zip(np.flatnonzero(mask).tolist(), row_values(column), strict=True):
                 if reason := problem(value):
                     errors.setdefault(at, []).append(f"{declared.name}: {reason}")
@@ -201,28 +189,29 @@ def _quarantined(table: pa.Table, lines: list[Quarantined]) -> pa.Table:
 
 
 def _change(data: ArrowStream, task: Task, target: int, validated: bool) -> TableBatch:
-    """Migrate sound rows as columns, all others as records, and bring both in order."""
-    table, schema = _checked(data, task.extra), task.history.schema(target)
-    version = one_version(table, task.history)
+    """Migrate the rows that are valid as columns; all as records if one is doubted, or if they are of several versions."""
+    history, schema, table = task.history, task.history.schema(target), _checked(data, task.extra)
+    version = one_version(table, history)
     if version is not None and task.beyond(version):
         version = None  # the form for records finds the words
     aside, doubt = ([], None) if validated and version else _find_errors(table, task, version)
-    bad = either(doubt, _places(table, aside)) if aside else doubt
-    sound = table if bad is None else most_rows(table, ~bad)
-    work = migrate(sound, task.history, version or target, target)
+    try:
+        rows = most_rows(table, ~_places(table, aside)) if aside else table
+        work = migrate(rows if doubt is None else table.slice(0, 0), history, version or target, target)
+    except DoubtfulRow:
+        doubt = ~_places(table, aside)
+        work = migrate(table.slice(0, 0), history, version or target, target)
+    start = version or (1 if task.way == "upgrade" else history.latest)
+    effects = [effect for _, effect in history.effects(start, target)]
+    changed = {name for effect in effects for name in (*effect.gone, *effect.values)}
     passed = _arranged(work.columns, schema, target, task.extra, work.rows)
-    if work.doubted is not None:
-        passed = passed.filter(pa.array(~work.doubted))
-        doubt = np.zeros(table.num_rows, bool)
-        doubt[... if bad is None else ~bad] = work.doubted
     batch = _as_records(table, doubt, task, version, aside)
     if batch.records and doubt is not None:
-        good = ~_places(table, batch.quarantined)
-        others = _as_table(table, np.flatnonzero(good & doubt), batch, schema, target)
-        passed = _in_order(passed, others, doubt[good], schema)
-    batch.report.kept += work.count(work.kept)
-    batch.report.lost += work.count(work.lost)
-    passed = with_version(_described(passed, table, task, version or 1), target)
+        places = np.flatnonzero(doubt & ~_places(table, batch.quarantined))
+        passed = _as_table(table, places, batch, schema, target, changed)
+    batch.report.kept += work.kept
+    batch.report.lost += work.lost
+    passed = with_version(_described(passed, table, changed), target)
     return TableBatch(passed, _quarantined(table, batch.quarantined), batch.report)
 
 
@@ -239,11 +228,13 @@ def _arranged(
     return pa.Table.from_arrays([columns[name] for name in names], names)
 
 
-def _as_table(table: pa.Table, places: Places, batch: Batch, schema: Schema, target: int) -> pa.Table:
-    """A table of the rows that were migrated as records and passed, from their places in the input."""
+def _as_table(
+    table: pa.Table, places: Places, batch: Batch, schema: Schema, target: int, changed: set[str]
+) -> pa.Table:
+    """A table of the records that passed. What no step changed is taken from where it was, at `places`."""
     columns = {}
     for name in dict.fromkeys(chain.from_iterable(batch.records)):
-        if name in schema:
+        if name in schema and (name in changed or not is_readable(table[name].type, schema[name])):
             columns[name] = as_column([record[name] for record in batch.records], schema[name])
         elif name in table.column_names:  # not so a version that only the metadata had
             source = [at if name in r else None for at, r in zip(places, batch.records, strict=True)]
@@ -251,28 +242,8 @@ def _as_table(table: pa.Table, places: Places, batch: Batch, schema: Schema, tar
     return _arranged(columns, schema, target, "keep", len(places))
 
 
-def _in_order(sure: pa.Table, others: pa.Table, from_others: Mask, schema: Schema) -> pa.Table:
-    """Join the rows of two tables; the mask says which rows of the result are from the second."""
-    if not sure.num_rows:
-        return others
-    tables = [sure, others]
-    for declared in schema:
-        if len({table.schema.field(declared.name).type for table in tables}) > 1:
-            for number, table in enumerate(tables):
-                at, column = table.column_names.index(declared.name), table[declared.name]
-                tables[number] = table.set_column(at, declared.name, canonical(column, declared))
-    order = np.argsort(np.argsort(from_others, kind="stable"))
-    return pa.concat_tables(tables, promote_options="default").take(order)
-
-
-def _described(passed: pa.Table, table: pa.Table, task: Task, version: int) -> pa.Table:
+def _described(passed: pa.Table, table: pa.Table, changed: set[str]) -> pa.Table:
     """Give migrated rows what the schema of the input says and what still holds."""
-    changed = set()
-    for _, effect in task.history.effects(version, task.target or version):
-        before, after = effect.before, effect.after
-        changed |= {
-            name for name in before.names if name not in after or after[name].type != before[name].type
-        }
     fields = list(passed.schema)
     for at, field in enumerate(fields):
         if field.name in table.column_names and field.name not in changed:

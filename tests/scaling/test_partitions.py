@@ -157,6 +157,8 @@ def test_one_bad_partition_is_named_and_the_others_are_done(
 def test_what_can_not_be_done_is_refused(pool: WorkerPool, source: Path, target: Path) -> None:
     with pytest.raises(UnknownVersionError, match="9"):
         upgrade_partitions(pool, source, target, 9)
+    with pytest.raises(ValueError, match="timeout=nan: at least 0"):
+        upgrade_partitions(pool, source, target, 3, timeout=float("nan"))
     with pytest.raises(FileNotFoundError, match=r"no file that ends in \.ndjson"):
         upgrade_partitions(pool, source.parent, target, 3)
     with pytest.raises(ValueError, match="must be another folder than the source"):

@@ -142,18 +142,19 @@ def test_a_task_that_can_never_be_done_ends_the_run():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"workers": 0}, "workers: 0 is not allowed"),
-        ({"workers": 2.5}, "workers: 2.5 is not allowed. Give a whole number."),
+        ({"workers": 0}, "workers=0: at least 1"),
+        ({"workers": 2.5}, "workers=2.5: give a whole number"),
         ({"service_s": 0}, "service_s: 0 is not allowed"),
         ({"broker_limit": 0}, "broker_limit: 0 is not allowed"),
         ({"straggler_share": 1.5}, "straggler_share: 1.5 is not allowed"),
         ({"failure_s": -1}, "failure_s: -1 is not allowed"),
-        ({"tasks": 1.5}, "tasks: 1.5 is not allowed"),
+        ({"tasks": 1.5}, "tasks=1.5: give a whole number"),
+        ({"seed": -1}, "seed=-1: at least 0"),
         ({"rate": 0}, "rate: 0 is not allowed"),
     ],
 )
 def test_numbers_that_make_no_sense_are_refused(options, message):
     given = {"workers": 1, "service_s": 1.0, "tasks": 1} | options
-    run = {name: given.pop(name) for name in ("tasks", "rate") if name in given}
+    run = {name: given.pop(name) for name in ("tasks", "rate", "seed") if name in given}
     with pytest.raises(ValueError, match=message):
         simulate(Cluster(**given), **run)

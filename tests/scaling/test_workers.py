@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from owners import line, owner
@@ -292,13 +293,44 @@ time.sleep(300)
 # ── Refused, and kept secret ─────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_bad_arguments_are_refused(broker: Server) -> None:
-    for options in ({"concurrency": 0}, {"concurrency": 2, "kind": "solo"}):
-        with pytest.raises(ValueError, match="at least 1, and for solo just 1"):
-            WorkerPool(1, broker=broker, **options)
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"workers": -1}, "workers=-1: at least 0"),
+        ({"workers": 1.5}, "workers=1.5: give a whole number"),
+        ({"workers": float("nan")}, "workers=nan: give a whole number"),
+        ({"concurrency": 0}, "concurrency=0: at least 1"),
+        ({"concurrency": True}, "concurrency=True: give a whole number"),
+        ({"concurrency": 2, "kind": "solo"}, "kind='solo', concurrency=2: choose prefork, threads, or solo"),
+        ({"kind": "gevent"}, "kind='gevent', concurrency=1: choose prefork, threads, or solo"),
+        ({"metrics": True, "backend": "docker"}, "a worker in a container serves none"),
+        ({"backend": "podman"}, "backend='podman': choose one of process, docker"),
+    ],
+)
+def test_an_argument_out_of_its_range_is_refused_before_anything_starts(
+    options: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lib.scaling.workers.valkey", lambda **_: pytest.fail("a broker was started"))
+    with pytest.raises(ValueError, match=message):
+        WorkerPool(**options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"visibility_timeout": 0}, {"visibility_timeout": float("nan")}, {"restore_interval": -1.0}],
+)
+def test_a_delivery_has_times_above_0(options: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=f"{next(iter(options))}=.*: at least 0.1"):
+        Delivery(**options)
+
+
+def test_what_a_pool_can_not_do_is_refused(broker: Server) -> None:
     with WorkerPool(0, broker=broker) as pool:
-        with pytest.raises(ValueError, match=r"workers=-1: there can't be fewer than 0"):
+        with pytest.raises(ValueError, match="workers=-1: at least 0"):
             pool.scale(-1)
+        for timeout in (-1, float("nan"), float("inf")):
+            with pytest.raises(ValueError, match=f"timeout={timeout}: at least 0"):
+                pool.wait(timeout)
         with pytest.raises(
             ValueError, match="task 'remove': choose one of book, book_once, compute, pause, upgrade"
         ):
@@ -308,11 +340,13 @@ def test_bad_arguments_are_refused(broker: Server) -> None:
         assert pool.queue_length() == 0 and pool.wait(1) == 0
 
 
-def test_a_worker_that_does_not_start_is_explained_and_leaves_nothing(broker: Server) -> None:
+def test_a_worker_that_does_not_start_is_explained_and_leaves_nothing(broker: Server, tmp_path: Path) -> None:
+    (tmp_path / "lib").mkdir()  # there is no application in it
+    (tmp_path / "lib" / "__init__.py").touch()
     with pytest.raises(
         ProcessError, match=r"(?s)Worker w1 ended with status \d before it was ready.*Its log ends with"
     ):
-        WorkerPool(1, broker=broker, kind="no such kind")  # type: ignore[arg-type]
+        WorkerPool(1, broker=broker, tree=tmp_path)
 
 
 def test_the_password_is_on_no_command_line(broker: Server, idle: WorkerPool) -> None:

@@ -75,6 +75,19 @@ def test_the_first_version_is_always_compatible() -> None:
     assert all(check(USERS, 1, mode).compatible and not check(USERS, 1, mode).readings for mode in MODES)
 
 
+def test_nothing_is_said_of_a_migration_where_there_is_none() -> None:
+    schema = USERS.schema(1)
+    assert [str(check(USERS, 1, mode)) for mode in MODES] == [
+        f"version 1, {mode}: compatible" for mode in MODES
+    ]
+    assert str(check(SchemaHistory("one", first=schema), 1, "FULL")) == "version 1, FULL: compatible"
+    for schemas in ([schema, schema], schema):
+        with pytest.raises(
+            TypeError, match=r"a SchemaHistory, not \w+: declare the steps .*differences\(reader, writer\)"
+        ):
+            check(schemas, 2, "FULL")  # type: ignore[arg-type]
+
+
 def test_unknown_modes_and_versions_are_refused() -> None:
     with pytest.raises(ValueError, match="mode 'backward': choose one of BACKWARD, FORWARD"):
         check(USERS, 3, "backward")  # type: ignore[arg-type]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from databases import Database, insert, make_table
+from databases import Database, insert, make_table, run
 
 from lib.versioning import (
     AddField,
@@ -262,6 +262,40 @@ def test_columns_that_the_migration_itself_added_can_be_taken_back(live_database
     assert live_database.rows("t") == [{"id": 1, "a": None, "b": None, "m": 5, "g": 5.0, "off": True}]
 
 
+def test_a_dry_run_only_looks(live_database: Database) -> None:
+    make(live_database)
+    live_database.execute("INSERT INTO t (id, a) VALUES (1, 'x')")
+    before = catalogue(live_database)
+    assert run_migration(live_database.target, history(COPIED), 1, 2, dry_run=True) == ()
+    assert catalogue(live_database) == before
+    live_database.execute("CREATE INDEX ix ON t (a)")
+    with pytest.raises(MigrationError, match="index ix"):
+        run_migration(live_database.target, history(RenameField("a", "c")), 1, 2, dry_run=True)
+
+
+def test_what_depends_on_an_added_column_stops_giving_up(live_database: Database) -> None:
+    make(live_database)
+    migration = history(RenameField("a", "c"))
+    run_migration(live_database.target, migration, 1, 2)
+    live_database.execute("CREATE INDEX ix ON t (c)")
+    refused(live_database, migration, r"t\.c: index ix", versions=(2, 1), phase="contract")
+    live_database.execute("DROP INDEX ix")
+    run_migration(live_database.target, migration, 2, 1, phase="contract")
+    assert "c" not in [column[0] for column in live_database.execute("SELECT * FROM t").description]
+
+
+@on("", ("postgresql",))
+def test_a_constraint_that_a_killed_contract_left_is_no_obstacle(live_database: Database) -> None:
+    make(live_database)
+    migration = history(RenameField("a", "c"))
+    run_migration(live_database.target, migration, 1, 2)
+    live_database.execute(
+        "ALTER TABLE t ADD CONSTRAINT t_v2_filled CHECK (c IS NOT NULL OR a IS NULL) NOT VALID"
+    )
+    run_migration(live_database.target, migration, 1, 2, phase="contract")
+    assert live_database.state()[0][:3] == ("t", 2, None)
+
+
 # ── The table, its key and its columns ───────────────────────────────────────────────────────────────────────────
 
 
@@ -498,25 +532,32 @@ def test_what_old_code_writes_during_contract_is_not_dropped(
 # ── Locks ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_who_holds_the_lock_is_named(live_database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+@on(
+    "statement",
+    ("postgresql", "SELECT * FROM t"),
+    ("postgresql", "LOCK TABLE t"),
+    ("sqlite", "BEGIN IMMEDIATE"),
+    ("sqlite", "BEGIN EXCLUSIVE"),
+)
+def test_who_holds_the_lock_is_named(
+    live_database: Database, statement: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sessions, "_PAUSES", (0.01,))
     make(live_database)
-    target = live_database.target
+    target, named = live_database.target, "held by another connection, which SQLite does not name"
     with target.connect() as holder:
-        holder.exec_driver_sql(
-            "SET application_name = 'nightly report'" if live_database.dialect == "postgresql" else "SELECT 1"
-        )
-        holder.exec_driver_sql("BEGIN IMMEDIATE" if live_database.dialect == "sqlite" else "SELECT * FROM t")
         if live_database.dialect == "sqlite":
-            target = sa.create_engine(f"{target.url}", connect_args={"timeout": 0.01})
-            named = "no lock on t in 2 tries .* held by another connection, which SQLite does not name"
+            target = sa.create_engine(target.url, connect_args={"timeout": 0.01})
         else:
             pid = holder.exec_driver_sql("SELECT pg_backend_pid()").scalar()
-            named = rf"no lock on t in 2 tries .* held by process {pid} of \w+ \(nightly report\), idle in transaction, .* since"
-        with pytest.raises(LockedError, match=named):
+            holder.exec_driver_sql("SET application_name = 'nightly report'")
+            named = rf"held by process {pid} of \w+ \(nightly report\), idle in transaction, in a transaction since"
+        holder.exec_driver_sql(statement)
+        with pytest.raises(LockedError, match=f"t: the lock was not to be had .* {named}"):
             run_migration(target, history(COPIED), 1, 2, lock_timeout=0.05)
         holder.rollback()
     run_migration(live_database.target, history(COPIED), 1, 2)
+    assert live_database.state()[0][:2] == ("t", 2)
 
 
 def test_words_do_not_make_an_error_one_that_passes(
@@ -536,3 +577,10 @@ def test_words_do_not_make_an_error_one_that_passes(
     monkeypatch.setattr(sessions.time, "sleep", lambda pause: pytest.fail("it tried again"))
     with pytest.raises(MigrationError, match="t: conflict: the row is locked"):
         run_migration(live_database.target, history(COPIED), 1, 2)
+
+
+def test_a_script_fills_rows_without_a_key(live_database: Database) -> None:
+    live_database.execute("CREATE TABLE t (id BIGINT UNIQUE, a TEXT, b TEXT)")
+    live_database.execute("INSERT INTO t VALUES (1, 'x', NULL), (NULL, 'y', NULL)")
+    run(live_database.connection, migration_script(history(COPIED), 1, 2, live_database.dialect))
+    assert sorted(row["c"] for row in live_database.rows("t")) == ["x", "y"]
