@@ -270,12 +270,8 @@ def test_what_can_not_be_deployed_is_refused_before_anything_is_written(fake: Fa
     for shares in ((0.0,), (1.1,), (0.5, 0.1), (float("nan"),)):
         with pytest.raises(ValueError, match="each larger than the one before"):
             machine(fake, tmp_path, Canary, shares=shares)
-    for options in (
-        {"verify": -1},
-        {"bake": float("nan")},
-        {"bake": float("inf")},
-        {"objective": {"failed": -1}},
-    ):
+    nan, inf = map(float, ("nan", "inf"))
+    for options in ({"verify": -1}, {"bake": nan}, {"bake": inf}, {"objective": {"failed": -1}}):
         with pytest.raises(ValueError, match=r"=(-1|nan|inf): at least 0"):
             BlueGreen(fake, tmp_path, smoke_user=USER, **options)
     with pytest.raises(ValueError, match="objective: p99: no option of `slo_gate`"):
@@ -283,15 +279,8 @@ def test_what_can_not_be_deployed_is_refused_before_anything_is_written(fake: Fa
     assert not (tmp_path / "deployment.json").exists()
 
 
-UNREADABLE = [
-    "",
-    "{",
-    "[]",
-    "\0",
-    '{"running": null}',
-    '{"running": {"tag": "v1"}}',
-    '{"state": "on", "colour": "red"}',
-]
+UNREADABLE = ["", "{", "[]", "\0"]
+UNREADABLE += ['{"running": null}', '{"running": {"tag": "v1"}}', '{"state": "on", "colour": "red"}']
 
 
 @pytest.mark.parametrize("content", UNREADABLE)

@@ -20,15 +20,8 @@ from lib.stage.servers import VALKEY_BINARY, VALKEY_SCRIPT, Server, valkey_answe
 
 TASKS = 12
 #: What was taken and not begun comes back after seconds, and not after an hour.
-DELIVERIES = {
-    name: replace(delivery, visibility_timeout=5.0, restore_interval=1.0)
-    for name, delivery in {
-        "early": EARLY,
-        "late": LATE,
-        "rejecting": REJECTING,
-        "restoring": RESTORING,
-    }.items()
-}
+SOON = {"visibility_timeout": 5.0, "restore_interval": 1.0}
+DELIVERIES = {"early": EARLY, "late": LATE, "rejecting": REJECTING, "restoring": RESTORING}
 
 
 @pytest.fixture
@@ -58,7 +51,9 @@ def test_workers_use_a_broker_again_that_was_killed_and_came_back(
     (broker, restart), pools = durable, dict[str, WorkerPool]()
     with ExitStack() as stack:
         for name, delivery in DELIVERIES.items():
-            pools[name] = stack.enter_context(WorkerPool(1, broker=broker, delivery=delivery))
+            pools[name] = stack.enter_context(
+                WorkerPool(1, broker=broker, delivery=replace(delivery, **SOON))
+            )
         sent = {name: set(pool.send("pause", [(0.5,)] * TASKS)) for name, pool in pools.items()}
         until(lambda: all(pool.events()["try"].max() for pool in pools.values()))  # all have begun
         broker.process.kill()

@@ -110,15 +110,9 @@ class Database:
         self.execute = connection.execute
 
     def table(self, history: SchemaHistory, version: int, records: list[dict[str, Any]]) -> None:
-        make_table(
-            self.connection,
-            self.dialect,
-            history.name,
-            history.schema(version),
-            key="id",
-            text_timestamps=True,
-        )
-        names = history.schema(version).names
+        schema = history.schema(version)
+        make_table(self.connection, self.dialect, history.name, schema, key="id", text_timestamps=True)
+        names = schema.names
         insert(self.connection, history.name, [{name: record[name] for name in names} for record in records])
 
     def rows(self, table: str) -> list[dict[str, Any]]:

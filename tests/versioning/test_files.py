@@ -457,10 +457,8 @@ def test_sql_is_what_the_manager_writes(command: Command) -> None:
     assert command(*arguments)[1].strip() == vm.create_migration_script(2, 3, "sqlite").strip()
     assert command("sql", "--dialect", "oracle")[0] == 2
     for phase in PHASES:
-        assert (
-            command("sql", "--phase", phase)[1].strip()
-            == vm.create_migration_script(1, 3, phase=phase).strip()
-        )
+        script = command("sql", "--phase", phase)[1]
+        assert script.strip() == vm.create_migration_script(1, 3, phase=phase).strip()
     assert command("sql", "--phase", "extend")[0] == 2
 
 
@@ -550,10 +548,8 @@ def test_lines_compressed_by_gzip_are_read(command: Command) -> None:
 def test_other_compressions_are_named(command: Command, folder: Path, start: bytes, kind: str) -> None:
     Path("in").write_bytes(start)
     status, _, err = command("validate", "in")
-    assert (status, err) == (
-        2,
-        f"error: in: compressed by {kind}; only gzip is read here: decompress it first\n",
-    )
+    assert status == 2
+    assert err == f"error: in: compressed by {kind}; only gzip is read here: decompress it first\n"
     assert files_in(folder) == {"in": start}
 
 
@@ -657,15 +653,8 @@ def start(folder: Path, *args: str, **options: Any) -> subprocess.Popen[bytes]:
 def shell(folder: Path, args: str) -> tuple[int, bytes, bytes]:
     """Run the command as a shell starts it, with its redirections; return exit status, standard output and standard error."""
     line = f"exec {shlex.join(COMMAND)} {args}"
-    done = subprocess.run(
-        line,
-        shell=True,
-        cwd=folder,
-        env=ENVIRONMENT,
-        capture_output=True,
-        timeout=60,
-        stdin=subprocess.DEVNULL,
-    )
+    place: dict[str, Any] = {"cwd": folder, "env": ENVIRONMENT, "stdin": subprocess.DEVNULL}
+    done = subprocess.run(line, shell=True, capture_output=True, timeout=60, **place)
     return done.returncode, done.stdout, done.stderr
 
 
