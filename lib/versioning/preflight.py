@@ -130,11 +130,8 @@ def _conditions(plan: Plan, there: Columns, *, begun: bool) -> Iterable[Conditio
     """What no row may be: what has no exact result, what is null and required, and what somebody else has filled in."""
     yield from plan.checks
     for a in plan.added:
-        here, found, place = (
-            plan.column(a.column),
-            plan.sql.fold(a.column) in there,
-            f"{plan.history.name}.{a.column}",
-        )
+        here, place = plan.column(a.column), f"{plan.history.name}.{a.column}"
+        found = plan.sql.fold(a.column) in there
         yield from plan.fill_checks(a, there=found)
         if not a.value.constant and not a.field.nullable:
             empty = [f"{plan.column(source)} IS NULL" for source in sorted(a.value.sources)]

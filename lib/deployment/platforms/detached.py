@@ -114,10 +114,8 @@ class Detached:
         self.note.unlink(missing_ok=True)
         command = [sys.executable, "-m", __name__, str(self.directory), str(port), str(lock)]
         options: dict[str, Any] = {"stdin": subprocess.DEVNULL, "start_new_session": True, "cwd": ROOT}
-        with (
-            os.fdopen(lock),
-            (self.directory / LOG).open("wb") as output,
-        ):  # then the lock is the owner's alone
+        # After this block the lock is the owner's alone.
+        with os.fdopen(lock), (self.directory / LOG).open("wb") as output:
             subprocess.Popen(command, pass_fds=[lock], stdout=output, stderr=output, **options)
 
     def _await_note(self) -> None:
