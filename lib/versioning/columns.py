@@ -15,11 +15,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lib.versioning.history import SchemaHistory, UnknownVersionError
-from lib.versioning.schema import TYPES, VERSION_KEY, Field
+from lib.versioning.schema import VERSION_KEY, Field
 from lib.versioning.timestamps import Mask, suspect_timestamps
 
 #: The Arrow type of each type of field: string, int64, float64 (called double) or bool.
-ARROW_TYPES: Final = {kind: pa.scalar(type_()).type for kind, type_ in TYPES.items()}
+ARROW_TYPES: Final = {
+    "string": pa.string(),
+    "integer": pa.int64(),
+    "float": pa.float64(),
+    "boolean": pa.bool_(),
+    "timestamp": pa.string(),
+}
 _VIEWS: Final = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
 
 
