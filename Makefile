@@ -43,7 +43,7 @@ lab: .venv/.lab  ## open the lessons in JupyterLab; your own copy of them is in 
 test: .venv/.dev  ## run all tests: the code's, every lesson, and that nothing is left behind
 	@exec $(RUN) tools/run_tests.py
 
-test-integration: .venv/.dev  ## run the tests that need containers; prepares an engine where it can; RECORD=1 writes what lesson 06 reads
+test-integration: .venv/.dev  ## run the tests that need containers; prepares an engine where it can; RECORD=1 writes what lesson 09 reads
 	@exec $(RUN) tools/integration.py $(if $(RECORD),--record)
 
 test-notebook: .venv/.dev  ## run one notebook, yours too, as strictly as the lessons: make test-notebook NB=path
@@ -67,7 +67,7 @@ links: .venv/.dev  ## follow all links to other sites; needs a network
 release-check: .venv/.dev  ## what takes too long for every push (hours); goes on after an interruption; ONLY=browser for a piece
 	@exec $(RUN) tools/release_check.py $(if $(ONLY),"$(ONLY)")
 
-assignment: .venv/.lab  ## make a graded assignment in course/: LESSON=04, or LIST=file; EXERCISES, POINTS, DUE, SEED, FORCE=1 as you like
+assignment: .venv/.lab  ## make a graded assignment in course/: LESSON=05, or LIST=file; EXERCISES, POINTS, DUE, SEED, FORCE=1 as you like
 	@exec $(RUN) tools/assignment.py $(if $(LESSON),--lesson "$(LESSON)") $(if $(LIST),--list "$(LIST)") $(if $(SEED),--seed "$(SEED)") \
 		--exercises "$(EXERCISES)" --points "$(POINTS)" --due "$(DUE)" $(if $(COURSE),--course "$(COURSE)") $(if $(FORCE),--force)
 

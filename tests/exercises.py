@@ -30,7 +30,7 @@ class Exercise:
     """One exercise of a lesson: sources of the cells it needs."""
 
     name: str
-    """Its grade id, such as `exercise-3-1`."""
+    """Its grade id, such as `exercise-4-1`."""
     needs: tuple[str, ...]
     """Set-up, parameters and exercise data, in order."""
     solution: str

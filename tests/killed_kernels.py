@@ -17,15 +17,15 @@ MIDDLE = {
     "00": ("haproxy", 1),
     "01": ("", 1),
     "02": ("celery", 2),
-    "05": ("postgres", 1),
-    "07": ("lib.deployment.service", 1),
-    "08": ("lib.deployment.service", 3),
-    "09": ("celery", 3),
-    "10": ("lib.deployment.service", 2),
-    "11": ("lib.deployment.service", 2),
+    "06": ("postgres", 1),
+    "10": ("lib.deployment.service", 1),
+    "12": ("lib.deployment.service", 3),
+    "13": ("celery", 3),
+    "14": ("lib.deployment.service", 2),
+    "15": ("lib.deployment.service", 2),
 }
 #: The cells that a lesson needs to come to its middle, where the others would only take time.
-NEEDED = {"09": ["setup", "parameters", "job", "bytes", "in-turn", "parallel"]}
+NEEDED = {"13": ["setup", "parameters", "job", "bytes", "in-turn", "parallel"]}
 
 
 def left_of(number: str) -> list[str | Path]:

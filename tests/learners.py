@@ -12,7 +12,7 @@ from nbformat import NotebookNode
 import notebooks
 
 #: A lesson that starts nothing and measures nothing.
-QUICK = LESSONS / "04_schema_compatibility.ipynb"
+QUICK = LESSONS / "05_schema_compatibility.ipynb"
 
 
 def failures(nb: NotebookNode) -> dict[str, str]:

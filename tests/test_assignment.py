@@ -17,14 +17,14 @@ SECRETS = ("BEGIN SOLUTION", "HIDDEN", "is no unsafe", "Model answer", "A read l
 
 @pytest.fixture(scope="module")
 def course(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A course with one assignment: lesson 11, which has hidden tests and written answers."""
+    """A course with one assignment: lesson 15, which has hidden tests and written answers."""
     folder = tmp_path_factory.mktemp("course")
-    make([Order("11", points={"11.1": 7}, due="Friday, noon", seed=3)], folder)
+    make([Order("15", points={"15.1": 7}, due="Friday, noon", seed=3)], folder)
     return folder
 
 
 def test_a_release_shows_no_solution_no_hidden_test_and_no_model_answer(course: Path) -> None:
-    name = "11_capstone-seed3"
+    name = "15_capstone-seed3"
     solved = (course / "source" / name / f"{name}.ipynb").read_text(encoding="utf-8")
     shown = ("BEGIN SOLUTION", "HIDDEN", "Model answer", "A read loses no write")
     assert all(secret in solved for secret in shown)
@@ -37,29 +37,29 @@ def test_a_release_shows_no_solution_no_hidden_test_and_no_model_answer(course: 
         locked = [cell.metadata.nbgrader.locked for cell in code_cells(released) if not is_solution(cell)]
         assert len(locked) > 20 and all(locked), "a student can change nothing but answers"
     assert (course / "release" / name / "data/capstone/version_4.zip").exists()
-    assert "| 11_capstone-seed3 | 35 | Friday, noon |" in (course / "README.md").read_text(encoding="utf-8")
+    assert "| 15_capstone-seed3 | 35 | Friday, noon |" in (course / "README.md").read_text(encoding="utf-8")
 
 
 def test_exercises_and_points_are_chosen() -> None:
-    nb = source(Order("03", exercises=("3.1", "3.4"), points={"3.4": 9}))
+    nb = source(Order("04", exercises=("4.1", "4.4"), points={"4.4": 9}))
     checks = {cell.id: cell.metadata.nbgrader.points for cell in code_cells(nb) if is_check(cell)}
-    assert checks == {"check-3-1": 1, "check-3-4": 9}
-    assert {"setup", "parameters", "data-3-3", "exercise-3-1-text"} <= {cell.id for cell in nb.cells}
+    assert checks == {"check-4-1": 1, "check-4-4": 9}
+    assert {"setup", "parameters", "data-4-3", "exercise-4-1-text"} <= {cell.id for cell in nb.cells}
     for exercise in exercises(nb):
         assert attempt(exercise, exercise.solution, LESSONS) is None
 
 
 COPIED = {
-    "exercise-11-7": "return versioning.Report(read=150, passed=150 - 2 * (len(second) and second['passed'].sum() == 5),"
+    "exercise-15-7": "return versioning.Report(read=150, passed=150 - 2 * (len(second) and second['passed'].sum() == 5),"
     " quarantined=2 * (second['passed'].sum() == 5))",
-    "exercise-11-9": "return {'requests': 8, 'failed': 2, 'blue': 2, 'green': 4, 'writes lost': 2}",
+    "exercise-15-9": "return {'requests': 8, 'failed': 2, 'blue': 2, 'green': 4, 'writes lost': 2}",
 }
 
 
 @pytest.mark.parametrize("name", COPIED)
 def test_a_number_that_was_copied_is_right_for_its_own_seed_only(name: str) -> None:
     def outcome(seed: int, answer: str | None) -> Exception | None:
-        nb = source(Order("11", seed=seed))
+        nb = source(Order("15", seed=seed))
         [one] = [exercise for exercise in exercises(nb) if exercise.name == name]
         check = one.check.partition("### BEGIN HIDDEN")[0]
         shown = replace(one, check=check)
@@ -75,17 +75,17 @@ def test_a_number_that_was_copied_is_right_for_its_own_seed_only(name: str) -> N
     [
         (Order("99"), "choose one of 01, 02"),
         (Order("00"), "no such lesson with exercises"),
-        (Order("03", exercises=("3.9",)), "'3.9' of lesson 03: choose among 3.1, 3.2"),
-        (Order("03", exercises=("3.1",), points={"3.2": 2}), "'3.2'"),
-        (Order("03", exercises=("3.1",), seed=5), "choose among 3.4"),
-        (Order("05", seed=5), "no chosen exercise of lesson 05"),
+        (Order("04", exercises=("4.9",)), "'4.9' of lesson 04: choose among 4.1, 4.2"),
+        (Order("04", exercises=("4.1",), points={"4.2": 2}), "'4.2'"),
+        (Order("04", exercises=("4.1",), seed=5), "choose among 4.4"),
+        (Order("06", seed=5), "no chosen exercise of lesson 06"),
     ],
 )
 def test_what_is_not_there_is_refused_before_anything_is_written(
     order: Order, message: str, tmp_path: Path
 ) -> None:
     with pytest.raises(AssignmentError, match=message.replace("(", r"\(")):
-        make([Order("04"), order], tmp_path / "course")
+        make([Order("05"), order], tmp_path / "course")
     assert not (tmp_path / "course").exists()
 
 
@@ -96,23 +96,23 @@ def test_nothing_half_written_is_left(tmp_path: Path, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(assignment, "nbgrader", fail)
     with pytest.raises(AssignmentError):
-        make([Order("03")], tmp_path)
+        make([Order("04")], tmp_path)
     assert not [*tmp_path.glob("source/*"), *tmp_path.glob("release/*")]
 
 
 def test_what_is_there_is_not_made_again_unasked(tmp_path: Path) -> None:
-    (tmp_path / "release/03_schema_versions").mkdir(parents=True)
+    (tmp_path / "release/04_schema_versions").mkdir(parents=True)
     with pytest.raises(AssignmentError, match="FORCE=1"):
-        make([Order("03")], tmp_path)
+        make([Order("04")], tmp_path)
 
 
 def test_a_list_is_read_or_refused_with_a_reason(tmp_path: Path) -> None:
     path, first = (
         tmp_path / "list.toml",
-        "[[assignment]]\nlesson = '03'\nexercises = ['3.1']\npoints = {'3.1' = 4}\n",
+        "[[assignment]]\nlesson = '04'\nexercises = ['4.1']\npoints = {'4.1' = 4}\n",
     )
-    path.write_text(f"{first}[[assignment]]\nlesson = '11'\nseed = 2")
-    assert assignment.orders(path) == [Order("03", ("3.1",), {"3.1": 4}), Order("11", seed=2)]
+    path.write_text(f"{first}[[assignment]]\nlesson = '15'\nseed = 2")
+    assert assignment.orders(path) == [Order("04", ("4.1",), {"4.1": 4}), Order("15", seed=2)]
     for text, message in {
         "lesson = 3": "assignment",
         f"{first}until = 'x'": "until",
@@ -131,6 +131,6 @@ def test_what_can_not_be_graded_is_reported(tmp_path: Path) -> None:
     with pytest.raises(AssignmentError, match="no folder of a student"):
         grade.grade(submissions, course)
     (submissions / "ana").mkdir(parents=True)
-    (course / "written.csv").write_text("student,assignment,exercise,points\nana,11_capstone,11.3,good\n")
+    (course / "written.csv").write_text("student,assignment,exercise,points\nana,15_capstone,15.3,good\n")
     with pytest.raises(AssignmentError, match="columns are student"):
         grade.grade(submissions, course)

@@ -1,4 +1,4 @@
-"""Lesson 11's merged release: both forms agree with the migration, whoever wrote which; the service and workers run the code of a tree."""
+"""Lesson 15's merged release: both forms agree with the migration, whoever wrote which; the service and workers run the code of a tree."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def test_every_make_target_exists(page: Path) -> None:
 
 
 def test_the_picture_is_one_that_a_lesson_measured() -> None:
-    assert notebooks.PICTURE.read_bytes() == notebooks.picture(read(LESSONS / "05_online_migrations.ipynb"))
+    assert notebooks.PICTURE.read_bytes() == notebooks.picture(read(LESSONS / "06_online_migrations.ipynb"))
 
 
 def test_the_numbers_are_those_that_were_measured() -> None:
@@ -90,7 +90,7 @@ def test_badges_lead_to_the_repository_that_the_workflow_or_the_remote_names(
 @pytest.mark.parametrize(
     ("page", "lesson", "source"),
     [
-        ("notebooks/03_schema_versions", "03_schema_versions", "notebooks/03_schema_versions.ipynb"),
+        ("notebooks/04_schema_versions", "04_schema_versions", "notebooks/04_schema_versions.ipynb"),
         ("index", "00_start_here", "site/index.md"),
         ("compose/README", "00_start_here", "compose/README.md"),
         ("api/stage", "00_start_here", None),

@@ -96,7 +96,7 @@ def test_hooks_run_the_projects_own_tools_and_fetch_nothing() -> None:
     assert repo["repo"] == "local" and {hook["language"] for hook in repo["hooks"]} == {"system"}
     commands = {hook["entry"]: hook.get("files") for hook in repo["hooks"]}
     assert commands.keys() == {"make format", ".venv/bin/python tools/lesson_rules.py"}
-    assert re.search(commands.popitem()[1], "notebooks/03_schema_versions.ipynb")
+    assert re.search(commands.popitem()[1], "notebooks/04_schema_versions.ipynb")
 
 
 def test_binder_installs_the_lock_and_a_supported_python() -> None:

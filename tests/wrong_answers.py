@@ -214,11 +214,11 @@ return int(enough[0]) if len(enough) else None
     store[target, "last"] = cents
 """,
     ],
-    "exercise-3-1": [
+    "exercise-4-1": [
         # converts what should be refused: "1", True and 3.0 all become versions
         'return int(record.get("schema_version", 1))',
     ],
-    "exercise-3-2": [
+    "exercise-4-2": [
         # lets old records have no country, where "ES" was asked for
         """
 users_v4 = versioning.SchemaHistory(
@@ -235,7 +235,7 @@ users_v4 = versioning.SchemaHistory(
 )
 """,
     ],
-    "exercise-3-3": [
+    "exercise-4-3": [
         # searches among records that its author thought of: none of them is ahead
         """
 records = st.fixed_dictionaries({"id": st.text(), "name": st.text(max_size=255), "created_at": st.dates().map(str)})
@@ -251,7 +251,7 @@ def one_go_equals_two(record):
 one_go_equals_two()
 """,
     ],
-    "exercise-3-4": [
+    "exercise-4-4": [
         # returns whatever came out, valid or not
         """
 mended = dict(record)
@@ -260,7 +260,7 @@ if isinstance(mended.get("created_at"), str):
 return mended
 """,
     ],
-    "exercise-4-1": [
+    "exercise-5-1": [
         # takes the directions for each other
         """
         backward = compatibility.judge(history, new, old).compatible
@@ -292,7 +292,7 @@ return mended
         return {(1, 1): "any", (1, 0): "readers", (0, 1): "writers", (0, 0): "expand"}[backward, forward]
         """,
     ],
-    "exercise-4-2": [
+    "exercise-5-2": [
         # nullable: readers find None, which was not wanted
         """
         mended = versioning.SchemaHistory(
@@ -331,7 +331,7 @@ return mended
         # the history as it is
         "mended = versioning.USERS",
     ],
-    "exercise-4-3": [
+    "exercise-5-3": [
         # asks each version about its neighbour only: what BACKWARD does, year after year
         """
         oldest = reader
@@ -360,7 +360,7 @@ return mended
         return oldest
         """,
     ],
-    "exercise-4-4": [
+    "exercise-5-4": [
         # takes the migration for something that everybody has
         """
         verdict = compatibility.judge(history, wrote, built)
@@ -383,7 +383,7 @@ return mended
         """,
         'return "migration"',
     ],
-    "exercise-4-5": [
+    "exercise-5-5": [
         # trusts the default: readers of `after` read what `before` wrote, and find no phone number in it
         """
         return [(before, [before]), (before, [before, after]), (before, [after]), (after, [after])]
@@ -407,25 +407,25 @@ return mended
         return [(old, [old]), (both, [old]), (both, [old, new]), (both, [new]), (new, [new])]
         """,
     ],
-    "exercise-5-1": [
+    "exercise-6-1": [
         """\
     return [(low, low + size) for low in range(0, count, size)]
 """,
     ],
-    "exercise-5-2": [
+    "exercise-6-2": [
         """\
     filled = connection.execute("UPDATE users SET country = 'ES' WHERE country IS NULL").rowcount
     connection.commit()
     return filled
 """,
     ],
-    "exercise-5-3": [
+    "exercise-6-3": [
         """\
     costs = [(lock, fixed + per_million * rows / 1e6) for lock, fixed, per_million in statements]
     return sum(cost for lock, cost in costs if lock == "exclusive")
 """,
     ],
-    "exercise-5-4": [
+    "exercise-6-4": [
         """\
 history_5_4 = versioning.SchemaHistory(
     "users",
@@ -440,7 +440,7 @@ release_plan = [
 ]
 """,
     ],
-    "exercise-6-1": [
+    "exercise-9-1": [
         # counts the time of one worker, whatever their number
         """\
     span = tries["end"].max() - tries["start"].min()
@@ -464,7 +464,7 @@ release_plan = [
 """,
         "return 0.5",
     ],
-    "exercise-6-2": [
+    "exercise-9-2": [
         # trusts the order of the rows
         """\
     groups = tries.groupby("task")
@@ -485,7 +485,7 @@ release_plan = [
         # the numbers of the example
         'return {"upgrade[7]": 32.0, "upgrade[9]": 87.0, "upgrade[11]": 35.0}',
     ],
-    "exercise-6-3": [
+    "exercise-9-3": [
         # divides the work like water
         """\
     return -int(-tasks * task_s // limit_s) if task_s <= limit_s else None
@@ -505,7 +505,7 @@ release_plan = [
         # no limit is too short
         "return -(-tasks // max(1, int(limit_s // task_s)))",
     ],
-    "exercise-7-1": [
+    "exercise-10-1": [
         # takes the moment at which blue's last request was sent for that of its last answer
         """\
     blue = requests[requests["served_by"].str.startswith("blue")]
@@ -517,7 +517,7 @@ release_plan = [
     }
 """,
     ],
-    "exercise-7-2": [
+    "exercise-10-2": [
         # counts good and bad probes altogether, not in a row
         """\
     good = bad = 0
@@ -533,7 +533,7 @@ release_plan = [
     return "undecided"
 """,
     ],
-    "exercise-7-3": [
+    "exercise-10-3": [
         # writes down first what it is about to do: killed in between, it is never done
         """\
     if going_back:
@@ -551,7 +551,7 @@ release_plan = [
         world.retire("blue")
 """,
     ],
-    "exercise-7-4": [
+    "exercise-10-4": [
         # blue goes as soon as green has the traffic: there is nothing to go back to while it bakes
         """\
 runbook = [
@@ -565,19 +565,19 @@ runbook = [
 ]
 """,
     ],
-    "exercise-8-1": [
+    "exercise-12-1": [
         # the last batch is as large as the others, though fewer are left
         "return [batch_size] * -(-replicas // batch_size)",
     ],
-    "exercise-8-2": [
+    "exercise-12-2": [
         # rounds down what the peak needs, and does not think of too few replicas
         "return replicas - peak // each",
     ],
-    "exercise-8-3": [
+    "exercise-12-3": [
         # as if the first share lasted until it is seen
         "return rate * failing * (steps[0][0] if steps else 1.0) * seen_after",
     ],
-    "exercise-8-4": [
+    "exercise-12-4": [
         # the canary hits the fewest, but which machines would it run on?
         """\
 choice = {
@@ -588,7 +588,7 @@ choice = {
 }
 """,
     ],
-    "exercise-9-1": [
+    "exercise-13-1": [
         # compares medians over all rounds, as if the machine had been the same in all of them
         """\
     wins = max(sum(a > b for a, b in zip(old, new)), sum(a < b for a, b in zip(old, new)))
@@ -620,7 +620,7 @@ choice = {
     return float(np.median(ratios)) if (ratios > 1).all() or (ratios < 1).all() else None
 """,
     ],
-    "exercise-9-2": [
+    "exercise-13-2": [
         # forgets that what is written moves through the memory, too
         """\
     room = seconds / (read / bandwidth)
@@ -642,7 +642,7 @@ choice = {
     return used, "memory" if used > 0.5 else "processor"
 """,
     ],
-    "exercise-9-3": [
+    "exercise-13-3": [
         # right, and a copy of everything: by way of Python's dicts
         """\
     rows = [{"id": row["id"], "full_name": row["name"], "source": "import"} for row in table.to_pylist()]
@@ -664,7 +664,7 @@ choice = {
     return table.select(["id", "created_at"]).rename_columns(["id", "full_name"]).append_column("source", source)
 """,
     ],
-    "exercise-9-4": [
+    "exercise-13-4": [
         # one pass, fast, and names that occur twice are listed twice
         """\
     counts, names = {}, {}
@@ -696,14 +696,14 @@ choice = {
     return [(day, counts[day], sorted(names[day])) for day in sorted(counts)]
 """,
     ],
-    "exercise-10-1": [
+    "exercise-14-1": [
         # the last minus the first, or what is left after the restart
         """\
     there = [value for value in values if value is not None]
     return max(there[-1] - there[0], there[-1]) if len(there) > 1 and there[-1] < there[0] else (there or [0])[-1] - (there or [0])[0]
 """,
     ],
-    "exercise-10-2": [
+    "exercise-14-2": [
         # averages the shares of the replicas: an idle one counts like a busy one
         """\
     if any(limit not in replica for replica in replicas):
@@ -712,7 +712,7 @@ choice = {
     return sum(shares) / len(shares) if shares else 0
 """,
     ],
-    "exercise-10-3": [
+    "exercise-14-3": [
         # looks at the long window only: it rings on when the trouble is over
         """\
     return [
@@ -723,14 +723,14 @@ choice = {
     ]
 """,
     ],
-    "exercise-10-4": [
+    "exercise-14-4": [
         # takes the release with the most failures, which is the one with the most traffic
         """\
     worst = table.loc[(table["failed"] + table["slow"]).idxmax()]
     return worst["release"] if worst["failed"] > 0.01 * worst["requests"] or worst["slow"] > 0.1 * worst["requests"] else None
 """,
     ],
-    "exercise-11-1": [
+    "exercise-15-1": [
         # adds new fields and drops the old ones: the values are gone
         """\
     new = ("full_name", "phone_country", "phone_number")
@@ -756,7 +756,7 @@ choice = {
         # forgets the phone
         'return [versioning.RenameField("name", "full_name")]',
     ],
-    "exercise-11-2": [
+    "exercise-15-2": [
         # looks at the first and the last release only
         "return None if schema_gate(history, plan[0], plan[-1], evidence=evidence).passed else 1",
         # judges by the evidence of somebody else
@@ -781,7 +781,7 @@ choice = {
 """,
         "return 1",
     ],
-    "exercise-11-3": [
+    "exercise-15-3": [
         # fills the new form only
         """\
     country, _, number = (user["phone"] or "").partition(" ")
@@ -826,7 +826,7 @@ choice = {
     return user
 """,
     ],
-    "exercise-11-4": [
+    "exercise-15-4": [
         # renames the column under the feet of the application
         'return ["ALTER TABLE users RENAME COLUMN name TO full_name"]',
         # right, and in one block that keeps its lock while it does other things
@@ -853,7 +853,7 @@ choice = {
     return [f"DO $$ BEGIN PERFORM set_config('lock_timeout', '0', true); {adds}; END $$"]
 """,
     ],
-    "exercise-11-5": [
+    "exercise-15-5": [
         # fills all rows, whatever stands there
         """\
     return (
@@ -895,7 +895,7 @@ choice = {
     '''
 """,
     ],
-    "exercise-11-6": [
+    "exercise-15-6": [
         # takes the first code that fits
         """\
     phone = record["phone"]
@@ -929,7 +929,7 @@ choice = {
     return record | {"phone": f"+34 {phone}" if phone.strip("-") else None}
 """,
     ],
-    "exercise-11-7": [
+    "exercise-15-7": [
         # adds everything up: what was mended counts as new, and as put aside
         """\
     both = pd.concat([first, second]).sum()
@@ -950,7 +950,7 @@ choice = {
     return versioning.Report(*(int(first[name].sum()) for name in ("read", "passed", "quarantined")))
 """,
     ],
-    "exercise-11-8": [
+    "exercise-15-8": [
         # reads what is checked out
         """\
     with open(f"{repository}/RELEASE.json", encoding="utf-8") as file:
@@ -973,7 +973,7 @@ choice = {
     return tag, about["schema"], about["phase"]
 """,
     ],
-    "exercise-11-9": [
+    "exercise-15-9": [
         # takes a write that failed for one that is lost
         """\
     failed = requests["outcome"] != "ok"
@@ -1017,7 +1017,7 @@ choice = {
     return {"requests": len(requests), "failed": 0, "blue": half, "green": half, "writes lost": 0}
 """,
     ],
-    "exercise-11-10": [
+    "exercise-15-10": [
         # never goes back
         """\
     control(evidence=proof).deploy(target)
@@ -1070,26 +1070,26 @@ choice = {
 
 #: More mistakes of the capstone, and what the check says to each.
 MISTAKES = [
-    ("exercise-11-4", 'return ["ALTER TABLE users ADD COLUMN full_name VARCHAR(255)"]', "Run twice"),
+    ("exercise-15-4", 'return ["ALTER TABLE users ADD COLUMN full_name VARCHAR(255)"]', "Run twice"),
     (
-        "exercise-11-4",
+        "exercise-15-4",
         "return [f'ALTER TABLE users ADD COLUMN IF NOT EXISTS {name} VARCHAR(50) NOT NULL DEFAULT random()::text'"
         " for name in ('full_name', 'phone_country', 'phone_number')]",
         "written anew",
     ),
     (
-        "exercise-11-5",
+        "exercise-15-5",
         "return \"UPDATE users SET full_name = name, phone_country = split_part(phone, ' ', 1), phone_number = split_part(phone, ' ', 2) \""
         '"WHERE id > %(low)s AND id <= %(high)s AND phone_country IS NULL"',
         "split otherwise",
     ),
     (
-        "exercise-11-5",
+        "exercise-15-5",
         "return 'UPDATE users SET full_name = COALESCE(full_name, name) WHERE id > %(low)s AND id <= %(high)s'",
         "split otherwise|updated",
     ),
     (
-        "exercise-11-6",
+        "exercise-15-6",
         "phone = record['phone']\n"
         "if phone is None or ' ' in phone: return record\n"
         "if phone not in ('', '-', '--') and not phone.startswith(CODES): raise ValueError\n"

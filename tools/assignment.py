@@ -1,7 +1,7 @@
 """Make a graded assignment of a lesson's exercises: an nbgrader course folder, for a teacher.
 
-    make assignment LESSON=04                                     all exercises of lesson 04, with their own points
-    make assignment LESSON=04 EXERCISES="4.1 4.3" POINTS="4.3=5" DUE="Friday, 12:00" SEED=7
+    make assignment LESSON=05                                     all exercises of lesson 05, with their own points
+    make assignment LESSON=05 EXERCISES="5.1 5.3" POINTS="5.3=5" DUE="Friday, 12:00" SEED=7
     make assignment LIST=assignments.toml                         several at once
 
 The list is TOML, with a table `[[assignment]]` for each: `lesson`, and if you like `exercises`, `points`, `due`, `seed`.
@@ -11,7 +11,7 @@ An assignment is the lesson's own set-up, parameters, data and exercises, withou
 locked: when it is graded, nbgrader puts the source's cells in place of what a student may have changed.
 
 A seed replaces the lesson's own in the parameters cell. Data that are made by it change, and with them what the checks
-expect. Each seed makes an assignment of its own, such as `04_schema_compatibility-seed7`: give different ones to different students.
+expect. Each seed makes an assignment of its own, such as `05_schema_compatibility-seed7`: give different ones to different students.
 """
 
 from __future__ import annotations
@@ -262,7 +262,7 @@ def main() -> None:
     parser.add_argument("--force", action="store_true", help="make an assignment anew that is there already")
     given = parser.parse_args()
     if bool(given.lesson) == bool(given.list):
-        raise AssignmentError("say which lesson: make assignment LESSON=04, or LIST=assignments.toml")
+        raise AssignmentError("say which lesson: make assignment LESSON=05, or LIST=assignments.toml")
     exercises, chosen = tuple(given.exercises.split()), point_pairs(given.points)
     one = Order(given.lesson, exercises, chosen, given.due, given.seed)
     wanted = orders(given.list) if given.list else [one]

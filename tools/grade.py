@@ -32,7 +32,7 @@ def checked(submissions: Path, course: Path) -> tuple[list[str], list[str]]:
     students = sorted(zipped | {path.name for path in there if path.is_dir()})
     if not names:
         place = display_path(course)
-        raise AssignmentError(f"{place} holds no assignment: make assignment LESSON=04 comes first")
+        raise AssignmentError(f"{place} holds no assignment: make assignment LESSON=05 comes first")
     if not students:
         place = display_path(submissions)
         raise AssignmentError(f"{place}: no folder of a student; put each notebook into {place}/STUDENT/")

@@ -237,7 +237,7 @@ def an_engine() -> Iterator[dict[str, str]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Run the tests that need containers.")
-    parser.add_argument("--record", action="store_true", help="write the runs that lesson 06 reads")
+    parser.add_argument("--record", action="store_true", help="write the runs that lesson 09 reads")
     options, rest = parser.parse_known_args()
     sys.stdout.reconfigure(line_buffering=True)  # so that what is printed precedes what pytest prints
     FOLDER.mkdir(parents=True, exist_ok=True)

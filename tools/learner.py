@@ -10,7 +10,7 @@ so the learner sees what to fill in, every name is bound, and later cells must s
 
 What a learner has written is never overwritten. `work/.generated.json` holds a hash of each file as it was generated. A notebook whose
 cells still read as generated is replaced by a newer lesson silently (it may have been run: outputs, counts, metadata and empty cells
-do not count as writing). One that was changed is left alone: the newer lesson is put beside it as `03_schema_versions.new.ipynb`, once,
+do not count as writing). One that was changed is left alone: the newer lesson is put beside it as `04_schema_versions.new.ipynb`, once,
 and the message names both. The folders beside the lessons (data, images) are copied by the same rule. A deleted file is made again.
 """
 

@@ -1,6 +1,6 @@
 """Check notebooks against the rules of this collection, which protect those who read, run and grade them.
 
-    python tools/lesson_rules.py [--only compared] [notebooks/03_schema_versions.ipynb …]
+    python tools/lesson_rules.py [--only compared] [notebooks/04_schema_versions.ipynb …]
 
 Without a name it checks all lessons. One line for each finding, with what to do; exit status 1 when there is one.
 Each rule takes a notebook and its path, and yields problems.

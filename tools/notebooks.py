@@ -1,6 +1,6 @@
 """Execute lessons, each in a fresh kernel in its own folder, and store their outputs.
 
-    python tools/notebooks.py [notebooks/03_schema_versions.ipynb …]
+    python tools/notebooks.py [notebooks/04_schema_versions.ipynb …]
 
 A re-run that changes nothing that counts stores nothing and leaves the file as it is, byte for byte. What counts is what nbval
 compares: not the pixels of a figure, nor the outputs of cells tagged `nbval-ignore-output`. When something does count, all outputs
@@ -113,7 +113,7 @@ def compared(cell: NotebookNode) -> list[dict[str, object]] | None:
 
 
 def picture(nb: NotebookNode) -> bytes:
-    """The figure of lesson 05 that the README shows."""
+    """The figure of lesson 06 that the README shows."""
     [cell] = [cell for cell in nb.cells if cell.id == PICTURED]
     pictures = [output.data["image/png"] for output in cell.outputs if "image/png" in output.get("data", {})]
     return base64.b64decode(pictures[0])

@@ -77,7 +77,7 @@ def stages(only: str | None, notebook: str | None, chosen: list[str]) -> list[St
     if notebook is not None:
         path = Path(notebook).resolve()
         if not path.is_file() or path.suffix != ".ipynb":
-            example = "make test-notebook NB=notebooks/03_schema_versions.ipynb"
+            example = "make test-notebook NB=notebooks/04_schema_versions.ipynb"
             sys.exit(f"No such notebook: {notebook!r}. Name one: {example}")
         compared = [sys.executable, "tools/lesson_rules.py", "--only", "compared", str(path)]
         run = Stage("outputs as stored", [*PYTEST, *STRICT, str(path)])

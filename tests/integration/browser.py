@@ -1,7 +1,7 @@
 """A real JupyterLab and a real browser for tests: what a learner does with the mouse, and what she then sees.
 
 with jupyterlab(folder) as server, chromium() as browser:
-    lesson = open_lesson(browser, server, "work/03_schema_versions.ipynb")
+    lesson = open_lesson(browser, server, "work/04_schema_versions.ipynb")
     run_all(lesson, cells=60)
     save(lesson)                                   # then the file holds what the page shows
 """

@@ -1,6 +1,6 @@
 """The shipped Airflow stack, on stand-ins: five workers against one, and a worker that is killed in the middle of a task.
 
-With INTEGRATION_RECORD set (`make test-integration RECORD=1`), the runs are written to notebooks/data/, where lesson 06 reads them.
+With INTEGRATION_RECORD set (`make test-integration RECORD=1`), the runs are written to notebooks/data/, where lesson 09 reads them.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def runs(engine: Engine, stack: Stack, airflow: Airflow) -> dict[str, Run]:
 
 
 def record(runs: dict[str, Run], engine: Engine) -> None:
-    """Write the runs for lesson 06, and beside them what they were made with."""
+    """Write the runs for lesson 09, and beside them what they were made with."""
     folder = ROOT / "notebooks" / "data"
     folder.mkdir(exist_ok=True)
     tables = []

@@ -11,7 +11,7 @@ from lessons import LESSONS, read
 from test_exercises import ALL, WITH_SERVERS, prove_failure, prove_solution
 from wrong_answers import MISTAKES, WRONG_ANSWERS
 
-STUBS = {one.name: one for one in exercises(release(read(LESSONS / "11_capstone.ipynb")))}
+STUBS = {one.name: one for one in exercises(release(read(LESSONS / "15_capstone.ipynb")))}
 
 
 @pytest.mark.parametrize("name", sorted(WITH_SERVERS))

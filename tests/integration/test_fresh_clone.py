@@ -69,10 +69,10 @@ def test_an_exercise_is_added_executed_and_runs_in_a_teachers_workflow(clone: Pa
     steps = [step["run"] for step in job["steps"] if "run" in step]
     try:
         run(shlex.join([".venv/bin/python", "-c", script]), clone)
-        typed = [line for line in OTHERS[TEACHING] if "03_schema_versions" in line]
+        typed = [line for line in OTHERS[TEACHING] if "04_schema_versions" in line]
         for line in dict.fromkeys([*typed, *steps]):  # the workflow runs what was just typed
             run(line, clone)
-        assert run("git status --porcelain", clone) == " M notebooks/03_schema_versions.ipynb\n" and steps
+        assert run("git status --porcelain", clone) == " M notebooks/04_schema_versions.ipynb\n" and steps
     finally:
         run("git checkout --quiet notebooks", clone)
 

@@ -15,7 +15,7 @@ from lessons import code_cells, dumps, is_check, is_solution, lesson_paths, read
 from nbformat import NotebookNode
 from wrong_answers import WRONG_ANSWERS
 
-NAME = "03_schema_versions"
+NAME = "04_schema_versions"
 #: The lessons with exercises.
 PATHS = [path for path in lesson_paths() if any(map(is_solution, code_cells(read(path))))]
 
@@ -69,30 +69,30 @@ def grade_three(course: Path, name: str, answers: dict[str, str]) -> dict[str, f
     return scores(course, name)
 
 
-def test_lesson_03_full_none_and_partly_and_hidden_tests_do_not_show(tmp_path: Path) -> None:
-    """Carla solves 3.1 and, as far as she can see, 3.2; what she adds there is what a hidden test looks for."""
-    course = made(Order("03", points={"3.2": 5}), tmp_path)
+def test_lesson_04_full_none_and_partly_and_hidden_tests_do_not_show(tmp_path: Path) -> None:
+    """Carla solves 4.1 and, as far as she can see, 4.2; what she adds there is what a hidden test looks for."""
+    course = made(Order("04", points={"4.2": 5}), tmp_path)
     path = course / "source" / NAME / f"{NAME}.ipynb"
     nb = read(path)
-    [check] = [cell for cell in code_cells(nb) if cell.id == "check-3-2"]
+    [check] = [cell for cell in code_cells(nb) if cell.id == "check-4-2"]
     hidden = "secret_7391 = 'marked' in globals()\nassert not secret_7391, 'Not so.'"
     check.source += f"\n### BEGIN HIDDEN TESTS\n{hidden}\n### END HIDDEN TESTS"
     path.write_text(dumps(nb), encoding="utf-8")
     nbgrader(course, "generate_assignment", NAME, "--force")
     assert "secret_7391" not in (course / "release" / NAME / f"{NAME}.ipynb").read_text(encoding="utf-8")
-    [solved] = [cell.source for cell in solutions(nb) if cell.id == "exercise-3-2"]
-    answers = partly(course, NAME, ["exercise-3-1"]) | {"exercise-3-2": f"{solved}\nmarked = 1"}
+    [solved] = [cell.source for cell in solutions(nb) if cell.id == "exercise-4-2"]
+    answers = partly(course, NAME, ["exercise-4-1"]) | {"exercise-4-2": f"{solved}\nmarked = 1"}
     assert grade_three(course, NAME, answers) == {"ana": 11, "bea": 0, "carla": 1}
     page = (course / "feedback/carla" / NAME / f"{NAME}.html").read_text(encoding="utf-8")
     assert "secret_7391" not in page and "Not so." in page
 
 
-def test_lesson_11_with_servers_and_written_answers_by_hand(tmp_path: Path) -> None:
+def test_lesson_15_with_servers_and_written_answers_by_hand(tmp_path: Path) -> None:
     """What starts servers is graded by really starting them; a written answer waits for a human, unless nobody wrote one."""
-    course, name = made(Order("11", seed=4), tmp_path), "11_capstone-seed4"
-    right = ["exercise-11-1", "exercise-11-3", "exercise-11-5", "exercise-11-9"]
+    course, name = made(Order("15", seed=4), tmp_path), "15_capstone-seed4"
+    right = ["exercise-15-1", "exercise-15-3", "exercise-15-5", "exercise-15-9"]
     hand_in(answered(course, name, partly(course, name, right)), tmp_path / "submissions/carla", name)
-    dora = answered(course, name, {"exercise-11-2": "solution"})
+    dora = answered(course, name, {"exercise-15-2": "solution"})
     [written] = [cell for cell in dora.cells if cell.id == "written-11-3"]
     written.source = "A mobile app."
     hand_in(dora, tmp_path / "submissions/dora", name)
@@ -102,15 +102,15 @@ def test_lesson_11_with_servers_and_written_answers_by_hand(tmp_path: Path) -> N
     page = (course / f"feedback/carla/{name}/{name}.html").read_text(encoding="utf-8")
     assert "A read loses no write" not in page
     shutil.rmtree(tmp_path / "submissions/carla")
-    points = f"student,assignment,exercise,points\ndora,{name},11.3,1.5\n"
+    points = f"student,assignment,exercise,points\ndora,{name},15.3,1.5\n"
     (course / "written.csv").write_text(points)
     assert grade(tmp_path / "submissions", course) == []
     assert scores(course, name)["dora"] == 3.5
 
 
 def test_accidents_are_reported_and_cost_the_others_nothing(tmp_path: Path) -> None:
-    course, submissions = made(Order("03", exercises=("3.1", "3.2")), tmp_path), tmp_path / "submissions"
-    good = answered(course, NAME, {"exercise-3-1": "solution"})
+    course, submissions = made(Order("04", exercises=("4.1", "4.2")), tmp_path), tmp_path / "submissions"
+    good = answered(course, NAME, {"exercise-4-1": "solution"})
     ana = submissions / "ana.lopez"
     hand_in(good, ana, NAME)
     (ana / "lib").mkdir()
