@@ -62,15 +62,12 @@ def _unread(
         return
     if reader.version > writer.version:  # it has the migration
         if not reading.through_migration and not (evidence and evidence.read and not evidence.quarantined):
-            assert reading.migration is not None
-            yield from (
-                f"the migration may fail: {reason}; bring evidence" for reason in reading.migration.may_fail
-            )
+            yield from (f"the migration may fail: {reason}; bring evidence" for reason in reading.may_fail)
     elif writer.writes_both:
         before, schema = writer.version - 1, history.schema(reader.version)
         both = expanded(history.schema(before), history.schema(writer.version))
         yield from map(str, judge(history, before, reader.version).breaking)
-        yield from (str(found) for found in differences(schema, both) if found.kind.breaking)
+        yield from map(str, differences(schema, both))
     else:
         yield from map(str, reading.breaking)
 

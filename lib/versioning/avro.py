@@ -9,26 +9,16 @@ Avro leaves attributes that it does not know, such as `iso8601` and `length`, ou
 
 from __future__ import annotations
 
-import math
 from typing import Any, Final
 
-from lib.versioning.schema import NO_DEFAULT, DeclarationError, Field, Schema, check_name
+from lib.versioning.schema import NO_DEFAULT, Field, Schema
 
 #: Avro's names of types that it calls otherwise.
 _TYPES: Final = {"integer": "long", "float": "double", "timestamp": "string"}
-_RESERVED: Final = {"string", "long", "double", "boolean", "int", "float", "null", "bytes"}
 
 
 def to_avro(schema: Schema, name: str) -> dict[str, Any]:
-    """Return the record schema called `name` (which may begin with a namespace) as an object for `json.dumps`.
-
-    Raises DeclarationError for a name that Avro does not take, and for a default that JSON can't write (NaN, infinity).
-    """
-    parts = name.split(".") if isinstance(name, str) else [name]
-    for part in parts:
-        check_name(part, "part of the record name")
-    if parts[-1] in _RESERVED:
-        raise DeclarationError(f"part of the record name {parts[-1]!r}: a type of Avro's own")
+    """Return the record schema called `name` (which may begin with a namespace) as an object for `json.dumps`."""
     return {"type": "record", "name": name, "fields": [_field_to_avro(field) for field in schema]}
 
 
@@ -42,7 +32,5 @@ def _field_to_avro(field: Field) -> dict[str, Any]:
         kind = ["null", kind] if field.default in (None, NO_DEFAULT) else [kind, "null"]
     written: dict[str, Any] = {"name": field.name, "type": kind}
     if field.default is not NO_DEFAULT:
-        if type(field.default) is float and not math.isfinite(field.default):
-            raise DeclarationError(f"field {field.name!r}: its default {field.default} has no form in JSON")
         written["default"] = field.default
     return written | ({"aliases": list(field.aliases)} if field.aliases else {})

@@ -30,30 +30,17 @@ _LONGEST_INTEGER: Final = len(str(-(2**63)))
 
 
 @dataclass(frozen=True)
-class MigrationRisks:
-    """What the migration between two versions, which always exists, may do to records without extra fields.
-
-    `may_fail` says where a valid record may not get through, `loses` which values the opposite way may not restore. Each
-    entry begins with the name of a field.
-    """
-
-    may_fail: tuple[str, ...]
-    loses: tuple[str, ...]
-
-
-@dataclass(frozen=True)
 class Reading:
-    """What comes of it when version `reader` reads what version `writer` wrote."""
+    """What comes of it when version `reader` reads what version `writer` wrote.
+
+    `breaking` stands in the way of direct reading. `may_fail` says where a valid record, without extra fields, may not
+    get through the migration, which always exists; each entry begins with the name of a field.
+    """
 
     writer: int
     reader: int
-    differences: tuple[Difference, ...]
-    migration: MigrationRisks
-
-    @property
-    def breaking(self) -> tuple[Difference, ...]:
-        """The differences that stand in the way of direct reading."""
-        return tuple(difference for difference in self.differences if difference.kind.breaking)
+    breaking: tuple[Difference, ...]
+    may_fail: tuple[str, ...]
 
     @property
     def compatible(self) -> bool:
@@ -63,7 +50,7 @@ class Reading:
     @property
     def through_migration(self) -> bool:
         """Does every valid record get through the migration, run by someone who has the history?"""
-        return not self.migration.may_fail
+        return not self.may_fail
 
 
 @dataclass(frozen=True)
@@ -90,8 +77,7 @@ class Compatibility:
         for reading in self.readings:
             place = f"  version {reading.reader} reads {reading.writer}: "
             direct += [f"{place}{difference}" for difference in reading.breaking]
-            migrated += [f"{place}may fail: {note}" for note in reading.migration.may_fail]
-            migrated += [f"{place}may lose: {note}" for note in reading.migration.loses]
+            migrated += [f"{place}may fail: {note}" for note in reading.may_fail]
         head = f"version {self.proposed}, {self.mode}: {answer[self.compatible]}"
         if self.readings:  # else there is no migration to judge
             migrated.insert(0, f"through the migration: {answer[self.through_migration]}")
@@ -126,8 +112,8 @@ def judge(history: SchemaHistory, writer: int, reader: int, *, aliases: bool = F
     written = history.schema(writer)
     wanted = with_aliases(history, reader) if aliases else history.schema(reader)
     moved = _moved(wanted, written, _lineage(history, writer, reader))
-    found = (*differences(wanted, written), *moved)
-    return Reading(writer, reader, found, migration_risks(history, writer, reader))
+    may_fail = [note for _, effect in history.effects(writer, reader) for note in _may_fail(effect)]
+    return Reading(writer, reader, (*differences(wanted, written), *moved), tuple(may_fail))
 
 
 # ── What the history knows of names ──────────────────────────────────────────────────────────────────────────────
@@ -191,17 +177,6 @@ def with_aliases(history: SchemaHistory, version: int) -> Schema:
 
 
 # ── What the migration may do ────────────────────────────────────────────────────────────────────────────────────
-
-
-def migration_risks(history: SchemaHistory, from_version: int, to_version: int) -> MigrationRisks:
-    """Return where the way from one version to another may fail, and what it may lose; raises UnknownVersionError."""
-    effects = [effect for _, effect in history.effects(from_version, to_version)]
-    return MigrationRisks(
-        tuple(text for effect in effects for text in _may_fail(effect)),
-        tuple(
-            f"{name}: where it is not {value}" for effect in effects for name, value in effect.lost.items()
-        ),
-    )
 
 
 def _may_fail(effect: Effect) -> Iterator[str]:

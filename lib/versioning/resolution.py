@@ -2,6 +2,7 @@
 
 Fields meet by name, or by an alias of the reader's. A field that the writer does not have takes the reader's default; one
 that the reader does not have is ignored; an integer is promoted to a float; null is read only by a nullable field.
+All else breaks: a valid record of the writer can't be read, or is read wrongly.
 
 Avro sees neither a length nor the format of a timestamp. They break a reader here all the same, which would find the
 record invalid (`Kind.LENGTH` and `Kind.FORMAT`).
@@ -15,13 +16,13 @@ from enum import StrEnum
 from functools import cache
 from typing import Any, Final
 
-from lib.versioning.schema import NO_DEFAULT, Field, Schema, describe
+from lib.versioning.schema import NO_DEFAULT, Field, Schema
 
 _LONGEST_TIMESTAMP: Final = len("2024-02-29T10:00:00.000000+01:00")
 
 
 class Kind(StrEnum):
-    """What a reader meets in a writer's schema."""
+    """What breaks a reader."""
 
     MISSING_DEFAULT = "reader field missing default value"
     TYPE_MISMATCH = "type mismatch"
@@ -30,43 +31,29 @@ class Kind(StrEnum):
     LENGTH = "length exceeded"
     FORMAT = "format not assured"
     MOVED = "value moved"
-    # These are bridged when reading.
-    DEFAULT = "default used"
-    PROMOTED = "promoted"
-    ALIAS = "alias used"
-    IGNORED = "ignored"
-
-    @property
-    def breaking(self) -> bool:
-        """Can a valid record of the writer not be read, or be read wrongly?"""
-        return self not in (Kind.DEFAULT, Kind.PROMOTED, Kind.ALIAS, Kind.IGNORED)
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One thing that a reader meets: its kind, the path to the field (its name, as schemas are flat), why, the remedy."""
+    """One thing that breaks a reader: its kind, the path to the field (its name, as schemas are flat), why, the remedy."""
 
     kind: Kind
     path: str
     reason: str
-    remedy: str = "none needed"
+    remedy: str
 
     def __str__(self) -> str:
         return f"{self.path}: {self.kind} ({self.reason}); remedy: {self.remedy}"
 
 
 def differences(reader: Schema, writer: Schema) -> tuple[Difference, ...]:
-    """Return all that a reader meets, breaking or not: for each of its fields in order, then for those it ignores."""
-    used = {name for field in reader for name in matches(field, writer)}
-    found = [difference for field in reader for difference in _meet(field, writer)]
-    reason, remedy = "the reader has no such field", "none needed, unless the reader writes records back"
-    found += [Difference(Kind.IGNORED, name, reason, remedy) for name in writer.names if name not in used]
-    return tuple(found)
+    """Return all that breaks a reader, by its fields in order; nothing if it reads every valid record of `writer`."""
+    return tuple(difference for field in reader for difference in _meet(field, writer))
 
 
 def readable(reader: Schema, writer: Schema) -> bool:
     """Tell whether every valid record of `writer` can be read with `reader` directly."""
-    return not any(difference.kind.breaking for difference in differences(reader, writer))
+    return not differences(reader, writer)
 
 
 def matches(field: Field, writer: Schema) -> list[str]:
@@ -85,24 +72,17 @@ def _meet(field: Field, writer: Schema) -> Iterator[Difference]:
         remedy = "give the reader's field a default, or, if it was renamed, its former name as an alias"
         reason = "the writer has no such field, and the reader's has no default"
         yield Difference(Kind.MISSING_DEFAULT, field.name, reason, remedy)
-    else:
-        reason = f"the writer has no such field; the reader takes {describe(field.default)}"
-        yield Difference(Kind.DEFAULT, field.name, reason)
 
 
 def _compare(field: Field, written: Field) -> Iterator[Difference]:
     name, types = field.name, (written.type, field.type)
-    if written.name != name:
-        yield Difference(Kind.ALIAS, name, f"the writer calls it {written.name}")
-    if types == ("integer", "float"):
-        yield Difference(Kind.PROMOTED, name, "integer to float, which rounds above 2**53")
-    elif types == ("string", "timestamp"):
+    if types == ("string", "timestamp"):
         reason, remedy = (
             "a string may be no timestamp",
             "let the reader take a string, or migrate what was written",
         )
         yield Difference(Kind.FORMAT, name, reason, remedy)
-    elif types[0] != types[1] and types != ("timestamp", "string"):
+    elif types[0] != types[1] and types not in (("integer", "float"), ("timestamp", "string")):
         reason = f"the writer has {types[0]}, the reader {types[1]}; only integer is promoted, to float"
         remedy = "add a field of the new type instead, and drop the old one in a later release"
         yield Difference(Kind.TYPE_MISMATCH, name, reason, remedy)
@@ -134,7 +114,7 @@ def resolver(reader: Schema, writer: Schema) -> Callable[[dict[str, Any]], dict[
 
     Raises ValueError, with every reason, if the writer's records are not `readable`.
     """
-    if breaking := [difference for difference in differences(reader, writer) if difference.kind.breaking]:
+    if breaking := differences(reader, writer):
         raise ValueError("; ".join(map(str, breaking)))
     sources = [(field, next(iter(matches(field, writer)), None)) for field in reader]
 

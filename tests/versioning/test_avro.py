@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import avro.schema
-import pytest
 from hypothesis import given, settings
 
 from benchmarks.compatibility_oracle import pairs
 from lib.versioning.avro import to_avro
-from lib.versioning.schema import DeclarationError, Field, Schema
-from lib.versioning.users import USERS
+from lib.versioning.schema import Field, Schema
 
 
 def test_each_kind_of_field_has_one_form_in_avro() -> None:
@@ -46,15 +43,3 @@ def test_avro_accepts_every_schema(pair: tuple[Schema, Schema]) -> None:
     for schema in pair:
         parsed = avro.schema.parse(json.dumps(to_avro(schema, "org.example.things"), allow_nan=False))
         assert [field.name for field in parsed.fields] == list(schema.names)
-
-
-@pytest.mark.parametrize("default", [float("nan"), float("inf"), float("-inf")])
-def test_a_default_without_a_form_in_json_is_refused(default: float) -> None:
-    with pytest.raises(DeclarationError, match=r"'a': its default .* no form in JSON"):
-        to_avro(Schema(Field("a", "float", default=default)), "r")
-
-
-@pytest.mark.parametrize("name", ["", "a b", ".a", "a..b", "5", "string", "org.example.long", None])
-def test_a_record_name_that_avro_does_not_take_is_refused(name: Any) -> None:
-    with pytest.raises(DeclarationError, match=r"^part of the record name"):
-        to_avro(USERS.schema(1), name)
