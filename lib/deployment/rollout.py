@@ -90,7 +90,7 @@ class BlueGreen:
             return self._found()
         try:
             return Deployment.read(self._file)
-        except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+        except (ValueError, OSError) as error:
             found = self._found()
             serves = f"{found.running.name} serves in {found.colour}" if found.running else "nothing serves"
             remedy = f"go on with the version that wrote it, or remove it and deploy: {serves}"
@@ -103,8 +103,8 @@ class BlueGreen:
             if ports := self.platform.ports(colour):
                 said = call(ports[0], "/version")[1]
                 running = Release(said["release"], said["schema_version"], replicas=len(ports))
-                return Deployment(running=running, colour=colour)
-        return Deployment()
+                return Deployment("idle", running, colour)
+        return Deployment("idle")
 
     def plan(self, release: Release) -> list[str]:
         """What `deploy` would do, in words; nothing is done."""

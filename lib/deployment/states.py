@@ -56,7 +56,7 @@ class Deployment:
     before: what ran until `running` replaced it.
     """
 
-    state: State = "idle"
+    state: State
     running: Release | None = None
     colour: Colour = "green"
     coming: Release | None = None
@@ -70,13 +70,10 @@ class Deployment:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Read it from a file. Raises AttributeError, KeyError, OSError, TypeError or ValueError if there is none."""
-        values = {"before": None} | json.loads(path.read_bytes())
-        if values["state"] not in STATES or values["colour"] not in COLOURS:
-            raise ValueError(f"state {values['state']!r}, colour {values['colour']!r}")
-        names = ("running", "coming", "before")
-        releases = {name: Release(**values[name]) if values[name] else None for name in names}
-        return cls(**(values | releases | {"trail": tuple(values["trail"])}))
+        """Read it from a file. Raises OSError, or ValueError if it holds none."""
+        from msgspec.json import decode  # slow to import
+
+        return decode(path.read_bytes(), type=cls)
 
     def noted(self, note: str) -> Self:
         """The same, with one more entry in the trail."""

@@ -7,29 +7,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lib.scaling.laws import Numbers, checked, usl
+from lib.scaling.laws import checked
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from lib.scaling.fitting import UslFit
 
-#: The biggest machine that can be bought, in units of the small one.
-LARGEST = 64.0
-
-
-def workers_needed(demand: ArrayLike, gamma: ArrayLike, alpha: ArrayLike, beta: ArrayLike) -> Numbers:
-    """The fewest workers whose throughput by `usl` is at least `demand`; infinite where no number of them gets there."""
-    d = checked("demand", demand, 0, above=True)
-    g, a, b = checked("gamma", gamma, 0, above=True), checked("alpha", alpha, 0, 1), checked("beta", beta, 0)
-    # usl(n) >= d is b d n² - half n + (1 - a) d <= 0, of which the smaller root is taken, in a form that allows b = 0
-    half = g + d * (b - a)
-    inside = half**2 - 4 * b * d * d * (1 - a)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        root = 2 * d * (1 - a) / (half + np.sqrt(np.maximum(inside, 0)))
-    possible = (inside >= 0) & (half > 0) & np.isfinite(root) & (d > g)
-    n = np.maximum(np.ceil(np.where(possible, root, 1) * (1 - 1e-12)), 1)
-    return np.where(usl(n, g, a, b) >= d * (1 - 1e-9), n, np.inf)
+#: The biggest machine that can be bought, in units of the small one, and the most small ones.
+LARGEST, MOST = 64.0, 100_000
 
 
 def compare_costs(demand: ArrayLike, *, fit: UslFit, returns: float = 0.8) -> pd.DataFrame:
@@ -37,7 +23,7 @@ def compare_costs(demand: ArrayLike, *, fit: UslFit, returns: float = 0.8) -> pd
 
     Assumptions, to be replaced by your own prices and measurements: n small machines do what `fit` says, and cost n.
     A machine of s times the size costs s times as much, as sizes of one family do at the large cloud providers, and does
-    `fit.gamma` s^`returns`: with `returns` below 1 each further processor adds less. Sizes go up to `LARGEST`.
+    `fit.gamma` s^`returns`: with `returns` below 1 each further processor adds less. Sizes go up to `LARGEST`, numbers to `MOST`.
 
     Args:
         demand: tasks a second, one or several.
@@ -52,7 +38,9 @@ def compare_costs(demand: ArrayLike, *, fit: UslFit, returns: float = 0.8) -> pd
 
     wanted = np.atleast_1d(checked("demand", demand, 0, above=True))
     power = checked("returns", returns, 0, 1, above=True)
-    workers = workers_needed(wanted, fit.gamma, fit.alpha, fit.beta)
+    reached = np.maximum.accumulate(fit.predict(np.arange(1, MOST + 1)))  # by so many, or fewer
+    workers = 1.0 + np.searchsorted(reached, wanted * (1 - 1e-9))
+    workers[workers > MOST] = np.inf
     size = np.maximum((wanted / fit.gamma) ** (1 / power), 1.0)
     size = np.where(size <= LARGEST, size, np.inf)
     cases = [np.isinf(workers) & np.isinf(size), workers < size, workers > size]

@@ -17,11 +17,6 @@ from lib.scaling.laws import Numbers, checked, usl
 NAMES: Final = ("gamma", "alpha", "beta")
 #: A coefficient that changes no throughput by more than this share is taken to be at its bound.
 NEGLIGIBLE: Final = 1e-5
-MAX_STEPS: Final = 1000
-
-
-class FitError(ValueError):
-    """Measurements to which the Universal Scalability Law can't be fitted."""
 
 
 def gradient(n: Numbers, gamma: float, alpha: float, beta: float) -> Numbers:
@@ -84,50 +79,28 @@ class UslFit:
         return np.maximum(middle - reach, 0), middle + reach
 
 
-def _checked_measurements(workers: ArrayLike, throughput: ArrayLike) -> tuple[Numbers, Numbers]:
-    try:
-        n, x = checked("workers", workers, 1), checked("throughput", throughput, 0, above=True)
-    except ValueError as error:
-        raise FitError(str(error)) from None
-    if n.ndim != 1 or n.shape != x.shape:
-        raise FitError(
-            f"Give as many workers as throughputs, in two lists; these have shapes {n.shape} and {x.shape}."
-        )
-    found, counts = np.unique(n, return_counts=True)
-    if (counts > 1).any():
-        raise FitError(
-            f"{found[counts > 1][0]:g} workers were measured more than once. Give one throughput for each worker count, "
-            "such as the median: frame.groupby('workers')['throughput'].median()."
-        )
-    if len(n) < 4:
-        raise FitError(
-            f"{len(n)} worker counts can't tell three coefficients from noise: measure at least four."
-        )
-    return n, x
-
-
 def fit_usl(workers: ArrayLike, throughput: ArrayLike) -> UslFit:
-    """Fit `usl` to one throughput for each of at least four worker counts, by least squares of throughput.
+    """Fit `usl` to the throughputs of at least four different worker counts, by least squares of throughput.
 
     0 <= alpha <= 1 and beta >= 0 hold for the estimates; a speed-up of more than n is therefore taken for noise. The
     search starts at the solution for n / throughput, which is linear in the coefficients.
 
     Raises:
-        FitError: fewer than four worker counts, or one twice; a worker count below 1; a throughput that is not above 0,
-            or not finite; or no convergence.
+        ValueError: fewer than four worker counts, or not as many as throughputs; a worker count below 1; a throughput
+            that is not above 0, or not finite.
+        RuntimeError: the search found no end.
     """
     from scipy import optimize  # slow to import
 
-    n, x = _checked_measurements(workers, throughput)
+    n, x = checked("workers", workers, 1), checked("throughput", throughput, 0, above=True)
+    if (counts := len(np.unique(n))) < 4:
+        raise ValueError(
+            f"{counts} worker counts can't tell three coefficients from noise: measure at least four."
+        )
     top, most = float(x.max()), float(n.max())
     start, limits = [float((x / top / n).max()), 1 / most, 1 / most**2], ([1e-9, 0, 0], [np.inf, 1, np.inf])
-    precise = dict.fromkeys(("ftol", "xtol", "gtol"), 1e-12) | {"max_nfev": MAX_STEPS, "x_scale": start}
-    try:
-        found, covariance = optimize.curve_fit(usl, n, x / top, start, bounds=limits, jac=gradient, **precise)
-    except RuntimeError:
-        raise FitError(
-            f"The fit did not converge in {MAX_STEPS} steps. Are workers and throughput paired as they should be?"
-        ) from None
+    precise = dict.fromkeys(("ftol", "xtol", "gtol"), 1e-12) | {"max_nfev": 1000, "x_scale": start}
+    found, covariance = optimize.curve_fit(usl, n, x / top, start, bounds=limits, jac=gradient, **precise)
     # The search comes near a bound, but not to it.
     small = np.abs(found * [1, most, most**2]) < NEGLIGIBLE
     gamma, alpha, beta = np.where(small, 0, found).tolist()

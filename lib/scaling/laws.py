@@ -146,11 +146,7 @@ def wait_percentile(
 
     A task waits longer than t with probability C exp(-t servers (1 - utilisation) / service_s), where C is Erlang's.
     """
-    part = checked("share", share, 0)
-    if (part >= 1).any():
-        raise ValueError(
-            f"share: {part[part >= 1].flat[0]:g} is not allowed. Give shares below 1, such as 0.99."
-        )
+    part = checked("share", share, 0, 0.999999)
     rate, time_s, number, busy = _system(arrivals, service_s, servers)
     waits = waiting_probability(rate, time_s, number)
     beyond = np.log(np.maximum(waits, 1e-300) / (1 - part))

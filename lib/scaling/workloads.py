@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 60.0
+HASHES = 2000  # of a task of kind cpu
 Kind = Literal["cpu", "lock", "exchange"]
 
 
@@ -38,21 +39,19 @@ class Job:
     kind: cpu: hash; lock: work, then wait for the lock and hold it; exchange: work, then tell each other worker under the lock.
     work_s: mean time of what a worker does alone; it varies by half in both directions. (cpu: not used.)
     shared_s: for how long a task holds the lock (lock), or a message to one other worker does (exchange).
-    hashes: how often a task of kind cpu hashes.
     cores: on how many cores all workers together may run, where the system lets one choose. None: on all.
     """
 
     kind: Kind
     work_s: float = 0.01
     shared_s: float = 0.001
-    hashes: int = 2000
     cores: int | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):
             raise ValueError(f"kind={self.kind!r}: choose one of {', '.join(get_args(Kind))}")
         check_range(0, work_s=self.work_s, shared_s=self.shared_s)
-        check_whole(1, hashes=self.hashes, cores=self.cores)
+        check_whole(1, cores=self.cores)
 
 
 #: In a worker: what all workers of a measurement share, namely the lock, an inbox for each, and the barrier at the start.
@@ -69,7 +68,7 @@ def _work(job: Job, number: int, seconds: float) -> tuple[int, int, float, float
     begin, cpu = time.perf_counter(), time.process_time()
     while time.perf_counter() - begin < seconds:
         if job.kind == "cpu":
-            hashlib.pbkdf2_hmac("sha256", b"word", b"salt", job.hashes)
+            hashlib.pbkdf2_hmac("sha256", b"word", b"salt", HASHES)
         else:
             # Spread evenly from the first tasks on, as random numbers are in the long run: a few tasks have the mean, too.
             time.sleep(job.work_s * (0.5 + (tasks * 0.618034 + number * 0.414214) % 1))
@@ -130,10 +129,9 @@ def measure_curve(job: Job, counts: Sequence[int], rounds: int = 3, seconds: flo
     with Process() as process:
         rows = process.directory / "rows.json"
         order = json.dumps([asdict(job), todo, seconds, str(rows)])
-        modules = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-        process.run([sys.executable, "-m", __name__, order], env={"PYTHONPATH": modules}, cwd=ROOT)
-        name = f"The measurement of {job.kind!r}"
-        process.complete(name=name, timeout=len(todo) * (seconds + PATIENCE_S))
+        process.run([sys.executable, "-m", __name__, order], cwd=ROOT)
+        timeout = len(todo) * (seconds + PATIENCE_S)
+        process.complete(name=f"The measurement of {job.kind!r}", timeout=timeout)
         curve = pd.read_json(rows, lines=True)
     by_count = curve.sort_values("throughput").groupby("workers")
     spread = by_count["throughput"].agg(lowest="min", highest="max").reset_index()

@@ -306,7 +306,7 @@ def test_without_its_file_the_platform_says_which_colour_serves(
     fake.colour, fake.running[colour] = colour, [ONE, ONE]
     monkeypatch.setattr(rollouts, "call", lambda *_: (200, {"release": "v1.0.0", "schema_version": 1}))
     rollout = machine(fake, tmp_path)
-    assert rollout.status() == Deployment(running=replace(ONE, replicas=2), colour=colour)
+    assert rollout.status() == Deployment("idle", replace(ONE, replicas=2), colour)
     rollout.deploy(TWO)
     check(fake, rollout, TWO)
     assert rollout.status().colour != colour
