@@ -48,9 +48,9 @@ def schema_gate(
     may fail on some valid record, and failed on none of these.
     Raises UnknownVersionError.
     """
-    forward = [f"forward, green reads blue: {reason}" for reason in _unread(history, green, blue, evidence)]
-    backward = [f"backward, blue reads green: {reason}" for reason in _unread(history, blue, green, None)]
-    return Gate("schema", (*forward, *backward))
+    backward = [f"backward, green reads blue: {reason}" for reason in _unread(history, green, blue, evidence)]
+    forward = [f"forward, blue reads green: {reason}" for reason in _unread(history, blue, green, None)]
+    return Gate("schema", (*backward, *forward))
 
 
 def _unread(

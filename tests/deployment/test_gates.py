@@ -39,23 +39,23 @@ FIRST = Schema(
     Field("joined", "timestamp"),
 )
 RECORD = dict(zip(FIRST.names, ("1", "7", "+34 600", None, 1, "n", "2024-01-01"), strict=True))
-FORWARD, BACKWARD = "forward, green reads blue", "backward, blue reads green"
+BACKWARD, FORWARD = "backward, green reads blue", "forward, blue reads green"
 #: A change; and the directions in which the gate refuses it, at once, and in its expand phase.
 CHANGES: dict[str, tuple[list[object], set[str], set[str]]] = {
     "add an optional field": ([AddField("email", "string", nullable=True)], set(), set()),
     "add a field with a default": ([AddField("level", "integer", default=1)], set(), set()),
     "add a field copied from another": ([AddField("seen", "timestamp", copy_from="joined")], set(), set()),
     "drop a field with a default": ([DropField("note")], set(), set()),
-    "drop a required field": ([DropField("points", default=0)], {BACKWARD}, set()),
-    "rename": ([RenameField("name", "full_name")], {BACKWARD}, set()),
-    "split": ([SplitField("phone", ("code", "number"), " ")], {FORWARD, BACKWARD}, {FORWARD}),
-    "integer to float": ([ConvertField("points", "float")], {BACKWARD}, {BACKWARD}),
-    "integer to string": ([ConvertField("points", "string")], {BACKWARD}, {BACKWARD}),
-    "string to integer": ([ConvertField("name", "integer")], {FORWARD, BACKWARD}, {FORWARD, BACKWARD}),
+    "drop a required field": ([DropField("points", default=0)], {FORWARD}, set()),
+    "rename": ([RenameField("name", "full_name")], {FORWARD}, set()),
+    "split": ([SplitField("phone", ("code", "number"), " ")], {BACKWARD, FORWARD}, {BACKWARD}),
+    "integer to float": ([ConvertField("points", "float")], {FORWARD}, {FORWARD}),
+    "integer to string": ([ConvertField("points", "string")], {FORWARD}, {FORWARD}),
+    "string to integer": ([ConvertField("name", "integer")], {BACKWARD, FORWARD}, {BACKWARD, FORWARD}),
     "rename, and another field of the old name": (
         [RenameField("name", "full_name"), AddField("name", "string", default="")],
-        {BACKWARD},
-        {BACKWARD},
+        {FORWARD},
+        {FORWARD},
     ),
     "drop and add": ([DropField("note"), AddField("remark", "string", nullable=True)], set(), set()),
 }
@@ -79,7 +79,7 @@ def test_the_schema_gate_judges_a_change_in_both_directions_and_by_phase(name: s
     known = {field.name: written.get(field.name, field.default) for field in FIRST}
     by_old_code = DataVersionManager(SchemaHistory("things", first=FIRST)).validate_schema(known)["valid"]
     same = by_old_code and all(known[name] == RECORD[name] for name in known if name in written)
-    assert same or BACKWARD in at_once
+    assert same or FORWARD in at_once
 
 
 def test_the_users_pass_step_by_step_and_at_once_and_go_back() -> None:

@@ -250,7 +250,7 @@ def test_an_incompatible_release_is_never_created(fake: Fake, tmp_path: Path) ->
     history = SchemaHistory("users", first=USERS.schema(1), steps={2: [RenameField("name", "full_name")]})
     rollout = machine(fake, tmp_path, history=history)
     rollout.deploy(ONE)
-    with pytest.raises(DeploymentError, match="backward, blue reads green: name: "):
+    with pytest.raises(DeploymentError, match="forward, blue reads green: name: "):
         rollout.deploy(TWO)
     assert "created" not in list(rollout.audit()["state"][9:])
     rollout.deploy(replace(TWO, phase="expand"))
