@@ -26,17 +26,17 @@ OUTPUTS = {
     ),
 }
 TEXTS = {
-    "title": "# 03 · A sample\n\nThree numbers are added and you see what comes out.",
+    "title": "# 03 · A sample\n\nThree numbers are added and you see what comes out.\n\n| Working time | 5 minutes |",
     "objectives": "## You will be able to\n\n1. add **one**\n2. add **two**\n3. draw a **figure**",
     "sum-question": "## How much is the sum?",
     "sum-means": "It is six. See [the start](00_start_here.ipynb#Glossary) and [above](#You-will-be-able-to).",
     "exercises": "## Exercises\n\nTwo of them.",
 }
 CODE = {
-    "setup": ("import time\n\nfrom lib.plots import show, subplots", []),
+    "setup": ("import time\n\nfrom lib.guesses import compare\nfrom lib.plots import show, subplots", []),
     "parameters": ("START = 1\nNUMBERS = [1, 2, 3]", ["parameters"]),
     "predict-sum": ('guess = {"sum": 5, "parts": [1, -2]}  # your numbers', ["predict"]),
-    "add-numbers": ('print(sum(NUMBERS))\n{"guess": guess["sum"]}', []),
+    "add-numbers": ('print(sum(NUMBERS))\ncompare(guess, {"sum": sum(NUMBERS), "parts": [1, 5]})', []),
     "draw-sum": (
         'fig, ax = subplots()\nax.bar(["sum"], [sum(NUMBERS)])\nshow(fig, alt="One bar, six high.")',
         [],

@@ -31,6 +31,7 @@ def lab_environment(environ: Mapping[str, str]) -> dict[str, str]:
     return activated(environ) | own_home | {
         "JUPYTER_CONFIG_PATH": config,
         "JUPYTERLAB_WORKSPACES_DIR": str(STATE / "workspaces"),
+        "LESSONS_GUESSES": str(ROOT / "work" / ".guesses.jsonl"),
     }  # fmt: skip
 
 

@@ -139,16 +139,28 @@ def links(nb: NotebookNode, path: Path) -> Iterator[Problem]:
 
 
 def predictions(nb: NotebookNode, path: Path) -> Iterator[Problem]:
-    """The learner guesses at least once, in cells that bind names to literals, whose values alone can be blanked."""
-    guesses = [cell for cell in lessons.code_cells(nb) if "predict" in lessons.tags(cell)]
-    if not guesses and not path.name.startswith("00"):
+    """The learner guesses at least once, in cells that bind names to literals, whose values can be blanked; each guess is answered."""
+    code = lessons.code_cells(nb)
+    places = [place for place, cell in enumerate(code) if "predict" in lessons.tags(cell)]
+    if not places and not path.name.startswith("00"):
         yield "", "no cell is tagged 'predict': ask for a guess before at least one result."
-    for cell in guesses:
+    for place, end in zip(places, [*places[1:], len(code)], strict=False):
+        names = []
         try:
-            for node in lessons.parse(cell).body:
+            for node in lessons.parse(code[place]).body:
                 ast.literal_eval(node.value if isinstance(node, ast.Assign) else node)
+                names += (
+                    [ast.unparse(target) for target in node.targets] if isinstance(node, ast.Assign) else []
+                )
         except ValueError:
-            yield cell.id, "a predict cell only assigns literals, such as guess = {'kept': 9000}."
+            yield code[place].id, "a predict cell only assigns literals, such as guess = {'kept': 9000}."
+        answers = "\n".join(cell.source for cell in code[place + 1 : end])
+        for name in names:
+            if not re.search(rf"\bcompare\({name}\b", answers):
+                yield (
+                    code[place].id,
+                    f"{name} is never answered: end the cell that runs with compare({name}, …).",
+                )
 
 
 def solutions(nb: NotebookNode, path: Path) -> Iterator[Problem]:
@@ -168,6 +180,17 @@ def solutions(nb: NotebookNode, path: Path) -> Iterator[Problem]:
             yield cell.id, "a solution, and no other cell, has one ### BEGIN and one ### END SOLUTION."
 
 
+def minutes(nb: NotebookNode, path: Path) -> Iterator[Problem]:
+    """The title states the minutes that the formula gives, an hour at most (the capstone, which is all exercises, an estimate)."""
+    needed = lessons.minutes(nb)
+    for stated in lessons.WORKING_TIME.findall(nb.cells[0].source):
+        if not int(stated) == needed <= 60:
+            yield (
+                "",
+                f"states {stated} minutes and takes {needed} by the formula: run make notebooks; shorten what is over 60.",
+            )
+
+
 RULES = {
     "known-tags": known_tags,
     "cell-ids": cell_ids,
@@ -178,6 +201,7 @@ RULES = {
     "links": links,
     "predictions": predictions,
     "solutions": solutions,
+    "minutes": minutes,
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import ast
 import hashlib
+import math
 import os
 import re
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LESSONS = ROOT / "notebooks"
 KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
+WORKING_TIME = re.compile(r"(?<=\| Working time \| )\d+(?= minutes(?!, in))")
 FENCE = re.compile(r"^ {0,3}(```+|~~~+)")
 
 
@@ -129,6 +131,27 @@ def objectives(nb: NotebookNode) -> list[str]:
     """What a lesson promises in the numbered list below "You will be able to"; nothing in the first notebook."""
     lists = [cell.source.partition("## You will be able to\n")[2] for cell in nb.cells]
     return re.findall(r"^\d+\.\s+(.+)$", "\n".join(lists), re.MULTILINE)
+
+
+def minutes(nb: NotebookNode) -> int:
+    """Working time up to the next five minutes, outside Exercises and what is folded in prose.
+
+    A minute for 110 words, or for 15 lines of code (45 in a folded cell), and one and a half for a prediction.
+    """
+    total, counts = 0.0, True
+    for cell in nb.cells:
+        for level, text in headings(cell):
+            counts = text != "Exercises" if level <= 2 else counts
+        if not counts:
+            continue
+        if cell.cell_type == "markdown":
+            text = re.sub(r"(?s)<details>.*?</details>|\]\([^)]*\)", "", cell.source)
+            total += len(re.findall(r"[^\W_]+(?:[-'’.][^\W_]+)*", text)) / 110
+        else:
+            folded = cell.metadata.get("jupyter", {}).get("source_hidden", False)
+            total += sum(bool(line.strip()) for line in cell.source.splitlines()) / (45 if folded else 15)
+            total += 1.5 * ("predict" in tags(cell))
+    return math.ceil(total / 5) * 5
 
 
 def anchor(heading: str) -> str:

@@ -81,7 +81,7 @@ def tidy(nb: NotebookNode) -> NotebookNode:
     own = {"kernelspec": lessons.KERNELSPEC, "language_info": {"name": "python"}}
     nb.metadata = from_dict({**own, "lesson": nb.metadata.get("lesson", {})})
     for cell in nb.cells:
-        kept = [key for key in ("tags", "nbgrader") if cell.metadata.get(key)]
+        kept = [key for key in ("tags", "nbgrader", "jupyter") if cell.metadata.get(key)]
         cell.metadata = NotebookNode({key: cell.metadata[key] for key in kept})
         if cell.cell_type == "code":
             cell.outputs = join_streams(cell.outputs)
@@ -122,6 +122,7 @@ def picture(nb: NotebookNode) -> bytes:
 def refresh(path: Path, force: bool = False) -> str:
     """Execute one notebook, store what changed, and say in a few words what that was."""
     old = lessons.read(path)
+    old.cells[0].source = lessons.WORKING_TIME.sub(str(lessons.minutes(old)), old.cells[0].source)
     new = execute(old, path.parent)
     reasons = [] if old.metadata.get("lesson", {}).get("code_sha256") == lessons.code_hash(old) else ["code"]
     changed = [

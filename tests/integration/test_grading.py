@@ -93,7 +93,7 @@ def test_lesson_15_with_servers_and_written_answers_by_hand(tmp_path: Path) -> N
     right = ["exercise-15-1", "exercise-15-3", "exercise-15-5", "exercise-15-9"]
     hand_in(answered(course, name, partly(course, name, right)), tmp_path / "submissions/carla", name)
     dora = answered(course, name, {"exercise-15-2": "solution"})
-    [written] = [cell for cell in dora.cells if cell.id == "written-11-3"]
+    [written] = [cell for cell in dora.cells if cell.id == "written-15-3"]
     written.source = "A mobile app."
     hand_in(dora, tmp_path / "submissions/dora", name)
     waiting = f"dora, {name}: 2 points of written answers wait for you"
