@@ -15,7 +15,7 @@ import math
 import os
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, BinaryIO, Final
 
@@ -25,7 +25,7 @@ from lib.stage.files import sync_folder
 from lib.versioning.bulk import Quarantined, Report, Way, process, reason_of
 from lib.versioning.history import SchemaHistory
 from lib.versioning.manager import DataVersionManager
-from lib.versioning.schema import MISSING, DeclarationError, describe, is_unicode
+from lib.versioning.schema import MISSING, DeclarationError, describe
 
 #: So many bytes are read at a time, and the rest of the last line. Short lines take much more memory than their bytes.
 SIZE = 100_000
@@ -50,20 +50,19 @@ def migrate_file(
     *,
     target: int | None = None,
     way: Way = "upgrade",
-    progress: Callable[[int], None] | None = None,
 ) -> Report:
     """Validate every line of `source` and migrate it to `target` (None: leave it as it is), and return the counts.
 
     Records that pass go to `out` in their order, the others to `quarantine` as
     `{"line", "version", "errors", "raw"}`, where `raw` is the line's text, or `{"base64": …}` if its bytes are no UTF-8,
-    without the line feed at its end. `progress` is called with the number of bytes read since the last call.
+    without the line feed at its end.
     Raises UnknownVersionError, and DeclarationError for a history with a default that JSON can't write.
     """
     if target is not None:
         manager.history.check_version(target)
         _check_defaults(manager.history)
     whole, first = Report(), 1
-    for lines, size in _chunks(source):
+    for lines in _chunks(source):
         values, texts, unreadable = _read(lines, first)
         batch = process(manager.history, manager.extra, list(values.values()), target, way)
         places = list(values)
@@ -86,8 +85,6 @@ def migrate_file(
         whole += batch.report
         whole += Report(read=len(unreadable), quarantined=len(unreadable), reasons=reasons)
         first += len(lines)
-        if progress is not None:
-            progress(size)
     return whole
 
 
@@ -101,8 +98,8 @@ def _check_defaults(history: SchemaHistory) -> None:
                 )
 
 
-def _chunks(source: BinaryIO) -> Iterator[tuple[list[bytes], int]]:
-    """Read lines, and with some of them the number of their bytes. A last line that is blank is none."""
+def _chunks(source: BinaryIO) -> Iterator[list[bytes]]:
+    """Read lines, some at a time. A last line that is blank is none."""
     held: list[bytes] = []
     size = SIZE
     while size >= SIZE:  # asked once more, a terminal would wait for more
@@ -110,7 +107,7 @@ def _chunks(source: BinaryIO) -> Iterator[tuple[list[bytes], int]]:
         size = sum(map(len, some))
         lines = held + some
         held = [lines.pop()] if lines and not lines[-1].strip() else []  # perhaps the last line of all
-        yield lines, size
+        yield lines
 
 
 def _read(
@@ -156,27 +153,15 @@ def _refuse_repeated_keys(pairs: list[tuple[str, Any]]) -> None:
 def _why_unreadable(line: bytes, error: Exception) -> str:
     if not line.strip():
         return "line: blank"
-    try:
-        line.decode()
-    except UnicodeDecodeError as why:
-        return f"line: not UTF-8 ({why.reason} at byte {why.start})"
-    if isinstance(error, RecursionError):
-        return "line: nested too deep"
     if isinstance(error, _RepeatedKey):
         return f"line: a key stands there twice (got {describe(str(error))})"
-    if isinstance(error, msgspec.ValidationError):
-        return f"line: a number out of range ({error})"
-    if _has_lone_surrogate(line):
-        return "line: lone surrogate, which is no Unicode text"
-    return f"line: not JSON ({str(error).removeprefix('JSON is malformed: ')})"
-
-
-def _has_lone_surrogate(line: bytes) -> bool:
-    """Tell whether a line would be JSON but for half a surrogate pair, which its grammar allows and Unicode does not."""
     try:
-        return b"\\u" in line and not is_unicode(json.dumps(json.loads(line), ensure_ascii=False))
+        json.loads(line.decode(), parse_int=float)  # which has no limit of digits
+    except UnicodeDecodeError as why:
+        return f"line: not UTF-8 ({why.reason} at byte {why.start})"
     except (ValueError, RecursionError):
-        return False
+        return f"line: not JSON ({str(error).removeprefix('JSON is malformed: ')})"
+    return "line: a value that can't be kept (NaN, a number out of range, or a lone surrogate)"
 
 
 def _raw(line: bytes) -> Any:

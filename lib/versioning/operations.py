@@ -87,11 +87,6 @@ class Effect:
         """Can a valid record come out invalid, so that the result must be validated again?"""
         return any(isinstance(value, Computed) for value in self.values.values())
 
-    def __str__(self) -> str:
-        filled = (f"{'~' if n in self.before else '+'} {self.after[n]}: {v}" for n, v in self.values.items())
-        changes = "; ".join([*filled, *(f"- {name}" for name in self.gone)])
-        return changes or "nothing changes: every value is valid as it is"
-
 
 @dataclass(frozen=True)
 class Operation(ABC):
