@@ -34,7 +34,7 @@ Record = dict[str, Any]
 
 NULL: Final = "null, but required"
 LONG: Final = "name: longer than 255 characters"
-SHAPE: Final = "created_at: not an ISO 8601 timestamp"
+SHAPE: Final = "created_at: not in the accepted form"
 DAY: Final = "created_at: no such calendar day"
 TIME: Final = "created_at: no such time of day or offset"
 #: A timestamp by its digits only, and with times of day and offsets in their range.

@@ -211,7 +211,7 @@ def _storage_checks(walk: _Walk, field: Field, value: Value, fill: str) -> Itera
         yield Condition(f"length({value.sql}) > {field.length}", f"{walk.table}.{field.name}: {reason}")
     if field.type == "timestamp" and walk.sql.name == "sqlite":
         unread = f"{value.sql} IS NOT NULL AND {fill} IS NULL"
-        yield Condition(unread, f"{walk.table}.{field.name}: not an ISO 8601 timestamp")
+        yield Condition(unread, f"{walk.table}.{field.name}: not in the accepted form")
 
 
 def _refuse_names(walk: _Walk, names: list[str]) -> None:

@@ -110,7 +110,7 @@ def timestamp_problem(text: str) -> str | None:
     """
     shape = text.translate(DIGITS_TO_ZERO)
     if shape not in TIMESTAMP_SHAPES:
-        return f"not an ISO 8601 timestamp (got {describe(text)})"
+        return f"not in the accepted form (got {describe(text)}; write YYYY-MM-DD or YYYY-MM-DDThh:mm:ss)"
     try:
         datetime.fromisoformat(text[:10])
     except ValueError:

@@ -80,8 +80,8 @@ def errors(vm: DataVersionManager, record: Any) -> list[str]:
         # the calendar and the clock
         ("t", "2023-02-29", "no such calendar day (got string '2023-02-29')"),
         ("t", "2024-01-01T24:00:00", "no such time of day or offset (got string '2024-01-01T24:00:00')"),
-        ("t", "2024-W09-4", "not an ISO 8601 timestamp (got string '2024-W09-4')"),
-        ("t", "2024-01-01\n2024-01-01", r"not an ISO 8601 timestamp (got string '2024-01-01\n2024-01-01')"),
+        ("t", "2024-W09-4", "not in the accepted form (got string '2024-W09-4'; write YYYY-MM-DD or YYYY-MM-DDThh:mm:ss)"),
+        ("t", "2024-01-01\n", r"not in the accepted form (got string '2024-01-01\n'; write YYYY-MM-DD or YYYY-MM-DDThh:mm:ss)"),
     ],
 )  # fmt: skip
 def test_invalid(name: str, value: Any, reason: str) -> None:
