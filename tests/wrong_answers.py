@@ -120,6 +120,48 @@ return int(enough[0]) if len(enough) else None
         'return ((events["end"] - events["start"]).groupby(events["worker"]).sum() / 10).to_dict()',
     ],
     "exercise-2-2": [
+        # threads are taken for processes
+        """
+at_once = workers * concurrency
+return {"waiting": at_once, "computing": min(cores, at_once), "cut off": concurrency, "left": workers - 1}
+""",
+        # a kill takes everything down
+        """
+at_once, processes = workers * concurrency, workers * (concurrency if kind == "prefork" else 1)
+return {"waiting": at_once, "computing": min(cores, processes), "cut off": at_once, "left": 0}
+""",
+        # does not look at the cores
+        """
+at_once, processes = workers * concurrency, workers * (concurrency if kind == "prefork" else 1)
+return {"waiting": at_once, "computing": processes, "cut off": concurrency, "left": workers - 1}
+""",
+        # the four workers of the lesson
+        'return {"waiting": 4, "computing": 2, "cut off": 1, "left": 3}',
+    ],
+    "exercise-2-3": [
+        # nothing arrives any more while the queue is emptied
+        """
+grows, done = arrivals - 1 / service_s, workers / service_s
+if grows <= 0:
+    return 0.0
+return None if done <= arrivals else grow_s + grows * grow_s / done
+""",
+        # counts from the scaling up, not from the start
+        """
+grows, shrinks = arrivals - 1 / service_s, workers / service_s - arrivals
+if grows <= 0:
+    return 0.0
+return None if shrinks <= 0 else grows * grow_s / shrinks
+""",
+        # the queue is believed to empty under any load
+        """
+grows, shrinks = arrivals - 1 / service_s, workers / service_s - arrivals
+return 0.0 if grows <= 0 else grow_s + grows * grow_s / (abs(shrinks) or 1)
+""",
+        # the lesson's queue
+        "return 4.5",
+    ],
+    "exercise-2-4": [
         # forgets the task that nobody has begun: it has no row
         """\
     words = {}
@@ -155,7 +197,7 @@ return int(enough[0]) if len(enough) else None
     }
 """,
     ],
-    "exercise-2-3": [
+    "exercise-2-5": [
         # takes late acknowledgement for enough
         """\
     if not may_be_lost and not may_be_repeated:
@@ -187,7 +229,7 @@ return int(enough[0]) if len(enough) else None
     )
 """,
     ],
-    "exercise-2-4": [
+    "exercise-2-6": [
         # marks the payment as done before it is
         """\
     if ("done", payment) in store:
