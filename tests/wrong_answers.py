@@ -450,26 +450,143 @@ return mended
         """,
     ],
     "exercise-6-1": [
+        # counts only what takes the lock itself
         """\
-    return [(low, low + size) for low in range(0, count, size)]
+    costs = [(lock, fixed + per_million * rows / 1e6) for lock, fixed, per_million in statements]
+    return sum(cost for lock, cost in costs if lock == "exclusive")
 """,
+        # counts the whole transaction, also what comes before the lock
+        """\
+    costs = [fixed + per_million * rows / 1e6 for _, fixed, per_million in statements]
+    return sum(costs) if any(lock == "exclusive" for lock, *_ in statements) else 0
+""",
+        # does not look at the rows
+        """\
+    first = [lock for lock, *_ in statements].index("exclusive") if "exclusive" in str(statements) else len(statements)
+    return sum(fixed + per_million for _, fixed, per_million in statements[first:])
+""",
+        # the longest statement
+        """\
+    return max([fixed + per_million * rows / 1e6 for lock, fixed, per_million in statements if lock == "exclusive"], default=0)
+""",
+        # the example of the lesson: a millisecond and four seconds
+        "return 4001",
     ],
     "exercise-6-2": [
+        # takes all tries for one long wait, pauses included
+        """\
+    begin, done = at, None
+    for _ in range(tries):
+        wait = max([0, *(asks + seconds - at for asks, seconds in reports if asks <= at)])
+        if wait <= timeout:
+            done = at + wait
+            break
+        gave_up = at + timeout
+        reports = [(gave_up if at < asks < gave_up else asks, seconds) for asks, seconds in reports]
+        at = gave_up + pause
+    end = gave_up if done is None else done
+    return {"done": done, "longest": end - begin, "in all": end - begin}
+""",
+        # sees no queue: what asks while the change waits gets its lock
+        """\
+    done, blocked = None, []
+    for _ in range(tries):
+        wait = max([0, *(asks + seconds - at for asks, seconds in reports if asks <= at)])
+        blocked.append(min(wait, timeout))
+        if wait <= timeout:
+            done = at + wait
+            break
+        at += timeout + pause
+    return {"done": done, "longest": max(blocked), "in all": sum(blocked)}
+""",
+        # waits for reports that come later as well
+        """\
+    done, blocked = None, []
+    for _ in range(tries):
+        wait = max([0, *(asks + seconds - at for asks, seconds in reports)])
+        blocked.append(min(wait, timeout))
+        if wait <= timeout:
+            done = at + wait
+            break
+        at += timeout + pause
+    return {"done": done, "longest": max(blocked), "in all": sum(blocked)}
+""",
+        # as if there were no timeout
+        """\
+    wait = max([0, *(asks + seconds - at for asks, seconds in reports if asks <= at)])
+    return {"done": at + wait, "longest": wait, "in all": wait}
+""",
+        # each try blocks for the whole timeout, and none succeeds
+        'return {"done": None, "longest": timeout, "in all": tries * timeout}',
+        # tries once
+        """\
+    wait = max([0, *(asks + seconds - at for asks, seconds in reports if asks <= at)])
+    blocked = min(wait, timeout)
+    return {"done": at + wait if wait <= timeout else None, "longest": blocked, "in all": blocked}
+""",
+    ],
+    "exercise-6-3": [
+        # one statement for all rows
         """\
     filled = connection.execute("UPDATE users SET country = 'ES' WHERE country IS NULL").rowcount
     connection.commit()
     return filled
 """,
-    ],
-    "exercise-6-3": [
+        # batches, and one commit at the end
         """\
-    costs = [(lock, fixed + per_million * rows / 1e6) for lock, fixed, per_million in statements]
-    return sum(cost for lock, cost in costs if lock == "exclusive")
+    last = connection.execute("SELECT max(id) FROM users").fetchone()[0] or 0
+    filled = 0
+    for number, low in enumerate(range(0, last, size)):
+        if number == stop_after:
+            break
+        statement = "UPDATE users SET country = 'ES' WHERE id > ? AND id <= ? AND country IS NULL"
+        filled += connection.execute(statement, (low, low + size)).rowcount
+    connection.commit()
+    return filled
 """,
+        # overwrites what the application wrote
+        """\
+    last = connection.execute("SELECT max(id) FROM users").fetchone()[0] or 0
+    filled = 0
+    for number, low in enumerate(range(0, last, size)):
+        if number == stop_after:
+            break
+        statement = "UPDATE users SET country = 'ES' WHERE id > ? AND id <= ?"
+        filled += connection.execute(statement, (low, low + size)).rowcount
+        connection.commit()
+    return filled
+""",
+        # a hundred a batch, whatever is asked for
+        """\
+    last = connection.execute("SELECT max(id) FROM users").fetchone()[0] or 0
+    filled = 0
+    for number, low in enumerate(range(0, last, 100)):
+        if number == stop_after:
+            break
+        statement = "UPDATE users SET country = 'ES' WHERE id > ? AND id <= ? AND country IS NULL"
+        filled += connection.execute(statement, (low, low + 100)).rowcount
+        connection.commit()
+    return filled
+""",
+        # leaves out the last batch, which is shorter
+        """\
+    last = connection.execute("SELECT max(id) FROM users").fetchone()[0] or 0
+    filled = 0
+    for number in range(last // size):
+        if number == stop_after:
+            break
+        statement = "UPDATE users SET country = 'ES' WHERE id > ? AND id <= ? AND country IS NULL"
+        filled += connection.execute(statement, (number * size, number * size + size)).rowcount
+        connection.commit()
+    return filled
+""",
+        # the numbers of the check's first run
+        "return 189 if stop_after else 360",
     ],
     "exercise-6-4": [
+        # fills while old code still writes, and drops while it still runs
         """\
-history_5_4 = versioning.SchemaHistory(
+history_6_4 = versioning.SchemaHistory(
     "users",
     first=versioning.USERS.schema(3),
     steps={2: [versioning.SplitField("phone", ("country_code", "number"), " ")]},
@@ -479,6 +596,74 @@ release_plan = [
     {"deploy": "writes both", "phases": ["expand", "backfill"]},
     {"deploy": "reads new", "phases": []},
     {"deploy": "writes new", "phases": ["contract"]},
+]
+""",
+        # "splits" by dropping one field and adding two empty ones
+        """\
+history_6_4 = versioning.SchemaHistory(
+    "users",
+    first=versioning.USERS.schema(3),
+    steps={
+        2: [
+            versioning.DropField("phone"),
+            versioning.AddField("country_code", "string", nullable=True),
+            versioning.AddField("number", "string", nullable=True),
+        ]
+    },
+)
+release_plan = [
+    {"deploy": "writes old", "phases": []},
+    {"deploy": "writes both", "phases": ["expand"]},
+    {"deploy": "reads new", "phases": ["backfill"]},
+    {"deploy": "writes new", "phases": []},
+    {"deploy": "writes new", "phases": ["contract"]},
+]
+""",
+        # copies the whole phone into both halves
+        """\
+history_6_4 = versioning.SchemaHistory(
+    "users",
+    first=versioning.USERS.schema(3),
+    steps={
+        2: [
+            versioning.AddField("country_code", "string", nullable=True, length=50, copy_from="phone"),
+            versioning.RenameField("phone", "number"),
+        ]
+    },
+)
+release_plan = [
+    {"deploy": "writes old", "phases": []},
+    {"deploy": "writes both", "phases": ["expand"]},
+    {"deploy": "reads new", "phases": ["backfill"]},
+    {"deploy": "writes new", "phases": []},
+    {"deploy": "writes new", "phases": ["contract"]},
+]
+""",
+        # reads what is not filled yet
+        """\
+history_6_4 = versioning.SchemaHistory(
+    "users",
+    first=versioning.USERS.schema(3),
+    steps={2: [versioning.SplitField("phone", ("country_code", "number"), " ")]},
+)
+release_plan = [
+    {"deploy": "writes old", "phases": []},
+    {"deploy": "writes both", "phases": ["expand"]},
+    {"deploy": "reads new", "phases": []},
+    {"deploy": "writes new", "phases": ["backfill"]},
+    {"deploy": "writes new", "phases": ["contract"]},
+]
+""",
+        # all in one release
+        """\
+history_6_4 = versioning.SchemaHistory(
+    "users",
+    first=versioning.USERS.schema(3),
+    steps={2: [versioning.SplitField("phone", ("country_code", "number"), " ")]},
+)
+release_plan = [
+    {"deploy": "writes old", "phases": []},
+    {"deploy": "writes new", "phases": ["expand", "backfill", "contract"]},
 ]
 """,
     ],
