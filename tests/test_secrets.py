@@ -98,6 +98,5 @@ def test_nothing_listens_on_all_addresses_but_in_a_container() -> None:
         "compose/docker-stack.yml",
         "compose/k8s/workers/broker.yaml",
         "compose/service/Dockerfile",
-        "lib/deployment/service.py",  # which explains the option; its default is 127.0.0.1
         "lib/stage/servers.py",
     }

@@ -238,7 +238,4 @@ def _latest_schema(tree: Path | None) -> int:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 1:
-        parser().print_help()
-        sys.exit(1)
     sys.exit(main())

@@ -62,7 +62,7 @@ class BlueGreen:
         bake: float = 2.0,
         objective: Mapping[str, float] | None = None,
         evidence: Report | None = None,
-        progress: Callable[[str], None] | None = None,
+        progress: Callable[[str], object] = lambda message: None,
     ) -> None:
         """directory: where the state is kept. traffic: gives the requests so far, which are judged by the objective, the
         options of `slo_gate`. evidence: see `schema_gate`.
@@ -225,11 +225,7 @@ class BlueGreen:
             deployment.noted(note).write(self._file)
         except OSError as error:
             raise DeploymentError(f"{self._file}: cannot be written ({error}); then `resume`") from error
-        self._report(f"{deployment.state}: {note}")
-
-    def _report(self, message: str) -> None:
-        if self.progress:
-            self.progress(message)
+        self.progress(f"{deployment.state}: {note}")
 
     def _back(self, now: Deployment) -> None:
         """Undo: what ran before gets the traffic, and what was coming is retired."""

@@ -1,6 +1,6 @@
 """The demo service: users in a shared database, read and written at the schema version of this release.
 
-    python -m lib.deployment.service PORT
+    python -m lib.deployment.service PORT [ADDRESS]
 
 with its settings in the variable LESSONS_SERVICE (`lib.deployment.replicas` starts it so). A release knows the history
 of its records up to its own version. What it finds at an earlier version it upgrades; of what a later release wrote, it
@@ -9,14 +9,14 @@ takes the fields that it knows.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import os
+import sys
 import threading
 import time
 import uuid
-from contextlib import suppress
+from collections.abc import Sequence
 from typing import Any, Final, LiteralString
 
 import psycopg
@@ -45,15 +45,14 @@ FAULTS = ("slow", "crash", "unready", "wrong schema", "failing writes")
 #: Upper ends, in seconds. An objective must be one of them, for between two ends nobody knows: compose/monitoring has 0.25.
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
-PATIENCE = 30  # seconds that requests under way get when the service ends
 WAIT = 5  # seconds that a request waits for a connection to the database
+PAGE = 1000  # users in an answer, at most
 TABLE_LOCK = 1819503731  # any number that nobody else uses
 #: Creates the table if it is not there. The lock lets one replica do it at a time: several may start at once.
 TABLE = f"""
     SELECT pg_advisory_xact_lock({TABLE_LOCK});
     CREATE TABLE IF NOT EXISTS service_users (id text PRIMARY KEY, record json NOT NULL, request_key text UNIQUE)
 """
-SELECT: Final = "SELECT record FROM service_users WHERE"
 INSERT: Final = """
     INSERT INTO service_users (id, record, request_key) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING RETURNING id
 """
@@ -64,81 +63,6 @@ def known_history(version: int) -> SchemaHistory:
     USERS.check_version(version)
     steps = {v: [step.operation for step in USERS.steps(v - 1, v)] for v in range(2, version + 1)}
     return SchemaHistory(USERS.name, first=USERS.schema(1), steps=steps)
-
-
-class UnreadableError(RuntimeError):
-    """A record in the database can't be read at this version; the message has every reason."""
-
-
-class Users:
-    """The users in the database, seen at one version."""
-
-    def __init__(self, database: str, version: int) -> None:
-        """Connect, and create the table if need be. Raises psycopg.OperationalError if there is no such database."""
-        self.version, self._manager = version, DataVersionManager(known_history(version))
-        self._names = self._manager.history.schema(version).names
-        address = database.replace("+psycopg", "", 1)  # as SQLAlchemy names it
-        with psycopg.connect(address) as connection:
-            connection.execute(TABLE)
-        # Each statement below is a transaction of its own: that saves two messages for each request.
-        self._pool: ConnectionPool[psycopg.Connection[Any]] = ConnectionPool(
-            address,
-            kwargs={"autocommit": True, "row_factory": scalar_row},
-            min_size=1,
-            max_size=20,
-            timeout=WAIT,
-            check=ConnectionPool.check_connection,
-            open=True,
-        )
-
-    def check(self) -> None:
-        """Raise psycopg.OperationalError if the database does not answer."""
-        self._query("SELECT 1")
-
-    def _query(self, statement: LiteralString, *values: Any) -> list[Any]:
-        """The first column of what a statement returns."""
-        with self._pool.connection() as connection:
-            return connection.execute(statement, values).fetchall()
-
-    def create(self, user: User, key: str | None) -> tuple[User, bool]:
-        """Store a valid user, once for each key, or without a key once for each id; return it, and whether it is new.
-
-        Raises ValueError with every error, and KeyError if the key was used for another user, or the id is taken.
-        """
-        new = in_all_forms({"id": str(uuid.uuid4()), **user, VERSION_KEY: self.version})
-        if errors := self._manager.validate_schema(new)["errors"]:
-            raise ValueError(errors)
-        if self._query(INSERT, new["id"], Json(new), key):
-            return new, True
-        column, value = ("id", new["id"]) if key is None else ("request_key", key)
-        there = [self.read(record) for record in self._query(f"{SELECT} {column} = %s", value)]
-        if not there or not user.items() <= there[0].items():
-            raise KeyError("this idempotency key, or this id, belongs to another user")
-        return there[0], False
-
-    def get(self, identity: str) -> User | None:
-        """The user with an id; None if there is none."""
-        found = self._query(f"{SELECT} id = %s", identity)
-        return self.read(found[0]) if found else None
-
-    def remove(self, identity: str) -> bool:
-        """Remove a user; return whether there was one."""
-        return bool(self._query("DELETE FROM service_users WHERE id = %s RETURNING id", identity))
-
-    def list(self, after: str, limit: int) -> list[User]:
-        """Users in the order of their ids, from the first one above `after`."""
-        found = self._query(f"{SELECT} id > %s ORDER BY id LIMIT %s", after, limit)
-        return [self.read(record) for record in found]
-
-    def read(self, record: User) -> User:
-        """A record of any version, as this one sees it. Raises UnreadableError."""
-        if record.get(VERSION_KEY, 1) > self.version:  # a later release wrote it: no migration is known here
-            known = {name: record[name] for name in self._names if name in record}
-            record = known | {VERSION_KEY: self.version}
-        try:
-            return in_all_forms(self._manager.upgrade_data(record, self.version, Report()))
-        except ValueError as error:
-            raise UnreadableError(str(error)) from error
 
 
 # ── The application ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -158,14 +82,11 @@ def application(*, database: str, version: int, release: str = "unnamed", faults
         Route("/users/{identity}", service.remove, methods=["DELETE"]),
     ]
     if faults:
-        routes += [
-            Route("/faults/{fault}", service.misbehave, methods=["PUT"]),
-            Route("/faults/{fault}", service.behave, methods=["DELETE"]),
-        ]
+        routes.append(Route("/faults/{fault}", service.misbehave, methods=["PUT", "DELETE"]))
     return Starlette(
         routes=routes,
         middleware=[Middleware(BaseHTTPMiddleware, dispatch=service.measure)],
-        exception_handlers={HTTPException: _refused, UnreadableError: _unreadable},
+        exception_handlers={HTTPException: _refused},
     )
 
 
@@ -173,25 +94,26 @@ def _refused(_: Request, error: HTTPException) -> Response:
     return JSONResponse({"detail": error.detail}, error.status_code, error.headers)
 
 
-def _unreadable(_: Request, error: UnreadableError) -> Response:
-    return JSONResponse({"detail": f"a record can't be read at this version: {error}"}, 500)
-
-
-def _number(request: Request, name: str, default: float, low: float, high: float) -> float:
-    """A number in the query, of the kind of its default. Raises HTTPException (422) if it is none, or out of its range."""
-    text = request.query_params.get(name, str(default))
-    with suppress(ValueError):
-        if low <= (number := type(default)(text)) <= high:
-            return number
-    raise HTTPException(422, f"{name}: expected a number from {low:g} to {high:g} (got {text!r})")
-
-
 class Service:
     """What a replica answers. `def` runs in a thread, as calls of the database need it, `async def` in the event loop."""
 
     def __init__(self, database: str, version: int, release: str) -> None:
-        self.users, self.faults = Users(database, version), dict[str, float]()
-        self._release = {"release": release, "schema_version": version}
+        """Connect, and create the table if need be. Raises psycopg.OperationalError if there is no such database."""
+        self._at, self._manager = version, DataVersionManager(known_history(version))
+        self._release, self.faults = {"release": release, "schema_version": version}, dict[str, float]()
+        address = database.replace("+psycopg", "", 1)  # as SQLAlchemy names it
+        with psycopg.connect(address) as connection:
+            connection.execute(TABLE)
+        # Each statement below is a transaction of its own: that saves two messages for each request.
+        self._pool: ConnectionPool[psycopg.Connection[Any]] = ConnectionPool(
+            address,
+            kwargs={"autocommit": True, "row_factory": scalar_row},
+            min_size=1,
+            max_size=20,
+            timeout=WAIT,
+            check=ConnectionPool.check_connection,
+            open=True,
+        )
         self._registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)  # processor time, memory, start
         this = {name: str(value) for name, value in self._release.items()}
@@ -199,6 +121,8 @@ class Service:
         self._under_way = Gauge("http_requests_in_progress", "Requests under way", registry=registry)
         name, labels = "http_request_duration_seconds", ["method", "route", "code"]
         self._seconds = Histogram(name, "Time to answer", labels, registry=registry, buckets=BUCKETS)
+
+    # ── About itself ─────────────────────────────────────────────────────────────────────────────────────────────
 
     async def measure(self, request: Request, call_next: RequestResponseEndpoint) -> Response:
         """Count a request, by method, route, code and time; a fault makes those to users wait."""
@@ -223,7 +147,7 @@ class Service:
         if "unready" in self.faults:
             raise HTTPException(503, "not ready")
         try:
-            self.users.check()
+            self._query("SELECT 1")
         except psycopg.Error as error:
             raise HTTPException(503, "the database does not answer") from error
         return JSONResponse({"status": "ready"})
@@ -236,73 +160,105 @@ class Service:
         """For Prometheus."""
         return Response(generate_latest(self._registry), media_type="text/plain; version=0.0.4")
 
+    # ── Users ────────────────────────────────────────────────────────────────────────────────────────────────────
+
     async def create(self, request: Request) -> Response:
-        """Create a user. With the same `Idempotency-Key` again the same user comes back, and none is created."""
+        """Create a valid user, once for each `Idempotency-Key`, or without one once for each id.
+
+        Asked for again, the same user comes back. Refused with 422 and every error, or with 409 if the key was used for
+        another user, or the id is taken.
+        """
         if "failing writes" in self.faults:
             raise HTTPException(500, "this fault was asked for")
         try:
-            user, key = await request.json(), request.headers.get("idempotency-key")
-            if not isinstance(user, dict):
-                raise ValueError([f"expected a user as a JSON object (got {user!r})"])
-            created, new = await run_in_threadpool(self.users.create, user, key)
+            user = await request.json()
         except ValueError as error:
-            raise HTTPException(422, error.args[0]) from error
-        except KeyError as error:
-            raise HTTPException(409, error.args[0]) from error
-        return JSONResponse(created, 201 if new else 200)
+            raise HTTPException(422, str(error)) from error
+        return await run_in_threadpool(self._create, user, request.headers.get("idempotency-key"))
+
+    def _create(self, user: Any, key: str | None) -> Response:
+        if not isinstance(user, dict):
+            raise HTTPException(422, f"expected a user as a JSON object (got {user!r})")
+        new = in_all_forms({"id": str(uuid.uuid4()), **user, VERSION_KEY: self._at})
+        if errors := self._manager.validate_schema(new)["errors"]:
+            raise HTTPException(422, errors)
+        if self._query(INSERT, new["id"], Json(new), key):
+            return JSONResponse(new, 201)
+        column, value = ("id", new["id"]) if key is None else ("request_key", key)
+        there = self._users(f"{column} = %s", value)
+        if not there or not user.items() <= there[0].items():
+            raise HTTPException(409, "this idempotency key, or this id, belongs to another user")
+        return JSONResponse(there[0])
 
     def read(self, request: Request) -> Response:
         """One user, at the schema version of this release."""
-        identity = request.path_params["identity"]
-        user = self.users.get(identity)
-        if user is None:
-            raise HTTPException(404, f"no user {identity!r}")
+        found = self._users("id = %s", request.path_params["identity"])
+        if not found:
+            raise HTTPException(404, f"no user {request.path_params['identity']!r}")
         if "wrong schema" in self.faults:
-            user.pop("name", None)
-        return JSONResponse(user)
+            found[0].pop("name", None)
+        return JSONResponse(found[0])
 
     def remove(self, request: Request) -> Response:
         """Remove a user."""
         identity = request.path_params["identity"]
-        if not self.users.remove(identity):
+        if not self._query("DELETE FROM service_users WHERE id = %s RETURNING id", identity):
             raise HTTPException(404, f"no user {identity!r}")
         return Response(status_code=204)
 
     def list(self, request: Request) -> Response:
-        """Users in the order of their ids: give the last id as `after` for the next page."""
-        limit = int(_number(request, "limit", 100, 1, 1000))
-        return JSONResponse(self.users.list(request.query_params.get("after", ""), limit))
+        """A page of users in the order of their ids: give the last id as `after` for the next one."""
+        after = request.query_params.get("after", "")
+        return JSONResponse(self._users(f"id > %s ORDER BY id LIMIT {PAGE}", after))
+
+    def _query(self, statement: LiteralString, *values: Any) -> Sequence[Any]:
+        """The first column of what a statement returns."""
+        with self._pool.connection() as connection:
+            return connection.execute(statement, values).fetchall()
+
+    def _users(self, condition: LiteralString, value: str) -> Sequence[User]:
+        """Users of any version, as this one sees them. Refused with 500 if one of them can't be read."""
+        records = self._query(f"SELECT record FROM service_users WHERE {condition}", value)
+        try:
+            return [
+                in_all_forms(self._manager.upgrade_data(self._known(one), self._at, Report()))
+                for one in records
+            ]
+        except ValueError as error:
+            raise HTTPException(500, f"a record can't be read at this version: {error}") from error
+
+    def _known(self, record: User) -> User:
+        """The fields that this version knows, if a later release wrote the record: no migration is known here."""
+        if record.get(VERSION_KEY, 1) <= self._at:
+            return record
+        names = self._manager.history.schema(self._at).names
+        return {name: record[name] for name in names if name in record} | {VERSION_KEY: self._at}
+
+    # ── Faults ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def misbehave(self, request: Request) -> Response:
-        """Misbehave from now on: `slow` waits for some seconds before each answer, `crash` ends the process after them."""
+        """PUT: misbehave from now on: `slow` waits for some seconds before each answer, `crash` ends the process after them.
+        DELETE: behave again."""
         fault = request.path_params["fault"]
         if fault not in FAULTS:
             raise HTTPException(422, f"no such fault; choose one of {', '.join(FAULTS)}")
-        self.faults[fault] = seconds = _number(request, "seconds", 0.0, 0.0, 60.0)
-        if fault == "crash":
-            threading.Timer(max(seconds, 0.1), os._exit, [1]).start()  # this request is answered yet
-        return JSONResponse(self.faults)
-
-    async def behave(self, request: Request) -> Response:
-        """Behave again."""
-        self.faults.pop(request.path_params["fault"], None)
+        if request.method == "DELETE":
+            self.faults.pop(fault, None)
+        else:
+            self.faults[fault] = seconds = float(request.query_params["seconds"])
+            if fault == "crash":
+                threading.Timer(max(seconds, 0.1), os._exit, [1]).start()  # this request is answered yet
         return JSONResponse(self.faults)
 
 
 def main() -> None:
-    """Serve on a port. SIGTERM ends it once the requests under way are answered."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("port", type=int)
-    parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 in a container with a private network")
-    args = parser.parse_args()
-    if "LESSONS_SERVICE" not in os.environ:
-        parser.error("LESSONS_SERVICE is not set: start the service by lib.deployment.replicas")
+    """Serve on a port, at 127.0.0.1 or another address. SIGTERM ends it once the requests under way are answered."""
+    port, host = [*sys.argv[1:], "127.0.0.1"][:2]
     app = application(**json.loads(os.environ["LESSONS_SERVICE"]))
-    with suppress(KeyboardInterrupt):
-        uvicorn.run(
-            app, host=args.host, port=args.port, log_level="warning", access_log=False,
-            timeout_graceful_shutdown=PATIENCE, timeout_keep_alive=75,
-        )  # fmt: skip
+    uvicorn.run(
+        app, host=host, port=int(port), log_level="warning", access_log=False,
+        timeout_graceful_shutdown=30, timeout_keep_alive=75,
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -32,17 +32,10 @@ class Canary(BlueGreen):
         check_range(0, pause=pause)
         self.shares, self.pause = tuple(shares), pause
 
-    def plan(self, release: Release) -> list[str]:
-        """See BlueGreen."""
-        lines = super().plan(release)
-        shares = ", ".join(f"{share:.0%}" for share in self.shares)
-        lines[4] += f", after {shares} of it, each for {self.pause:g} s"
-        return lines
-
     def _switch(self, now: Deployment) -> Gate:
         for share in self.shares:
             self.platform.canary(share)
-            self._report(f"canary: {share:.0%}")
+            self.progress(f"canary: {share:.0%}")
             gate = self._watch(now, self.pause)
             if not gate.passed:
                 return gate
@@ -111,7 +104,7 @@ class Rolling(BlueGreen):
                 return Gate("replace", (str(error),))
             if not replaced:
                 return Gate("rolling")
-            self._report(f"rolling: {replaced} replaced")
+            self.progress(f"rolling: {replaced} replaced")
             for judge in (self._healthy, self._test, lambda now: self._watch(now, self.verify)):
                 if not (gate := judge(now)).passed:
                     return gate

@@ -67,7 +67,9 @@ def slowly(state: Path, *arguments: str) -> list[str]:
 def test_without_an_argument_it_says_how_and_fails() -> None:
     status, output = run()
     assert (
-        status == 1 and output.startswith("usage: deploy-zero-downtime.sh [-h]") and "<new_version>" in output
+        status == 1
+        and output.startswith("usage: deploy-zero-downtime.sh [-h]")
+        and "required: new_version" in output
     )
 
 
