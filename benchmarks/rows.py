@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from lib.benchmark import Comparison
+from lib.benchmark import CONTROL, Comparison
 
 
 @dataclass(frozen=True)
@@ -37,11 +37,12 @@ def rows_of(
     suite: str, case: str, size: int, compared: Comparison, goals: Mapping[str, float] | None = None
 ) -> Iterator[Row]:
     """The rows of one comparison; `goals` names the speed-up that a candidate is meant to reach."""
-    frame = compared.to_frame()
+    frame, again = compared.to_frame(), compared.baseline + CONTROL
+    noise = abs(compared.speedup(again) - 1) if again in compared.timings else None
     for name, row in frame.iterrows():
         yield Row(
             suite, case, size, str(name), row["median_s"], row["spread_s"], row["cpu_s"], int(row["rounds"]),
-            row["speedup"], compared.noise, (goals or {}).get(str(name)), compared.environment,
+            row["speedup"], noise, (goals or {}).get(str(name)), compared.environment,
         )  # fmt: skip
 
 

@@ -24,6 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lib.stage.ranges import check_whole
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -81,12 +83,6 @@ class Comparison:
         """
         pairs = zip(self.timings[self.baseline].wall, self.timings[name].wall, strict=True)
         return statistics.median(base / other for base, other in pairs)
-
-    @property
-    def noise(self) -> float | None:
-        """How far from 1 the baseline's speed-up over itself came out, or None when the comparison had no control."""
-        name = self.baseline + CONTROL
-        return abs(self.speedup(name) - 1) if name in self.timings else None
 
     def to_frame(self) -> pd.DataFrame:
         """One row a candidate: `median_s`, `spread_s`, `cpu_s` (seconds a call), `calls` (in a round), `rounds`, `speedup`."""
@@ -175,17 +171,12 @@ def measure(function: Callable[[], Any], calls: int = 1) -> tuple[float, float]:
 
     What earlier code left is collected first, so that nobody pays for another's garbage.
     """
-    enabled = gc.isenabled()
+    import numpy as np
+
     gc.collect()
-    gc.disable()
-    try:
-        cpu, wall = time.process_time(), time.perf_counter()
-        for _ in range(calls):
-            function()
-        return (time.perf_counter() - wall) / calls, (time.process_time() - cpu) / calls
-    finally:
-        if enabled:
-            gc.enable()
+    timer = timeit.Timer(function, timer=lambda: np.array([time.perf_counter(), time.process_time()]))
+    wall, cpu = timer.timeit(calls).tolist()
+    return wall / calls, cpu / calls
 
 
 def interleave(functions: Mapping[str, Callable[[], Any]], rounds: int, min_seconds: float) -> list[Timing]:
@@ -227,16 +218,14 @@ def compare(
         min_seconds: a function faster than this is called repeatedly within a round until that much time has passed.
         equal: when two results are the same; for data frames pass `lambda a, b: a.equals(b)`.
         control: time the baseline a second time under its name + " (again)". Its speed-up over itself shows how large a
-            difference must be to mean anything on this machine (`Comparison.noise`).
+            difference must be to mean anything on this machine.
 
     Raises:
         DifferentResultsError: a candidate's result is not equal to the baseline's. Nothing has been timed.
-        ValueError: the baseline is no candidate, or there are fewer than three rounds.
+        KeyError: the baseline is no candidate.
+        ValueError: there are fewer than three rounds.
     """
-    if baseline not in candidates:
-        raise ValueError(f"The baseline {baseline!r} is not among the candidates {', '.join(candidates)}.")
-    if rounds < 3:
-        raise ValueError(f"{rounds} rounds have no spread: use at least 3.")
+    check_whole(3, rounds=rounds)
     expected = candidates[baseline]()
     for name, function in candidates.items():
         if name != baseline and not equal(expected, function()):

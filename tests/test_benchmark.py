@@ -60,9 +60,9 @@ def test_different_results_are_refused_before_anything_is_timed(monkeypatch: pyt
 
 
 def test_impossible_comparison_is_refused() -> None:
-    with pytest.raises(ValueError, match="'x' is not among the candidates a"):
+    with pytest.raises(KeyError, match="'x'"):
         compare({"a": lambda: 1}, baseline="x")
-    with pytest.raises(ValueError, match="2 rounds"):
+    with pytest.raises(ValueError, match="rounds=2: at least 3"):
         compare({"a": lambda: 1}, baseline="a", rounds=2)
 
 
@@ -93,7 +93,7 @@ def test_slower_is_measured_as_slower(clock: Clock) -> None:
     candidates = {"slow": lambda: clock.wait(0.25), "fast": lambda: clock.wait(0.0625)}
     result = compare(candidates, baseline="slow", rounds=5, control=True)
     assert result.timings["slow"].median == 0.25 and result.speedup("fast") == 4
-    assert result.speedup("slow") == result.speedup("slow" + benchmark.CONTROL) == 1 and result.noise == 0
+    assert result.speedup("slow") == result.speedup("slow" + benchmark.CONTROL) == 1
 
 
 def test_processor_time_is_told_from_waiting() -> None:
@@ -137,7 +137,7 @@ def test_median_spread_and_speedup_are_those_of_the_rounds() -> None:
     result = comparison((1.0, 2.0, 3.0, 4.0, 100.0), (0.5, 1.0, 1.5, 2.0, 25.0))
     assert result.timings["base"].median == 3.0
     assert result.timings["base"].spread == 2.0  # quartiles 2 and 4; the outlier counts for nothing
-    assert result.speedup("other") == 2.0 and result.noise is None
+    assert result.speedup("other") == 2.0
     frame = result.to_frame()
     assert list(frame.index) == ["base", "other"] and frame.index.name == "candidate"
     numbers = {"median_s": 1.5, "spread_s": 1.0, "cpu_s": 1.5, "calls": 1, "rounds": 5, "speedup": 2.0}

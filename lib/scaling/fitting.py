@@ -50,13 +50,6 @@ class UslFit:
         """With how many workers throughput is highest, sqrt((1 - alpha) / beta) and at least 1; infinite if beta is 0."""
         return max(1.0, ((1 - self.alpha) / self.beta) ** 0.5) if self.beta > 0 else np.inf
 
-    @property
-    def peak_throughput(self) -> float:
-        """Throughput at the peak. If beta is 0, the limit gamma / alpha, and infinite if alpha is 0, too."""
-        if self.beta > 0:
-            return float(self.predict(self.peak_workers))
-        return self.gamma / self.alpha if self.alpha > 0 else np.inf
-
     def predict(self, workers: ArrayLike) -> Numbers:
         """Throughput of n workers."""
         return usl(workers, self.gamma, self.alpha, self.beta)
