@@ -793,18 +793,176 @@ runbook = [
 """,
     ],
     "exercise-12-1": [
-        # the last batch is as large as the others, though fewer are left
-        "return [batch_size] * -(-replicas // batch_size)",
+        # rounds down what the peak needs
+        """\
+    size = max(0, replicas - peak // each)
+    return size, -(-replicas // size) if size else 0
+""",
+        # takes whole batches only: the last, smaller one is forgotten
+        """\
+    size = max(0, replicas + (-peak // each))
+    return size, replicas // size if size else 0
+""",
+        # does not think of too few replicas
+        """\
+    size = replicas + (-peak // each)
+    return size, -(-replicas // size) if size else 0
+""",
+        # half of them, whatever the peak
+        "return replicas // 2, 2",
+        # the replicas that the peak needs are taken for the batch
+        """\
+    needed = -(-peak // each)
+    return (needed, -(-replicas // needed)) if 0 < needed < replicas else (0, 0)
+""",
     ],
     "exercise-12-2": [
-        # rounds down what the peak needs, and does not think of too few replicas
-        "return replicas - peak // each",
+        # takes an old reader for "backward"
+        """\
+    counts, by_new = {"forward": [0, 0], "backward": [0, 0]}, {}
+    for row in log.itertuples():
+        if row.kind == "write" and row.outcome == "ok":
+            by_new[row.user] = row.served_by in new
+        elif row.kind == "read" and by_new.get(row.user, row.served_by in new) != (row.served_by in new):
+            direction = counts["backward" if by_new[row.user] else "forward"]
+            direction[0] += 1
+            direction[1] += row.outcome != "ok"
+    return {name: tuple(numbers) for name, numbers in counts.items()}
+""",
+        # looks at who reads, and not at who wrote
+        """\
+    reads = log[log["kind"] == "read"]
+    parts = {"forward": reads[~reads["served_by"].isin(new)], "backward": reads[reads["served_by"].isin(new)]}
+    return {name: (len(part), int((part["outcome"] != "ok").sum())) for name, part in parts.items()}
+""",
+        # joins reads with writes, whatever came first, and counts writes that failed
+        """\
+    writer = log[log["kind"] == "write"].groupby("user")["served_by"].last().isin(new)
+    reads = log[(log["kind"] == "read") & log["user"].isin(writer.index)]
+    by_new, to_new = reads["user"].map(writer).astype(bool), reads["served_by"].isin(new)
+    parts = {"forward": reads[by_new & ~to_new], "backward": reads[~by_new & to_new]}
+    return {name: (len(part), int((part["outcome"] != "ok").sum())) for name, part in parts.items()}
+""",
+        # believes the schema gate: nothing fails, and each direction happened once
+        'return {"forward": (1, 0), "backward": (1, 0)}',
+        # ignores which replicas are new: those of green
+        """\
+    writer = log[log["kind"] == "write"].groupby("user")["served_by"].first().str.startswith("green")
+    reads = log[(log["kind"] == "read") & log["user"].isin(writer.index)]
+    by_new, to_new = reads["user"].map(writer).astype(bool), reads["served_by"].str.startswith("green")
+    parts = {"forward": reads[by_new & ~to_new], "backward": reads[~by_new & to_new]}
+    return {name: (len(part), int((part["outcome"] != "ok").sum())) for name, part in parts.items()}
+""",
     ],
     "exercise-12-3": [
         # as if the first share lasted until it is seen
         "return rate * failing * (steps[0][0] if steps else 1.0) * seen_after",
+        # nobody is hit after the last step
+        """\
+    left, hit = seen_after, 0.0
+    for share, seconds in steps:
+        during = min(seconds, left)
+        hit += rate * failing * share * during
+        left -= during
+    return hit
+""",
+        # every step lasts its whole time, whenever the bug is seen
+        """\
+    hit = sum(rate * failing * share * seconds for share, seconds in steps)
+    return hit + rate * failing * max(0, seen_after - sum(seconds for _, seconds in steps))
+""",
+        # takes every answer of a bad release for wrong
+        """\
+    left, hit = seen_after, 0.0
+    for share, seconds in [*steps, (1.0, float("inf"))]:
+        during = min(seconds, left)
+        hit += rate * share * during
+        left -= during
+    return hit
+""",
+        # twice as late, twice as many: the average share of the steps
+        """\
+    share = sum(share * seconds for share, seconds in steps) / sum(s for _, s in steps) if steps else 1.0
+    return rate * failing * share * seen_after
+""",
     ],
     "exercise-12-4": [
+        # begins where one happens to be, on develop
+        """\
+    return [
+        "git checkout -b hotfix/repair",
+        f"git add {repair}",
+        "git commit -m repair",
+        "git checkout main",
+        "git merge --no-ff -m repair hotfix/repair",
+        f"git tag -a {tag} -m repair",
+        "git checkout develop",
+        "git merge -m repair hotfix/repair",
+    ]
+""",
+        # forgets develop
+        """\
+    return [
+        "git checkout -b hotfix/repair main",
+        f"git add {repair}",
+        "git commit -m repair",
+        "git checkout main",
+        "git merge --no-ff -m repair hotfix/repair",
+        f"git tag -a {tag} -m repair",
+    ]
+""",
+        # sets the tag before the merge
+        """\
+    return [
+        "git checkout -b hotfix/repair main",
+        f"git add {repair}",
+        "git commit -m repair",
+        "git checkout main",
+        f"git tag -a {tag} -m repair",
+        "git merge --no-ff -m repair hotfix/repair",
+        "git checkout develop",
+        "git merge -m repair hotfix/repair",
+    ]
+""",
+        # always the same file and the same tag
+        """\
+    return [
+        "git checkout -b hotfix/repair main",
+        "git add timeout.txt",
+        "git commit -m repair",
+        "git checkout main",
+        "git merge hotfix/repair",
+        "git tag v3.1.1",
+        "git checkout develop",
+        "git merge -m repair hotfix/repair",
+    ]
+""",
+        # adds all that is in the folder
+        """\
+    return [
+        "git checkout -b hotfix/repair main",
+        "git add .",
+        "git commit -m repair",
+        "git checkout main",
+        "git merge hotfix/repair",
+        f"git tag {tag}",
+        "git checkout develop",
+        "git merge -m repair hotfix/repair",
+    ]
+""",
+        # repairs develop, and merges all of it
+        """\
+    return [
+        f"git add {repair}",
+        "git commit -m repair",
+        "git branch hotfix/repair",
+        "git checkout main",
+        "git merge --no-ff -m repair develop",
+        f"git tag {tag}",
+    ]
+""",
+    ],
+    "exercise-12-5": [
         # the canary hits the fewest, but which machines would it run on?
         """\
 choice = {
@@ -812,6 +970,26 @@ choice = {
     "price list": "canary",
     "booking": "blue-green",
     "search": "rolling",
+}
+""",
+        # one strategy for all
+        'choice = dict.fromkeys(CASES, "blue-green")',
+        # does not ask whether old and new may answer side by side
+        """\
+choice = {
+    "nightly import": "stop and start",
+    "price list": "rolling",
+    "booking": "canary",
+    "search": "blue-green",
+}
+""",
+        # an outage for the one that has nothing to spare
+        """\
+choice = {
+    "nightly import": "rolling",
+    "price list": "stop and start",
+    "booking": "blue-green",
+    "search": "canary",
 }
 """,
     ],
