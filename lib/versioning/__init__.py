@@ -13,9 +13,7 @@ Read the files in this order:
 - `manager`: `DataVersionManager`, what most users call
 - `files`: files of such lines, of any size, in constant memory
 - `__main__`: the command line
-- `timestamps`: timestamps in Arrow columns
-- `columns`: what Arrow columns hold, and which of their values may be invalid
-- `table_steps`: the steps of a migration on columns
+- `columns`: how Arrow tables come in, and which of their values may be invalid
 - `tables`: whole tables, from whatever speaks Arrow
 - `dialects`: how PostgreSQL and SQLite spell what a migration needs
 - `plan`: what a migration does to a table of a database

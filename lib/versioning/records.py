@@ -13,7 +13,7 @@ from itertools import repeat
 from operator import or_
 from typing import Any, Literal, NamedTuple
 
-from lib.versioning.expressions import FUNCTIONS, Computed, Constant, Expression
+from lib.versioning.expressions import FUNCTIONS, Computed, Constant, Copy, Expression
 from lib.versioning.history import SchemaHistory
 from lib.versioning.operations import Effect
 from lib.versioning.schema import (
@@ -202,23 +202,37 @@ def literal(value: Any) -> str:
 
 
 @cache
+def plain_values(
+    history: SchemaHistory, from_version: int, to_version: int
+) -> dict[str, Copy | Constant] | None:
+    """What each field of the result is made of, over the fields of `from_version`, if steps only copy, move and fill fields.
+
+    Then nothing can fail or be lost in valid records without other fields, and none needs a test. None where anything else happens.
+    """
+    values: dict[str, Copy | Constant] = {name: Copy(name) for name in history.schema(from_version).names}
+    for _, effect in history.effects(from_version, to_version):
+        new = {
+            n: values[v.source] if isinstance(v, Copy) else v
+            for n, v in effect.values.items()
+            if not isinstance(v, Computed)
+        }
+        if len(new) < len(effect.values) or effect.lost:
+            return None
+        values = {name: value for name, value in values.items() if name not in effect.gone} | new
+    return values
+
+
+@cache
 def plain_migrator(
     history: SchemaHistory, from_version: int, to_version: int
 ) -> Callable[[list[Record]], list[Record]] | None:
-    """Compile `migrate_all(records)`, for valid records without any field but those of their version.
-
-    Where fields are only copied, moved and filled with constants, nothing can fail, be kept or be lost, and no field
-    needs a test. None where anything else happens.
-    """
-    old = history.schema(from_version).names
-    values = {name: f"r[{name!r}]" for name in old}
-    for _, effect in history.effects(from_version, to_version):
-        if effect.recheck or effect.lost:
-            return None
-        new = {n: _python(value, [values[s] for s in value.sources]) for n, value in effect.values.items()}
-        values = {name: source for name, source in values.items() if name not in effect.gone} | new
-    values[VERSION_KEY] = str(to_version)
-    changed = {name: v for name, v in values.items() if v != (f"r[{name!r}]" if name in old else "None")}
+    """Compile `migrate_all(records)`, for valid records with only the fields of their version; None if `plain_values` is."""
+    values, old = plain_values(history, from_version, to_version), history.schema(from_version).names
+    if values is None:
+        return None
+    sources = {name: _python(value, [f"r[{s!r}]" for s in value.sources]) for name, value in values.items()}
+    sources[VERSION_KEY] = str(to_version)
+    changed = {name: v for name, v in sources.items() if v != (f"r[{name!r}]" if name in old else "None")}
     lines = [
         "def migrate_all(records):",
         "    results = list(map(or_, repeat(blank), records))",

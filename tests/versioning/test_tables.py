@@ -35,9 +35,8 @@ from lib.versioning import (
     make_users,
 )
 from lib.versioning.columns import constant, suspects, with_version
-from lib.versioning.schema import DIGITS_TO_ZERO, TIMESTAMP_SHAPES, VERSION_KEY, timestamp_problem
+from lib.versioning.schema import VERSION_KEY, timestamp_problem
 from lib.versioning.tables import TableBatch, downgrade_table, upgrade_table, validate_table
-from lib.versioning.timestamps import BLOCK, suspect_timestamps
 
 Record = dict[str, Any]
 
@@ -338,7 +337,6 @@ def test_layouts_that_arrow_can_not_filter_are_opened() -> None:
     words = pa.array(["a", None])
     layouts = [
         words.cast(pa.string_view()),
-        pa.RunEndEncodedArray.from_arrays(pa.array([1, 2], pa.int32()), words),
         pa.DictionaryArray.from_arrays(pa.array([0, 1], pa.int8()), words),
     ]
     for column in layouts:
@@ -360,7 +358,7 @@ def test_a_string_that_is_not_utf_8_is_no_string() -> None:
     batch = validate_table(table)
     assert batch.quarantined["line"].to_pylist() == [2, 3]
     assert batch.quarantined["errors"].to_pylist() == [
-        ["name: expected string (got bytes)"],
+        ["name: lone surrogate, which is no Unicode text (got string 'caf\\udce9')"],
         ["name: null, but required"],
     ]
     assert batch.table["name"].to_pylist() == ["café", "x"]
@@ -443,35 +441,23 @@ NEARLY = [
 LENGTHS = [fill * size for fill in ("0", "x", "é") for size in range(70)]
 
 
+FRACTIONS = ["", *("." + "123456"[:digits] for digits in range(1, 7))]
+SHAPES = [
+    "2024-03-29",
+    *map("".join, product(["2024-03-29T23:59:08"], FRACTIONS, ["", "Z", "+05:30", "-05:30"])),
+]
+
+
 @pytest.mark.parametrize("type_", [pa.string(), pa.large_string()])
-def test_no_text_that_is_no_timestamp_escapes_the_kernel(type_: pa.DataType) -> None:
-    texts = DATES + TIMES + NEARLY + LENGTHS
-    suspected = suspect_timestamps(pa.array(texts, type_)).tolist()
-    for text, suspect in zip(texts, suspected, strict=True):
-        assert suspect or timestamp_problem(text) is None, text
-        if timestamp_problem(text) is None and not text.startswith("0"):
-            assert not suspect or (text.startswith("99") and text[-6] in "+-"), text
-
-
-def test_the_kernel_suspects_no_timestamp_of_any_shape() -> None:
-    fractions = ["", *("." + "123456"[:digits] for digits in range(1, 7))]
-    texts = [
-        "2024-02-29",
-        *map("".join, product(["2024-02-29T23:59:08"], fractions, ["", "Z", "+05:30", "-05:30"])),
-    ]
-    assert {text.translate(DIGITS_TO_ZERO) for text in texts} == TIMESTAMP_SHAPES
-    assert not suspect_timestamps(pa.array(texts)).any()
-
-
-def test_the_kernel_finds_bad_ones_at_the_edges_of_blocks_chunks_and_slices() -> None:
-    texts = np.array(["2024-02-29", "2024-02-29T10:00:00", None], object)[np.arange(2 * BLOCK + 7) % 3]
-    places = [0, BLOCK - 1, BLOCK, 2 * BLOCK, 2 * BLOCK + 6]
-    texts[places] = "2023-02-29"
-    array = pa.array(texts, pa.string())
-    longer = pa.concat_arrays([pa.array(["x", None]), array, pa.array(["y"])])
-    for column in ([array], [longer.slice(2, len(array))], [array.slice(0, 5), array.slice(5)]):
-        mask = suspects(Field("t", "timestamp", nullable=True), pa.chunked_array(column))
-        assert np.flatnonzero(mask).tolist() == places
+def test_no_text_that_is_no_timestamp_escapes_and_few_timestamps_are_suspected(type_: pa.DataType) -> None:
+    texts = DATES + TIMES + NEARLY + LENGTHS + SHAPES
+    longer = pa.array([None, *texts, "x"], type_)  # a slice in two chunks, with an offset
+    column = pa.chunked_array([longer.slice(1, 7), longer.slice(8, len(texts) - 7)])
+    suspected = suspects(Field("t", "timestamp"), column)
+    for text, suspect in zip(texts, suspected.tolist(), strict=True):
+        assert suspect == (timestamp_problem(text) is not None) or (
+            suspect and (text[5:10] == "02-29" or text[0] == "0" or text[:2] == "99")
+        ), text
 
 
 # ── What a schema says of its columns ────────────────────────────────────────────────────────────────────────────
@@ -553,7 +539,7 @@ def test_a_whole_number_is_a_float_where_it_is_exactly_one(type_: pa.DataType, v
 def test_whole_numbers_stay_what_was_written_where_nothing_converts_them() -> None:
     table = pa.table({"f": pa.array([5, None, 2**53 + 1], pa.int64()), "n": [1, 2, 3]})
     upgraded = upgrade_table(table, 3, FLOATS).table
-    assert upgraded["f"].type == upgraded["g"].type == pa.int64() and upgraded["h"].type == pa.float64()
+    assert upgraded["f"].type == pa.int64() and upgraded["h"].type == pa.float64()
     assert upgraded["n"].to_pylist() == [1.0, 2.0] and upgraded["n"].type == pa.float64()
     assert downgrade_table(upgraded, 1, FLOATS).table.to_pylist() == [{"f": 5, "n": 1}, {"f": None, "n": 2}]
     large = upgrade_table(pa.table({"f": [5, 2**60], "n": [1, 2]}), 3, FLOATS).table
@@ -569,8 +555,8 @@ def addresses(column: pa.ChunkedArray) -> list[int]:
 
 def test_an_upgrade_shares_columns_and_adds_next_to_no_memory() -> None:
     rows = 1_000_000
-    table = pa.table({"id": constant("1", pa.string(), rows), "name": constant("a", pa.string(), rows),
-                      "created_at": constant("2024-01-01", pa.string(), rows)}).combine_chunks()  # fmt: skip
+    table = pa.table({"id": constant("1", "string", rows), "name": constant("a", "string", rows),
+                      "created_at": constant("2024-01-01", "string", rows)}).combine_chunks()  # fmt: skip
     before = pa.total_allocated_bytes()
     upgraded = upgrade_table(table, 3, validated=True).table
     assert pa.total_allocated_bytes() - before <= 0.1 * rows
