@@ -668,6 +668,64 @@ release_plan = [
 """,
     ],
     "exercise-9-1": [
+        # takes the order of the start for what is needed while it runs
+        """\
+    def needs(name):
+        return {name}.union(*(needs(other) for other in services[name].get("depends_on", ())))
+
+    needed = needs("scheduler") | needs("worker")
+    return {"begins": stopped not in needed, "ends": stopped not in needed}
+""",
+        # what is needed to begin is thought to be needed to end
+        """\
+    def needs(name):
+        return {name}.union(*(needs(other) for other in asked(services[name]).values()))
+
+    needed = needs("scheduler") | needs("worker")
+    return {"begins": stopped not in needed, "ends": stopped not in needed}
+""",
+        # sees only who is asked directly
+        """\
+    to_end = {"worker", asked(services["worker"])["REPORTS_TO"]}
+    to_begin = {"scheduler", *asked(services["scheduler"]).values(), "worker", *asked(services["worker"]).values()}
+    return {"begins": stopped not in to_begin, "ends": stopped not in to_end}
+""",
+        # a begun task is thought to need nobody
+        """\
+    def needs(name):
+        return {name}.union(*(needs(other) for other in asked(services[name]).values()))
+
+    return {"begins": stopped not in needs("scheduler") | needs("worker"), "ends": stopped != "worker"}
+""",
+        # the names of the lesson, whatever the file says
+        'return {"begins": stopped == "watcher", "ends": stopped in ("scheduler", "broker", "queue", "watcher")}',
+    ],
+    "exercise-9-2": [
+        # runs it twice, and kills it nowhere
+        "return run(task, run(task, store)) == run(task, store)",
+        # kills it in the middle, and never after its last step
+        """\
+    once = run(task, store)
+    rests = [run(task, store, steps) for steps in range(11)]
+    return all(run(task, rest) == once for rest in rests if rest != once)
+""",
+        # asks only whether the second run ends without an error
+        """\
+    for steps in range(11):
+        run(task, run(task, store, steps))
+    return True
+""",
+        # counts, and does not compare
+        """\
+    once = run(task, store)
+    return all(len(str(run(task, run(task, store, steps)))) == len(str(once)) for steps in range(11))
+""",
+        # trusts a mark
+        'return "done" in run(task, store)',
+        # kills it after the first step only
+        "return run(task, run(task, store, 1)) == run(task, store)",
+    ],
+    "exercise-9-3": [
         # counts the time of one worker, whatever their number
         """\
     span = tries["end"].max() - tries["start"].min()
@@ -691,7 +749,7 @@ release_plan = [
 """,
         "return 0.5",
     ],
-    "exercise-9-2": [
+    "exercise-9-4": [
         # trusts the order of the rows
         """\
     groups = tries.groupby("task")
@@ -709,10 +767,16 @@ release_plan = [
     failed = tries[tries["state"] == "failed"]
     return (failed["end"] - failed["start"]).groupby(failed["task"]).sum().to_dict()
 """,
+        # takes the try that succeeded for the last one
+        """\
+    groups = tries.sort_values("try").groupby("task")
+    success = tries[tries["state"] == "success"].set_index("task")["end"]
+    return (success - groups["start"].first())[groups.size() > 1].to_dict()
+""",
         # the numbers of the example
-        'return {"upgrade[7]": 32.0, "upgrade[9]": 87.0, "upgrade[11]": 35.0}',
+        'return {"upgrade[7]": 32.0, "upgrade[9]": 87.0, "upgrade[11]": 35.0, "upgrade[12]": 17.0}',
     ],
-    "exercise-9-3": [
+    "exercise-9-5": [
         # divides the work like water
         """\
     return -int(-tasks * task_s // limit_s) if task_s <= limit_s else None
