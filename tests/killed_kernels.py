@@ -19,6 +19,7 @@ MIDDLE = {
     "02": ("celery", 2),
     "06": ("postgres", 1),
     "10": ("lib.deployment.service", 1),
+    "11": ("lib.deployment.service", 1),
     "12": ("lib.deployment.service", 3),
     "13": ("celery", 3),
     "14": ("lib.deployment.service", 2),

@@ -797,6 +797,55 @@ release_plan = [
         "return -(-tasks // max(1, int(limit_s // task_s)))",
     ],
     "exercise-10-1": [
+        # as if the outage began when the old process has ended
+        """\
+    length = events["ready"] - events["exited"]
+    return length * [rate for begin, rate in rates if begin <= events["stop"]][-1]
+""",
+        # the new process has begun, so it answers
+        """\
+    ends = [begin for begin, _ in rates[1:]] + [float("inf")]
+    spans = [(rate, min(end, events["started"]) - max(begin, events["stop"])) for (begin, rate), end in zip(rates, ends)]
+    return sum(rate * max(0.0, span) for rate, span in spans)
+""",
+        # one rate for the whole outage: that of its beginning
+        """\
+    rate = [rate for begin, rate in rates if begin <= events["stop"]][-1]
+    return rate * (events["ready"] - events["stop"])
+""",
+        # the mean of all rates
+        "return (events['ready'] - events['stop']) * sum(rate for _, rate in rates) / len(rates)",
+        # the lesson's numbers
+        "return 81.0",
+        # users wait until the service is back
+        "return 0.0",
+    ],
+    "exercise-10-2": [
+        # whatever is sent after the switch reaches green
+        'return requests["sent"].ge(switched).map({True: "green", False: "blue"})',
+        # every tool works on connections
+        """\
+    opened = requests.groupby("connection")["sent"].transform("min")
+    return opened.ge(switched).map({True: "green", False: "blue"})
+""",
+        # takes the first row of a connection for its first request
+        """\
+    decided = requests["sent"]
+    if level == "connections":
+        decided = requests.groupby("connection")["sent"].transform("first")
+    return decided.ge(switched).map({True: "green", False: "blue"})
+""",
+        # exactly at the switch is before it
+        """\
+    decided = requests["sent"]
+    if level == "connections":
+        decided = requests.groupby("connection")["sent"].transform("min")
+    return decided.gt(switched).map({True: "green", False: "blue"})
+""",
+        # the switch is done, so everybody is on green
+        'return pd.Series("green", index=requests.index)',
+    ],
+    "exercise-10-3": [
         # takes the moment at which blue's last request was sent for that of its last answer
         """\
     blue = requests[requests["served_by"].str.startswith("blue")]
@@ -805,26 +854,217 @@ release_plan = [
         "first green": green["ended"].min(),
         "last blue": blue["sent"].max(),
         "late on blue": int((blue["sent"] > returned).sum()),
+        "under way": int(((blue["sent"] < returned) & (blue["ended"] > returned)).sum()),
     }
 """,
-    ],
-    "exercise-10-2": [
-        # counts good and bad probes altogether, not in a row
+        # what ends after the return is late
         """\
-    good = bad = 0
-    for took in probes:
-        if took is not None and took <= limit_ms:
-            good += 1
-        else:
-            bad += 1
-        if good == successes:
-            return "healthy"
-        if bad == failures:
-            return "refused"
-    return "undecided"
+    blue = requests[requests["served_by"].str.startswith("blue")]
+    green = requests[requests["served_by"].str.startswith("green")]
+    late = int((blue["ended"] > returned).sum())
+    return {
+        "first green": green["ended"].min(), "last blue": blue["ended"].max(), "late on blue": late, "under way": late
+    }
+""",
+        # green's requests are under way, too
+        """\
+    blue = requests[requests["served_by"].str.startswith("blue")]
+    green = requests[requests["served_by"].str.startswith("green")]
+    return {
+        "first green": green["ended"].min(),
+        "last blue": blue["ended"].max(),
+        "late on blue": int((blue["sent"] > returned).sum()),
+        "under way": int(((requests["sent"] < returned) & (requests["ended"] > returned)).sum()),
+    }
+""",
+        # the first and the last row, as if a log were in the order of answers
+        """\
+    blue = requests[requests["served_by"].str.startswith("blue")]
+    green = requests[requests["served_by"].str.startswith("green")]
+    return {
+        "first green": green["ended"].iloc[0],
+        "last blue": blue["ended"].iloc[-1],
+        "late on blue": int((blue["sent"] > returned).sum()),
+        "under way": int(((blue["sent"] < returned) & (blue["ended"] > returned)).sum()),
+    }
+""",
+        # what the first log has
+        'return {"first green": 0.6, "last blue": 0.9, "late on blue": 1, "under way": 2}',
+    ],
+    "exercise-10-4": [
+        # whatever was under way fails
+        """\
+    blue = requests["served_by"].str.startswith("blue")
+    return sorted(requests.loc[blue & (requests["sent"] < killed) & (requests["ended"] > killed), "id"])
+""",
+        # the proxy sends everything again whose answer has not begun
+        """\
+    blue = requests["served_by"].str.startswith("blue")
+    return sorted(requests.loc[blue & (requests["first_byte"] < killed) & (requests["ended"] > killed), "id"])
+""",
+        # reads never fail
+        """\
+    blue = requests["served_by"].str.startswith("blue") & (requests["kind"] == "write")
+    return sorted(requests.loc[blue & (requests["sent"] < killed) & (requests["ended"] > killed), "id"])
+""",
+        # green's requests are cut off as well
+        """\
+    under_way = (requests["sent"] < killed) & (requests["ended"] > killed)
+    again = (requests["kind"] == "read") & (requests["first_byte"] > killed)
+    return sorted(requests.loc[under_way & ~again, "id"])
+""",
+        # what is sent to blue later counts, too
+        """\
+    blue = requests["served_by"].str.startswith("blue")
+    again = (requests["kind"] == "read") & (requests["first_byte"] > killed)
+    return sorted(requests.loc[blue & (requests["ended"] > killed) & ~again, "id"])
+""",
+        # a switch loses nothing
+        "return []",
+    ],
+    "exercise-10-5": [
+        # drains, and takes the reload for done when it has returned
+        """\
+    proxy.reload()
+    while proxy.in_flight():
+        pass
+    proxy.stop_blue()
+""",
+        # the first answer of green is taken for the end of blue's
+        """\
+    proxy.reload()
+    while proxy.ask() != "green":
+        pass
+    while proxy.in_flight():
+        pass
+    proxy.stop_blue()
+""",
+        # waits for the switch, and does not drain
+        """\
+    proxy.reload()
+    in_a_row = 0
+    while in_a_row < 5:
+        in_a_row = in_a_row + 1 if proxy.ask() == "green" else 0
+    proxy.stop_blue()
+""",
+        # five answers of green, but not in a row
+        """\
+    proxy.reload()
+    green = 0
+    while green < 5:
+        green += proxy.ask() == "green"
+    while proxy.in_flight():
+        pass
+    proxy.stop_blue()
+""",
+        # some seconds are always enough
+        """\
+    proxy.reload()
+    for _ in range(1500):
+        proxy.ask()
+    proxy.stop_blue()
+""",
+        # drains first
+        """\
+    while proxy.in_flight():
+        pass
+    proxy.reload()
+    proxy.stop_blue()
 """,
     ],
-    "exercise-10-3": [
+    "exercise-11-1": [
+        # compares numbers only, and users of somebody else fill the gap
+        """\
+    ok = requests["outcome"] == "ok"
+    writes = (requests["kind"] == "write").sum()
+    possible = 1 - 0.05 ** (1 / len(requests)) if ok.all() else None
+    return {"failed": int((~ok).sum()), "lost": int(writes - len(stored)), "possible": possible}
+""",
+        # a write that failed counts as lost
+        """\
+    ok = requests["outcome"] == "ok"
+    users = requests.loc[requests["kind"] == "write", "user"]
+    possible = 1 - 0.05 ** (1 / len(requests)) if ok.all() else None
+    return {"failed": int((~ok).sum()), "lost": sum(stored.get(u) != NAME for u in users), "possible": possible}
+""",
+        # a user that is there is there, whatever its name
+        """\
+    ok = requests["outcome"] == "ok"
+    users = requests.loc[ok & (requests["kind"] == "write"), "user"]
+    possible = 1 - 0.05 ** (1 / len(requests)) if ok.all() else None
+    return {"failed": int((~ok).sum()), "lost": sum(u not in stored for u in users), "possible": possible}
+""",
+        # none failed, so none fails
+        """\
+    ok = requests["outcome"] == "ok"
+    users = requests.loc[ok & (requests["kind"] == "write"), "user"]
+    share = float((~ok).mean())
+    return {"failed": int((~ok).sum()), "lost": sum(stored.get(u) != NAME for u in users), "possible": share}
+""",
+        # less than one in all these requests
+        """\
+    ok = requests["outcome"] == "ok"
+    users = requests.loc[ok & (requests["kind"] == "write"), "user"]
+    possible = 1 / len(requests) if ok.all() else None
+    return {"failed": int((~ok).sum()), "lost": sum(stored.get(u) != NAME for u in users), "possible": possible}
+""",
+        # as in the lesson
+        'return {"failed": 0, "lost": 0, "possible": 3 / len(requests)}',
+    ],
+    "exercise-11-2": [
+        # only the way onwards is asked
+        """\
+    if not release["reads blue"]:
+        return "schema", 0
+    if not release["ready"]:
+        return "health", 0
+    if not release["right"]:
+        return "smoke tests", 0
+    if release["dies_after"] is not None and release["dies_after"] < watched:
+        return "replicas", rate * release["dies_after"]
+    return ("service-level objective", rate * watched) if release["p99_s"] > limit_s else ("nothing", None)
+""",
+        # every bad release meets users for as long as it is watched
+        """\
+    if not (release["reads blue"] and release["blue reads it"]):
+        return "schema", rate * watched
+    if not release["ready"]:
+        return "health", rate * watched
+    if not release["right"]:
+        return "smoke tests", rate * watched
+    if release["dies_after"] is not None:
+        return "replicas", rate * watched
+    return ("service-level objective", rate * watched) if release["p99_s"] > limit_s else ("nothing", None)
+""",
+        # gates stop everything before a user meets it
+        """\
+    for gate, bad in (
+        ("schema", not (release["reads blue"] and release["blue reads it"])),
+        ("health", not release["ready"]),
+        ("smoke tests", not release["right"]),
+        ("replicas", release["dies_after"] is not None),
+        ("service-level objective", release["p99_s"] > limit_s),
+    ):
+        if bad:
+            return gate, 0
+    return "nothing", None
+""",
+        # the health check finds all that is wrong
+        'return ("health", 0) if not release["ready"] or release["dies_after"] is not None else ("nothing", None)',
+        # does not look when the release dies
+        """\
+    if not (release["reads blue"] and release["blue reads it"]):
+        return "schema", 0
+    if not release["ready"]:
+        return "health", 0
+    if not release["right"]:
+        return "smoke tests", 0
+    if release["dies_after"]:
+        return "replicas", rate * release["dies_after"]
+    return ("service-level objective", rate * watched) if release["p99_s"] > limit_s else ("nothing", None)
+""",
+    ],
+    "exercise-11-3": [
         # writes down first what it is about to do: killed in between, it is never done
         """\
     if going_back:
@@ -841,8 +1081,105 @@ release_plan = [
         world.write("idle")
         world.retire("blue")
 """,
+        # does not look at the state: starts from nothing each time
+        """\
+    if going_back:
+        world.switch("blue")
+        world.retire("green")
+    else:
+        world.create("green")
+        world.write("created")
+        world.switch("green")
+        world.write("switched")
+        world.retire("blue")
+    world.write("idle")
+""",
+        # goes back in the order in which it came: green is retired while it has the traffic
+        """\
+    if going_back:
+        world.retire("green")
+        world.switch("blue")
+        world.write("idle")
+    if world.state == "planned":
+        world.create("green")
+        world.write("created")
+    if world.state == "created":
+        world.switch("green")
+        world.write("switched")
+    if world.state == "switched":
+        world.retire("blue")
+        world.write("idle")
+""",
+        # one step a call, as if somebody called it again and again
+        """\
+    if going_back:
+        world.switch("blue")
+        world.retire("green")
+        world.write("idle")
+    elif world.state == "planned":
+        world.create("green")
+        world.write("created")
+    elif world.state == "created":
+        world.switch("green")
+        world.write("switched")
+    elif world.state == "switched":
+        world.retire("blue")
+        world.write("idle")
+""",
+        # goes on in any case
+        """\
+    if world.state == "planned":
+        world.create("green")
+        world.write("created")
+    if world.state == "created":
+        world.switch("green")
+        world.write("switched")
+    if world.state == "switched":
+        world.retire("blue")
+        world.write("idle")
+""",
     ],
-    "exercise-10-4": [
+    "exercise-11-4": [
+        # an old release reads no record of a newer version
+        'return {r["id"]: "reads" if r["schema_version"] == 1 else "fails" for r in records}',
+        # no error is no loss
+        """\
+    needed = [name for name in fields if fields[name]]
+    return {r["id"]: "reads" if all(name in r for name in needed) else "fails" for r in records}
+""",
+        # a field of blue's that is absent is an error, needed or not
+        'return {r["id"]: "reads" if all(name in r for name in fields) else "fails" for r in records}',
+        # whatever was renamed is missed, also where both names were written, or nothing
+        """\
+    return {
+        r["id"]: "fails" if any(fields[name] and name not in r for name in fields)
+        else "misses" if any(new in r for new in moved.values())
+        else "reads"
+        for r in records
+    }
+""",
+        # a value of None under the new name is missed
+        """\
+    return {
+        r["id"]: "fails" if any(fields[name] and name not in r for name in fields)
+        else "misses" if any(name not in r and moved.get(name) in r for name in fields)
+        else "reads"
+        for r in records
+    }
+""",
+        # None is no value
+        """\
+    return {
+        r["id"]: "fails" if any(fields[name] and r.get(name) is None for name in fields)
+        else "misses" if any(r.get(name) is None and r.get(moved.get(name)) is not None for name in fields)
+        else "reads"
+        for r in records
+    }
+""",
+        # green can read it, so blue can
+        'return {r["id"]: "reads" for r in records}',
+    ],
+    "exercise-11-5": [
         # blue goes as soon as green has the traffic: there is nothing to go back to while it bakes
         """\
 runbook = [
@@ -853,6 +1190,44 @@ runbook = [
     ("retire blue", "deploy the former release again"),
     ("bake", "deploy the former release again"),
     ("contract the table", "restore a backup"),
+]
+""",
+        # the order is right, and each step can be undone by the switch
+        """\
+runbook = [
+    ("expand the table", "switch to blue, drain and retire green"),
+    ("create green, which writes both names", "switch to blue, drain and retire green"),
+    ("run health checks and smoke tests on green", "switch to blue, drain and retire green"),
+    ("switch to green", "switch to blue, drain and retire green"),
+    ("bake", "switch to blue, drain and retire green"),
+    ("retire blue", "switch to blue, drain and retire green"),
+    ("contract the table", "switch to blue, drain and retire green"),
+]
+""",
+        # contracts while blue is there, and thinks of dropping and adding a column as of two equals
+        """\
+runbook = [
+    ("expand the table", "drop the new column"),
+    ("create green, which writes both names", "retire green"),
+    ("run health checks and smoke tests on green", "retire green"),
+    ("switch to green", "switch to blue, drain and retire green"),
+    ("contract the table", "restore a backup"),
+    ("bake", "switch to blue, drain and retire green"),
+    ("retire blue", "deploy the former release again"),
+]
+""",
+        # the steps as they are listed
+        "runbook = [(step, BACK[0]) for step in STEPS]",
+        # after the contract the former release is deployed again, as if its column were still there
+        """\
+runbook = [
+    ("expand the table", "drop the new column"),
+    ("create green, which writes both names", "retire green"),
+    ("run health checks and smoke tests on green", "retire green"),
+    ("switch to green", "switch to blue, drain and retire green"),
+    ("bake", "switch to blue, drain and retire green"),
+    ("retire blue", "deploy the former release again"),
+    ("contract the table", "deploy the former release again"),
 ]
 """,
     ],
