@@ -2,9 +2,8 @@
 
     python -m lib.deployment.service PORT [ADDRESS]
 
-with its settings in the variable LESSONS_SERVICE (`lib.deployment.replicas` starts it so). A release knows the history
-of its records up to its own version. What it finds at an earlier version it upgrades; of what a later release wrote, it
-takes the fields that it knows.
+with its settings in the variable LESSONS_SERVICE (`lib.deployment.replicas` starts it so). What a release finds at an
+earlier version it upgrades to its own; of what a later release wrote, it takes the fields that it knows.
 """
 
 from __future__ import annotations
@@ -35,7 +34,6 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from lib.versioning.bulk import Report
-from lib.versioning.history import SchemaHistory
 from lib.versioning.manager import DataVersionManager
 from lib.versioning.schema import VERSION_KEY
 from lib.versioning.users import USERS, in_all_forms
@@ -56,13 +54,6 @@ TABLE = f"""
 INSERT: Final = """
     INSERT INTO service_users (id, record, request_key) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING RETURNING id
 """
-
-
-def known_history(version: int) -> SchemaHistory:
-    """The history of users as a release at this version knows it: nothing of what came later."""
-    USERS.check_version(version)
-    steps = {v: [step.operation for step in USERS.steps(v - 1, v)] for v in range(2, version + 1)}
-    return SchemaHistory(USERS.name, first=USERS.schema(1), steps=steps)
 
 
 # ── The application ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -99,7 +90,8 @@ class Service:
 
     def __init__(self, database: str, version: int, release: str) -> None:
         """Connect, and create the table if need be. Raises psycopg.OperationalError if there is no such database."""
-        self._at, self._manager = version, DataVersionManager(known_history(version))
+        self._at, self._names = version, USERS.schema(version).names
+        self._manager = DataVersionManager()
         self._release, self.faults = {"release": release, "schema_version": version}, dict[str, float]()
         address = database.replace("+psycopg", "", 1)  # as SQLAlchemy names it
         with psycopg.connect(address) as connection:
@@ -231,8 +223,8 @@ class Service:
         """The fields that this version knows, if a later release wrote the record: no migration is known here."""
         if record.get(VERSION_KEY, 1) <= self._at:
             return record
-        names = self._manager.history.schema(self._at).names
-        return {name: record[name] for name in names if name in record} | {VERSION_KEY: self._at}
+        known = {name: record[name] for name in self._names if name in record}
+        return known | {VERSION_KEY: self._at}
 
     # ── Faults ───────────────────────────────────────────────────────────────────────────────────────────────────
 

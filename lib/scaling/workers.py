@@ -17,12 +17,11 @@ import os
 import signal
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 import redis
 from celery import uuid
@@ -88,12 +87,6 @@ class WorkerPool(Running):
         """
         check_whole(0, workers=workers)
         check_whole(1, concurrency=concurrency)
-        if kind not in get_args(Kind) or (kind == "solo" and concurrency > 1):
-            raise ValueError(
-                f"kind={kind!r}, concurrency={concurrency}: choose prefork, threads, or solo for one at a time"
-            )
-        if metrics and backend == "docker":
-            raise ValueError("metrics=True: a worker in a container serves none; leave out one of the two")
         self.concurrency, self.kind, self.metrics = concurrency, kind, metrics
         self._numbers, self._workers, self._sent = count(1), list[Worker](), dict[str, float]()
         with contextlib.ExitStack() as undo:
@@ -188,14 +181,10 @@ class WorkerPool(Running):
         The processes that do the tasks are stopped first (SIGSTOP), and go on if a task has ended meanwhile. So the kill can't come too
         late, however busy the machine is.
 
-        whole_worker: or just the child that does the task; then its worker replaces the child.
+        whole_worker: or just the child that does the task, where each worker has one; then its worker replaces the child.
         once: says, when given the ids of the tasks under way in a worker, whether to kill now.
         Raises TimeoutError when no worker came to that within `timeout`.
         """
-        if not whole_worker and (self.kind, self.concurrency) != ("prefork", 1):
-            raise ValueError(
-                f"kind={self.kind!r}, concurrency={self.concurrency}: no child has one task; kill the whole worker"
-            )
         deadline = time.monotonic() + self.timeout
         while time.monotonic() < deadline:
             for worker in self.workers:
@@ -244,12 +233,11 @@ class WorkerPool(Running):
     # ── Tasks ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def send(self, task: str, arguments: Iterable[Sequence[Any]]) -> list[str]:
-        """Put a task of `lib.scaling.tasks` into the queue once for each tuple of arguments; return their ids."""
-        name = f"{tasks.__name__}.{task}"
-        if name not in self._app.tasks:
-            known = sorted(n.rpartition(".")[2] for n in self._app.tasks if n.startswith(tasks.__name__))
-            raise ValueError(f"task {task!r}: choose one of {', '.join(known)}")
-        ids = []
+        """Put a task of `lib.scaling.tasks` into the queue once for each tuple of arguments; return their ids.
+
+        Raises celery.exceptions.NotRegistered if there is no such task.
+        """
+        name, ids = self._app.tasks[f"{tasks.__name__}.{task}"].name, []
         with self._app.producer_pool.acquire(block=True) as producer:
             for values in arguments:
                 ids.append(uuid())
@@ -289,19 +277,18 @@ class WorkerPool(Running):
         """
         import pandas as pd
 
-        tries, numbers = self._tries(), Counter[str]()
-        for one in tries:
-            numbers[one["task"]] += 1
-            one["try"] = numbers[one["task"]]
+        tries = self._tries()
         last = {one["task"]: one for one in tries}
         for task, error in self.store.hgetall(self.settings.key("given up")).items():
             last.get(task, {})["error"] = error
         waiting = [
-            {"task": task, "queued": queued, "try": 0, "outcome": "waiting"}
+            {"task": task, "queued": queued, "outcome": "waiting"}
             for task, queued in list(self._sent.items())
             if task not in last
         ]
-        return pd.DataFrame(tries + waiting, columns=list(COLUMNS)).astype(COLUMNS)
+        events = pd.DataFrame(tries + waiting, columns=list(COLUMNS))
+        events["try"] = (events.groupby("task").cumcount() + 1).where(events["start"].notna(), 0)
+        return events.astype(COLUMNS)
 
     def _tries(self) -> list[dict[str, Any]]:
         """Every try of every task, in the order of their starts, with its outcome."""
