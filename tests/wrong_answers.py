@@ -1465,6 +1465,30 @@ choice = {
 """,
     ],
     "exercise-13-2": [
+        # time that is spent in what it calls counts twice, so the outermost is always the worst
+        """
+worst = profile["total_s"].idxmax()
+return worst, profile.loc[worst, "calls"] / records
+""",
+        # what is called most is believed to cost most
+        """
+worst = profile["calls"].idxmax()
+return worst, profile.loc[worst, "calls"] / records
+""",
+        # the costliest call, not the costliest function
+        """
+worst = (profile["own_s"] / profile["calls"]).idxmax()
+return worst, profile.loc[worst, "calls"] / records
+""",
+        # forgets the records
+        """
+worst = profile["own_s"].idxmax()
+return worst, profile.loc[worst, "calls"]
+""",
+        # what the lesson found
+        'return "problem", 3.0',
+    ],
+    "exercise-13-3": [
         # forgets that what is written moves through the memory, too
         """\
     room = seconds / (read / bandwidth)
@@ -1486,7 +1510,7 @@ choice = {
     return used, "memory" if used > 0.5 else "processor"
 """,
     ],
-    "exercise-13-3": [
+    "exercise-13-4": [
         # right, and a copy of everything: by way of Python's dicts
         """\
     rows = [{"id": row["id"], "full_name": row["name"], "source": "import"} for row in table.to_pylist()]
@@ -1508,7 +1532,7 @@ choice = {
     return table.select(["id", "created_at"]).rename_columns(["id", "full_name"]).append_column("source", source)
 """,
     ],
-    "exercise-13-4": [
+    "exercise-13-5": [
         # one pass, fast, and names that occur twice are listed twice
         """\
     counts, names = {}, {}

@@ -134,14 +134,14 @@ def objectives(nb: NotebookNode) -> list[str]:
 
 
 def minutes(nb: NotebookNode) -> int:
-    """Working time up to the next five minutes, outside Exercises and what is folded in prose.
+    """Working time up to the next five minutes, outside Exercises, the glossary and what is folded in prose.
 
     A minute for 110 words, or for 15 lines of code (45 in a folded cell), and one and a half for a prediction.
     """
     total, counts = 0.0, True
     for cell in nb.cells:
         for level, text in headings(cell):
-            counts = text != "Exercises" if level <= 2 else counts
+            counts = text not in {"Exercises", "Glossary"} if level <= 2 else counts
         if not counts:
             continue
         if cell.cell_type == "markdown":
