@@ -44,7 +44,7 @@ def test_exercises_and_points_are_chosen() -> None:
     nb = source(Order("04", exercises=("4.1", "4.4"), points={"4.4": 9}))
     checks = {cell.id: cell.metadata.nbgrader.points for cell in code_cells(nb) if is_check(cell)}
     assert checks == {"check-4-1": 1, "check-4-4": 9}
-    assert {"setup", "parameters", "data-4-3", "exercise-4-1-text"} <= {cell.id for cell in nb.cells}
+    assert {"setup", "parameters", "data-4-4", "exercise-4-1-text"} <= {cell.id for cell in nb.cells}
     for exercise in exercises(nb):
         assert attempt(exercise, exercise.solution, LESSONS) is None
 

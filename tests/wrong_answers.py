@@ -257,27 +257,211 @@ return 0.0 if grows <= 0 else grow_s + grows * grow_s / (abs(shrinks) or 1)
 """,
     ],
     "exercise-4-1": [
-        # converts what should be refused: "1", True and 3.0 all become versions
-        'return int(record.get("schema_version", 1))',
+        # stops at the first error
+        """
+label = record.get("schema_version", 1)
+if type(label) is not int or label not in versioning.USERS.versions:
+    return {"schema_version": "unknown version"}
+for field in versioning.USERS.schema(label):
+    if problem := field.problem(record.get(field.name, versioning.schema.MISSING)):
+        return {field.name: problem.partition(" (")[0]}
+return {}
+""",
+        # takes an absent field for one that is None
+        """
+label = record.get("schema_version", 1)
+if type(label) is not int or label not in versioning.USERS.versions:
+    return {"schema_version": "unknown version"}
+problems = {field.name: field.problem(record.get(field.name)) for field in versioning.USERS.schema(label)}
+return {name: problem.partition(" (")[0] for name, problem in problems.items() if problem}
+""",
+        # asks the newest schema, whatever the record says of itself
+        """
+problems = {
+    field.name: field.problem(record.get(field.name, versioning.schema.MISSING))
+    for field in versioning.USERS.schema(versioning.USERS.latest)
+}
+return {name: problem.partition(" (")[0] for name, problem in problems.items() if problem}
+""",
+        # lets True and 3.0 pass for the numbers that they equal
+        """
+label = record.get("schema_version", 1)
+if label not in versioning.USERS.versions:
+    return {"schema_version": "unknown version"}
+absent = versioning.schema.MISSING
+problems = {field.name: field.problem(record.get(field.name, absent)) for field in versioning.USERS.schema(int(label))}
+return {name: problem.partition(" (")[0] for name, problem in problems.items() if problem}
+""",
+        # leaves the details in the reason, so that no two are alike
+        """
+label = record.get("schema_version", 1)
+if type(label) is not int or label not in versioning.USERS.versions:
+    return {"schema_version": "unknown version"}
+absent = versioning.schema.MISSING
+problems = {field.name: field.problem(record.get(field.name, absent)) for field in versioning.USERS.schema(label)}
+return {name: problem for name, problem in problems.items() if problem}
+""",
+        # the example of the text
+        'return {"id": "missing", "name": "null, but required"}',
     ],
     "exercise-4-2": [
-        # lets old records have no country, where "ES" was asked for
+        # takes 0, False and "" for empty
         """
-users_v4 = versioning.SchemaHistory(
-    "users",
-    first=versioning.USERS.schema(1),
-    steps={
-        2: [
-            versioning.AddField("email", "string", nullable=True, length=255),
-            versioning.AddField("updated_at", "timestamp", copy_from="created_at"),
-        ],
-        3: [versioning.AddField("phone", "string", nullable=True, length=50)],
-        4: [versioning.AddField("country", "string", nullable=True, length=2)],
-    },
-)
+filled, kept = {}, {}
+for step in history.steps(record.get("schema_version", 1), target):
+    add = step.operation
+    if record.get(add.name):
+        kept[add.name] = record[add.name]
+    else:
+        filled[add.name] = (record | filled)[add.copy_from] if add.copy_from else add.field().default
+return filled, kept
+""",
+        # an upgrade sets what it adds, as in the naive manager
+        """
+filled = {}
+for step in history.steps(record.get("schema_version", 1), target):
+    add = step.operation
+    filled[add.name] = (record | filled)[add.copy_from] if add.copy_from else add.field().default
+return filled, {}
+""",
+        # a field that is there is kept, even if it is None
+        """
+filled, kept = {}, {}
+for step in history.steps(record.get("schema_version", 1), target):
+    add = step.operation
+    if add.name in record:
+        kept[add.name] = record[add.name]
+    else:
+        filled[add.name] = (record | filled)[add.copy_from] if add.copy_from else add.field().default
+return filled, kept
+""",
+        # starts at version 1 with every record
+        """
+filled, kept = {}, {}
+for step in history.steps(1, target):
+    add = step.operation
+    if record.get(add.name) is not None:
+        kept[add.name] = record[add.name]
+    else:
+        filled[add.name] = (record | filled)[add.copy_from] if add.copy_from else add.field().default
+return filled, kept
+""",
+        # always goes to the newest version
+        """
+filled, kept = {}, {}
+for step in history.steps(record.get("schema_version", 1), history.latest):
+    add = step.operation
+    if record.get(add.name) is not None:
+        kept[add.name] = record[add.name]
+    else:
+        filled[add.name] = (record | filled)[add.copy_from] if add.copy_from else add.field().default
+return filled, kept
 """,
     ],
     "exercise-4-3": [
+        # all that a step takes away is lost, if it is filled
+        """
+steps = history.steps(target, record.get("schema_version", 1))
+names = [step.operation.name for step in steps]
+return {name: record[name] for name in names if record[name] is not None}
+""",
+        # takes 0 and "" for nothing
+        """
+lost = {}
+for step in history.steps(target, record.get("schema_version", 1)):
+    add = step.operation
+    restored = record[add.copy_from] if add.copy_from else add.field().default
+    if record[add.name] and record[add.name] != restored:
+        lost[add.name] = record[add.name]
+return lost
+""",
+        # always goes down to version 1
+        """
+lost = {}
+for step in history.steps(1, record.get("schema_version", 1)):
+    add = step.operation
+    restored = record[add.copy_from] if add.copy_from else add.field().default
+    if record[add.name] != restored:
+        lost[add.name] = record[add.name]
+return lost
+""",
+        # forgets that a None can be lost, too
+        """
+lost = {}
+for step in history.steps(target, record.get("schema_version", 1)):
+    add = step.operation
+    restored = record[add.copy_from] if add.copy_from else add.field().default
+    if record[add.name] is not None and record[add.name] != restored:
+        lost[add.name] = record[add.name]
+return lost
+""",
+        # has the lesson's fields in mind
+        'return {name: record[name] for name in ("email", "phone") if record.get(name) is not None}',
+    ],
+    "exercise-4-4": [
+        # returns whatever came out, valid or not
+        """
+records, rest = [], []
+for entry in quarantined:
+    record = entry["raw"]
+    if isinstance(record, dict) and isinstance(record.get("created_at"), str):
+        records.append(record | {"created_at": record["created_at"].replace(" ", "T")})
+    else:
+        rest.append(entry)
+return records, rest
+""",
+        # guesses: what can't be fixed becomes something valid
+        """
+start = {"id": "0", "name": "unknown", "created_at": "1970-01-01"}
+return [start | {"id": str(entry["line"])} for entry in quarantined], []
+""",
+        # fixes one cause in each record, and never both
+        """
+records, rest, check = [], [], versioning.DataVersionManager().validate_schema
+for entry in quarantined:
+    raw = entry["raw"] or {}
+    spaced = raw | {"created_at": str(raw.get("created_at")).replace(" ", "T")}
+    labelled = raw | {"schema_version": 1} if raw.get("schema_version") == "1" else raw
+    for fixed in (spaced, labelled):
+        if check(fixed)["valid"]:
+            records.append(fixed)
+            break
+    else:
+        rest.append(entry)
+return records, rest
+""",
+        # the only label that it has seen is "1", so it makes every one 1
+        """
+records, rest, check = [], [], versioning.DataVersionManager().validate_schema
+for entry in quarantined:
+    fixed = dict(entry["raw"] or {})
+    if isinstance(fixed.get("schema_version"), str):
+        fixed["schema_version"] = 1
+    if isinstance(fixed.get("created_at"), str):
+        fixed["created_at"] = fixed["created_at"].replace(" ", "T")
+    if check(fixed)["valid"]:
+        records.append(fixed)
+    else:
+        rest.append(entry)
+return records, rest
+""",
+        # what can't be fixed is dropped
+        """
+records, check = [], versioning.DataVersionManager().validate_schema
+for entry in quarantined:
+    fixed = dict(entry["raw"] or {})
+    if str(fixed.get("schema_version")).isdigit():
+        fixed["schema_version"] = int(fixed["schema_version"])
+    if isinstance(fixed.get("created_at"), str):
+        fixed["created_at"] = fixed["created_at"].replace(" ", "T")
+    if check(fixed)["valid"]:
+        records.append(fixed)
+return records, []
+""",
+        # leaves all of it where it is
+        "return [], list(quarantined)",
+    ],
+    "exercise-4-5": [
         # searches among records that its author thought of: none of them is ahead
         """
 records = st.fixed_dictionaries({"id": st.text(), "name": st.text(max_size=255), "created_at": st.dates().map(str)})
@@ -292,14 +476,61 @@ def one_go_equals_two(record):
 
 one_go_equals_two()
 """,
-    ],
-    "exercise-4-4": [
-        # returns whatever came out, valid or not
+        # keeps no copy, so that the record is compared with itself
         """
-mended = dict(record)
-if isinstance(mended.get("created_at"), str):
-    mended["created_at"] = mended["created_at"].replace(" ", "T")
-return mended
+times, report = st.dates().map(str), versioning.Report()
+records = st.fixed_dictionaries(
+    {"id": st.text(), "name": st.text(max_size=255), "created_at": times},
+    optional={"email": st.text(max_size=255), "updated_at": times, "phone": st.text(max_size=50)},
+)
+
+@SEARCH
+@hypothesis.given(records)
+def one_go_equals_two(record):
+    before = record
+    half_way = manager.upgrade_data(record, 2, report=report)
+    assert manager.upgrade_data(half_way, 3, report=report) == manager.upgrade_data(record, 3, report=report)
+    assert record == before
+
+one_go_equals_two()
+""",
+        # searches with the manager of the library, and not with the one that it is given
+        """
+times, report, sound = st.dates().map(str), versioning.Report(), versioning.DataVersionManager()
+records = st.fixed_dictionaries(
+    {"id": st.text(), "name": st.text(max_size=255), "created_at": times},
+    optional={"email": st.text(max_size=255), "updated_at": times, "phone": st.text(max_size=50)},
+)
+
+@SEARCH
+@hypothesis.given(records)
+def one_go_equals_two(record):
+    half_way = sound.upgrade_data(record, 2, report=report)
+    assert sound.upgrade_data(half_way, 3, report=report) == sound.upgrade_data(record, 3, report=report)
+
+one_go_equals_two()
+""",
+        # a record with a wrong label is none of version 1: sound managers refuse it
+        """
+records = st.fixed_dictionaries({"id": st.text(), "name": st.text(), "created_at": st.text()})
+
+@SEARCH
+@hypothesis.given(records)
+def every_text_is_a_date(record):
+    assert manager.validate_schema(record)["valid"]
+
+every_text_is_a_date()
+""",
+        # finds something each time
+        'raise AssertionError("found one")',
+        # no search: two records that its author thought of
+        """
+report, plain = versioning.Report(), {"id": "7", "name": "Ana", "created_at": "2024-01-01"}
+for record in (plain, plain | {"email": "a@example.com", "updated_at": "2025-01-01", "phone": "600"}):
+    before = dict(record)
+    half_way = manager.upgrade_data(record, 2, report=report)
+    assert manager.upgrade_data(half_way, 3, report=report) == manager.upgrade_data(record, 3, report=report)
+    assert record == before
 """,
     ],
     "exercise-5-1": [
