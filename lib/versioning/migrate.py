@@ -1,17 +1,14 @@
 """Run a migration on a live table: phase by phase, one runner at a time, in batches that go on where they were killed.
 
 The table `schema_versions` in the same database tells, for each table, the version that it is at, the version that it is
-on the way to with the last phase done, how far the backfill came, and who is at work.
+on the way to with the last phase done, and how far the backfill came.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import platform
 from collections.abc import Collection
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from lib.versioning.history import SchemaHistory
@@ -45,7 +42,6 @@ class State(NamedTuple):
     target: int | None = None
     phase: Phase | None = None
     position: str | None = None
-    runner: str | None = None
 
 
 @dataclass(frozen=True)
@@ -57,7 +53,6 @@ class Run:
     key: str
     batch_size: int
     discard: Collection[str] = ()
-    dry_run: bool = False
     undone: Plan | None = None
 
 
@@ -92,42 +87,35 @@ def run_migration(
     MigrationError.
     """
     check_phase(phase)
-    with session(engine, history.name, lock_timeout) as opened:
+    results: list[PhaseResult] = []
+    with session(engine, history.name, wait, lock_timeout) as opened:
         plan = migration_plan(history, from_version, to_version, opened.dialect.name)
-        run = Run(opened, plan, key, batch_size, discard, dry_run)
-        phases = (phase,) if phase else PHASES[:2]
-        with opened.lock(wait, lambda: _state(run).runner or "it has not given its name yet"):
-            return tuple(_phases(run, phases))
-
-
-def _phases(run: Run, phases: tuple[Phase, ...]) -> list[PhaseResult]:
-    state, results = _state(run), []
-    if (state.version, state.target) == (run.plan.to_version, None):
-        return []  # all was done before
-    run = _on_the_way(run, state)
-    _look_ahead(run, state, phases[0])
-    if run.dry_run:
-        return []
-    _sign_in(run)
-    try:
-        for phase in phases:
-            if results:
-                _look_ahead(run, state, phase)
-            step = {"expand": _expand, "backfill": _backfill, "contract": _contract}[phase]
-            idle = run.undone and phase != "contract"
-            results.append(PhaseResult(phase) if idle else step(run, state))
+        for next_phase in (phase,) if phase else PHASES[:2]:
+            run = Run(opened, plan, key, batch_size, discard)
             state = _state(run)
-    finally:
-        run.session.transact([_set(run, runner=None)])
-    return results
+            if (state.version, state.target) == (to_version, None):
+                break  # all was done before
+            run = _on_the_way(run, state)
+            _look_ahead(run, state, next_phase)
+            if dry_run:
+                break
+            results.append(_do(run, state, next_phase))
+    return tuple(results)
+
+
+def _do(run: Run, state: State, phase: Phase) -> PhaseResult:
+    _sign_in(run)
+    if run.undone and phase != "contract":
+        return PhaseResult(phase)
+    return {"expand": _expand, "backfill": _backfill, "contract": _contract}[phase](run, state)
 
 
 # ── Where the table is ───────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _state(run: Run) -> State:
-    found, there = [], run.session.columns(STATE_TABLE)
-    if there:
+    found = []
+    if there := run.session.columns(STATE_TABLE):
         if missing := {"table_name", *State._fields} - there.keys():
             raise MigrationError(
                 f"{STATE_TABLE}: this table is not the one that keeps versions: it lacks {', '.join(sorted(missing))}; "
@@ -151,16 +139,14 @@ def _arrived(run: Run) -> str:
 
 
 def _sign_in(run: Run) -> None:
-    """Make the table and the row, if they are not there, and tell who is at work."""
-    runner = f"process {os.getpid()} on {platform.node()}, since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
-    columns = "version INTEGER NOT NULL, target INTEGER, phase TEXT, position TEXT, runner TEXT"
+    """Make the table and the row, if they are not there."""
+    columns = "version INTEGER NOT NULL, target INTEGER, phase TEXT, position TEXT"
     row = f"{run.plan.sql.literal(run.plan.history.name)}, {run.plan.from_version}"
     run.session.transact(
         [
             *run.plan.sql.alone,
             f"CREATE TABLE IF NOT EXISTS {STATE_TABLE} (table_name TEXT PRIMARY KEY, {columns})",
             f"INSERT INTO {STATE_TABLE} (table_name, version) VALUES ({row}) ON CONFLICT DO NOTHING",
-            _set(run, runner=runner),
         ]
     )
 
@@ -187,9 +173,8 @@ def _on_the_way(run: Run, state: State) -> Run:
 
 
 def _expand(run: Run, state: State) -> PhaseResult:
-    fold, there = run.plan.sql.fold, run.session.columns(run.plan.history.name)
-    missing = {fold(a.column) for a in run.plan.added} - set(map(fold, there))
-    statements = expand(run.plan, [a for a in run.plan.added if fold(a.column) in missing])
+    there = run.session.columns()
+    statements = expand(run.plan, [a for a in run.plan.added if run.plan.sql.fold(a.column) not in there])
     run.session.transact([*statements, _set(run, target=run.plan.to_version, phase=state.phase or "expand")])
     return PhaseResult("expand")
 
@@ -245,15 +230,10 @@ def _lost(run: Run) -> dict[str, int]:
     for a in plan.added:  # as it will be when all is filled
         stay[a.field.name] = f"COALESCE({column(a.column)}, {a.fill})" if a.fill else column(a.column)
     go = {a.field.name: a.column for a in run.undone.added} if run.undone else {n: n for n in plan.dropped}
-    found = [
-        f"discard={name!r}: no field that goes; those are {', '.join(go)}"
-        for name in run.discard
-        if name not in go
-    ]
-    lost = {}
+    lost, found = {}, []
     for name, differs in losses(plan, stay, go).items():
         where = f"{column(go[name])} IS NOT NULL AND {differs}" if run.undone else differs
-        if count := run.session.count(plan.table, where):
+        if count := run.session.value(f"SELECT count(*) FROM {plan.table} WHERE {where}"):
             lost[name] = count
             if name not in run.discard:
                 keys = run.session.rows(

@@ -5,41 +5,38 @@ Every field is followed through the steps, and ends as an expression over the co
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from lib.versioning.dialects import Dialect, SqlError, dialect_named
 from lib.versioning.expressions import Computed, Constant, Copy, Expression
 from lib.versioning.history import SchemaHistory
-from lib.versioning.schema import MISSING, Field
+from lib.versioning.schema import Field
 
 
 class Condition(NamedTuple):
-    """What no row may be: a predicate in SQL, and what to say where it holds, as `table.field: fixed reason`."""
+    """What no row may be: a predicate in SQL, what to say where it holds, as `table.field: fixed reason`, and the remedy."""
 
     predicate: str
     reason: str
+    remedy: str = "fix the rows"
 
 
 @dataclass(frozen=True)
 class Value:
     """A field on its way through the steps: an expression over the columns at the start.
 
-    `column` is the one column that it comes from, unchanged if `plain`; `literal` is its value if it is the same in all
-    rows. `sources` are all the columns in it, `version` the last one that changed the field.
+    `column` is the one column that it comes from, unchanged if `plain`; `constant` if it is the same in all rows.
+    `sources` are all the columns in it, `version` the last one that changed the field.
     """
 
     sql: str
     sources: frozenset[str] = frozenset()
     column: str | None = None
     plain: bool = False
-    literal: Any = MISSING
+    constant: bool = False
     version: int = 0
-
-    @property
-    def constant(self) -> bool:
-        return self.literal is not MISSING
 
 
 @dataclass(frozen=True)
@@ -58,7 +55,7 @@ class Added:
 
 @dataclass(frozen=True)
 class Plan:
-    """All that a migration does to a table, in one dialect. `checks` hold for all rows."""
+    """All that a migration does to a table, in one dialect. `checks` hold for all rows; `absent` stands in for columns."""
 
     history: SchemaHistory
     from_version: int
@@ -67,6 +64,7 @@ class Plan:
     added: tuple[Added, ...]
     dropped: tuple[str, ...]
     checks: tuple[Condition, ...]
+    absent: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def table(self) -> str:
@@ -75,7 +73,7 @@ class Plan:
 
     def column(self, name: str) -> str:
         """A column for use in an expression."""
-        return self.sql.column(self.history.name, name)
+        return self.absent.get(name) or self.sql.column(self.history.name, name)
 
     def unfilled(self, added: Added) -> str:
         """The rows to fill a column in. Where it may stay NULL, only those that have something for it."""
@@ -83,10 +81,10 @@ class Plan:
         optional = added.field.nullable and not added.value.constant
         return f"{empty} AND {added.value.sql} IS NOT NULL" if optional else empty
 
-    def fill_checks(self, added: Added, *, there: bool = True) -> list[Condition]:
-        """The checks of the rows to fill a column in: of all rows, if the column is not there yet."""
-        empty = f"{self.column(added.column)} IS NULL AND " if there else ""
-        return [Condition(f"{empty}{predicate}", reason) for predicate, reason in added.checks]
+    def fill_checks(self, added: Added) -> list[Condition]:
+        """The checks of the rows to fill a column in."""
+        empty = f"{self.column(added.column)} IS NULL"
+        return [check._replace(predicate=f"{empty} AND {check.predicate}") for check in added.checks]
 
     def required_conditions(self) -> dict[str, str]:
         """Conditions that every row must meet before contract drops anything, by column.
@@ -108,16 +106,19 @@ def migration_plan(
 ) -> Plan:
     """Work out what to do to the table of a history; raise UnknownVersionError, and SqlError for what SQL can't do."""
     sql, before, after = dialect_named(dialect), history.schema(from_version), history.schema(to_version)
-    walk = _follow(
-        history, from_version, to_version, sql, {n: sql.column(history.name, n) for n in before.names}
-    )
-    stay = {name for name, value in walk.values.items() if value.plain and value.column == name}
+    columns = {name: sql.column(history.name, name) for name in before.names}
+    values, checks = _follow(history, from_version, to_version, sql, columns)
+    stay = {name for name, value in values.items() if value.plain and value.column == name}
     added = tuple(
-        _added(walk, f, before.names, f"{f.name}_v{to_version}") for f in after if f.name not in stay
+        _added(
+            history.name, sql, f, values[f.name], f"{f.name}_v{to_version}" if f.name in before else f.name
+        )
+        for f in after
+        if f.name not in stay
     )
-    _refuse_names(walk, [*before.names, *(a.column for a in added)])
+    _refuse_names(history.name, sql, [*before.names, *(a.column for a in added)])
     dropped = tuple(name for name in before.names if name not in stay)
-    return Plan(history, from_version, to_version, sql, added, dropped, tuple(walk.checks))
+    return Plan(history, from_version, to_version, sql, added, dropped, tuple(checks))
 
 
 def losses(plan: Plan, stay: Mapping[str, str], go: Mapping[str, str]) -> dict[str, str]:
@@ -127,7 +128,7 @@ def losses(plan: Plan, stay: Mapping[str, str], go: Mapping[str, str]) -> dict[s
     records, NULL counts where the way back would bring a value; but not where that comes from what this NULL filled.
     """
     filled_from = {a.field.name: a.value.sources for a in plan.added}
-    back = _follow(plan.history, plan.to_version, plan.from_version, plan.sql, stay).values
+    back, _ = _follow(plan.history, plan.to_version, plan.from_version, plan.sql, stay)
     found = {}
     for name, column in go.items():
         here, restored = plan.column(column), back[name].sql
@@ -142,89 +143,72 @@ def losses(plan: Plan, stay: Mapping[str, str], go: Mapping[str, str]) -> dict[s
 # ── Following the fields ─────────────────────────────────────────────────────────────────────────────────────────
 
 
-@dataclass
-class _Walk:
-    """The fields so far, and what can go wrong on the way to them."""
-
-    table: str
-    sql: Dialect
-    values: dict[str, Value]
-    checks: list[Condition] = field(default_factory=list)
-
-    def check(self, name: str, predicate: str, reason: str) -> None:
-        self.checks.append(Condition(predicate, f"{self.table}.{name}: {reason}"))
-
-
-def _follow(history: SchemaHistory, start: int, end: int, sql: Dialect, columns: Mapping[str, str]) -> _Walk:
-    """Take the fields, of which the columns are given as SQL, through all steps."""
+def _follow(
+    history: SchemaHistory, start: int, end: int, sql: Dialect, columns: Mapping[str, str]
+) -> tuple[dict[str, Value], list[Condition]]:
+    """Take the fields, of which the columns are given as SQL, through all steps; with what can go wrong on the way."""
     values = {name: Value(text, frozenset([name]), name, plain=True) for name, text in columns.items()}
-    walk = _Walk(history.name, sql, values)
+    checks = []
     for step, effect in history.effects(start, end):
         new = {}
         for name, value in effect.values.items():
-            new[name] = _value(walk, value, replaces=name in effect.before, version=step.version)
+            sources = [values[source] for source in value.sources]
+            new[name] = replace(
+                _value(sql, value, sources, replaces=name in effect.before), version=step.version
+            )
         for name, value in effect.may_fail.items():
-            filled = " OR ".join(f"{walk.values[source].sql} IS NOT NULL" for source in value.sources)
-            walk.check(value.sources[0], f"({filled}) AND {new[name].sql} IS NULL", value.reason)
-        for name in effect.gone:
-            del walk.values[name]
-        walk.values |= new
-    return walk
+            filled = " OR ".join(f"{values[source].sql} IS NOT NULL" for source in value.sources)
+            reason = f"{history.name}.{value.sources[0]}: {value.reason}"
+            checks.append(Condition(f"({filled}) AND {new[name].sql} IS NULL", reason))
+        values = {name: value for name, value in values.items() if name not in effect.gone} | new
+    return values, checks
 
 
-def _value(walk: _Walk, value: Expression, *, replaces: bool, version: int) -> Value:
+def _value(sql: Dialect, value: Expression, sources: list[Value], *, replaces: bool) -> Value:
     """An expression in SQL, over the columns at the start. One that `replaces` its field still comes from that column."""
-    sources = [walk.values[name] for name in value.sources]
     match value:
         case Copy():
-            return replace(sources[0], version=version)
+            return sources[0]
         case Constant():
-            sql = walk.sql.literal(value.value, value.kind)
-            return Value(sql, literal=value.value, version=version)
+            return Value(sql.literal(value.value, value.kind), constant=True)
         case Computed():
-            result = walk.sql.call(value, *(source.sql for source in sources))
+            result = sql.call(value, *(source.sql for source in sources))
             columns = frozenset().union(*(source.sources for source in sources))
-            return Value(result, columns, sources[0].column if replaces else None, version=version)
+            return Value(result, columns, sources[0].column if replaces else None)
 
 
 # ── Columns to add ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _added(walk: _Walk, field: Field, before: tuple[str, ...], temporary: str) -> Added:
-    value = walk.values[field.name]
-    if field.name in before and value.column != field.name:
+def _added(table: str, sql: Dialect, field: Field, value: Value, column: str) -> Added:
+    """The column for a field. One with a temporary name replaces the column that the field was in before, and no other."""
+    place = f"{table}.{field.name}"
+    if column != field.name and value.column != field.name:
         raise SqlError(
-            f"{walk.table}.{field.name}: another field of this name is in the table until it is dropped: "
+            f"{place}: another field of this name is in the table until it is dropped: "
             "migrate, contract included, by way of the versions in between"
         )
-    fill = None if value.literal is None else value.sql
+    fill, checks = None if value.sql == "NULL" else value.sql, []
     if field.type == "timestamp" and not value.constant:
-        fill = walk.sql.utc(value.sql)
-    checks = () if value.constant else tuple(_storage_checks(walk, field, value, str(fill)))
-    return Added(field, temporary if field.name in before else field.name, value, fill, checks)
+        fill = sql.utc(value.sql)
+        if sql.name == "sqlite":  # where no error tells of it
+            unread = f"{value.sql} IS NOT NULL AND {fill} IS NULL"
+            checks.append(Condition(unread, f"{place}: not in the accepted form"))
+    if field.length is not None and not value.constant:  # what a record's second validation finds
+        too_long = f"length({value.sql}) > {field.length}"
+        checks.append(Condition(too_long, f"{place}: longer than {field.length} characters"))
+    return Added(field, column, value, fill, tuple(checks))
 
 
-def _storage_checks(walk: _Walk, field: Field, value: Value, fill: str) -> Iterable[Condition]:
-    """What a record's second validation finds: a text too long. And, where no error tells of it, a bad timestamp."""
-    if field.length is not None:
-        reason = f"longer than {field.length} characters"
-        yield Condition(f"length({value.sql}) > {field.length}", f"{walk.table}.{field.name}: {reason}")
-    if field.type == "timestamp" and walk.sql.name == "sqlite":
-        unread = f"{value.sql} IS NOT NULL AND {fill} IS NULL"
-        yield Condition(unread, f"{walk.table}.{field.name}: not in the accepted form")
-
-
-def _refuse_names(walk: _Walk, names: list[str]) -> None:
+def _refuse_names(table: str, sql: Dialect, names: list[str]) -> None:
     """Refuse names that the database keeps for itself, can't tell apart, or cuts off."""
     seen: dict[str, str] = {}
     for name in names:
-        if name in walk.sql.kept:
-            raise SqlError(
-                f"{walk.table}.{name}: {walk.sql.title} keeps this name for itself: give the field another"
-            )
-        other = seen.setdefault(walk.sql.fold(name), name)
+        if name in sql.kept:
+            raise SqlError(f"{table}.{name}: {sql.title} keeps this name for itself: give the field another")
+        other = seen.setdefault(sql.fold(name), name)
         if other != name or len(name) > 63:
             raise SqlError(
-                f"{walk.table}.{name}: {walk.sql.title} can't tell it from {other!r} while both are in the table, "
+                f"{table}.{name}: {sql.title} can't tell it from {other!r} while both are in the table, "
                 "or it is longer than 63 characters: rename the field by way of another name"
             )

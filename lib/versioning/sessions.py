@@ -5,11 +5,10 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import time
-import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final
 
 from lib.stage.locks import file_lock
 from lib.versioning.dialects import Dialect, SqlError, dialect_named
@@ -18,11 +17,24 @@ from lib.versioning.dialects import Dialect, SqlError, dialect_named
 _PAUSES = (0.1, 0.5, 1.0, 2.0)
 #: Codes for a lock that was not had in time, a deadlock and a serialization failure; SQLite's for a locked database.
 _TRANSIENT = {"55P03", "40P01", "40001", sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
-#: PostgreSQL: the sessions and prepared transactions that hold locks on tables, the oldest transaction first.
-_HOLDERS = """SELECT DISTINCT coalesce(format('process %s of %s%s, %s, in a transaction since %s', pid, usename,
-    ' (' || nullif(application_name, '') || ')', state, date_trunc('second', xact_start)), 'a prepared transaction')
-    FROM pg_locks LEFT JOIN pg_stat_activity USING (pid)
-    WHERE granted AND pid IS DISTINCT FROM pg_backend_pid() AND relation = to_regclass({table})"""
+#: PostgreSQL: the lock of a runner on a table. The first number stands for "migr".
+_LOCK: Final = "1836410983, to_regclass({table})::oid::int"
+#: PostgreSQL: the sessions and prepared transactions that hold locks on a table, or migrate it.
+_HOLDERS: Final = """SELECT DISTINCT coalesce(format('process %s of %s%s, %s since %s', pid, usename,
+    ' (' || nullif(application_name, '') || ')', state, date_trunc('second', state_change)), 'a prepared transaction')
+    FROM pg_locks LEFT JOIN pg_stat_activity USING (pid) WHERE granted AND pid IS DISTINCT FROM pg_backend_pid()
+    AND (relation = to_regclass({table}) OR (classid, objid) = (1836410983, to_regclass({table})))"""
+#: The columns of a table, and their types as `Dialect.type` spells them.
+_COLUMNS: Final = {
+    "postgresql": """SELECT attname, upper(replace(replace(format_type(atttypid, atttypmod),
+    'character varying', 'varchar'), ' without time zone', '')) || CASE WHEN attgenerated IN ('s', 'v') THEN ' GENERATED' ELSE '' END
+    FROM pg_class AS t JOIN pg_attribute ON attrelid = t.oid AND attnum > 0 AND NOT attisdropped
+    WHERE t.oid = to_regclass({table}) AND relkind IN ('r', 'p') AND NOT relispartition
+    AND relnamespace = current_schema()::regnamespace AND NOT row_security_active(t.oid)""",
+    "sqlite": """SELECT c.name, upper(c.type) || iif(hidden > 1, ' GENERATED', '')
+    FROM sqlite_master AS t JOIN pragma_table_xinfo(t.name) AS c WHERE t.type = 'table' AND lower(t.name) = lower({name})
+    AND lower(t.name) NOT IN (SELECT lower(name) FROM sqlite_temp_master)""",
+}
 
 
 class MigrationError(RuntimeError):
@@ -31,14 +43,6 @@ class MigrationError(RuntimeError):
 
 class LockedError(RuntimeError):
     """Another runner is at work on the table, or another session holds a lock; the message tells which."""
-
-
-class Column(NamedTuple):
-    """A column in the catalogue: its type as `Dialect.type` spells it, its default as SQL, and what else it has."""
-
-    type: str
-    default: str | None
-    extra: str
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ class Session:
     errors: type[Exception]
 
     def rows(self, statement: str) -> list[tuple[Any, ...]]:
-        """Run a query. Raises MigrationError with the words of a database that can't."""
+        """Run a query. Raises MigrationError with the words of a database that can't, and LockedError."""
         try:
             return self.connection.execute(statement).fetchall()
         except self.errors as error:
@@ -61,10 +65,6 @@ class Session:
         """The one value, or the first, that a query finds; None if it finds nothing."""
         found = self.rows(statement)
         return found[0][0] if found else None
-
-    def count(self, table: str, where: str) -> int:
-        """The number of rows for which a condition holds."""
-        return self.value(f"SELECT count(*) FROM {table} WHERE {where}")
 
     def run(self, statement: str) -> int:
         """Run a statement; return the number of rows that it changed, if it changes rows."""
@@ -98,61 +98,24 @@ class Session:
             return MigrationError(f"{self.table}: {error}; this step changed nothing")
         holders = ["another connection, which SQLite does not name"]
         if self.dialect.name == "postgresql":
-            table = self.dialect.literal(self.dialect.quote(self.table))
-            holders = [row[0] for row in self.rows(_HOLDERS.format(table=table))] or ["nobody any more"]
+            holders = [row[0] for row in self.rows(self.about(_HOLDERS))] or ["nobody any more"]
         held = f"the lock was not to be had ({str(error).splitlines()[0]}): held by {'; '.join(holders)}"
         return LockedError(
             f"{self.table}: {held}; end that transaction, or wait for its end, and run this again"
         )
 
-    def columns(self, table: str) -> dict[str, Column]:
-        """The columns of a table in the current schema; none if there is no such table."""
-        name = self.dialect.literal(table)
-        if self.dialect.name == "sqlite":
-            query = f"SELECT name, upper(type), dflt_value, iif(hidden > 1, 'GENERATED', '') FROM pragma_table_xinfo({name})"
-        else:
-            kind = "replace(replace(data_type, 'character varying', 'varchar'), ' without time zone', '')"
-            query = (
-                f"SELECT column_name, upper({kind} || coalesce('(' || character_maximum_length || ')', '')), "
-                "column_default, concat_ws(' ', CASE is_generated WHEN 'ALWAYS' THEN 'GENERATED' END, "
-                "'COLLATE ' || collation_name) FROM information_schema.columns "
-                f"WHERE table_schema = current_schema() AND table_name = {name}"
-            )
-        return {found: Column(*rest) for found, *rest in self.rows(query)}
+    def about(self, query: str, table: str = "", **texts: str) -> str:
+        """Fill a query on the catalogue in: with a table's name and its name as SQL, as literals; and with other texts."""
+        table, literal = table or self.table, self.dialect.literal
+        return query.format(name=literal(table), table=literal(self.dialect.quote(table)), **texts)
 
-    @contextlib.contextmanager
-    def lock(self, wait: float, holder: Callable[[], str]) -> Iterator[None]:
-        """Keep every other runner off a table, until the block ends or this process dies.
+    def columns(self, table: str = "") -> dict[str, str]:
+        """The columns of a table by their folded names, and their types; none if there is no such table.
 
-        Raises LockedError, which tells who holds the lock, after `wait` seconds.
+        A view, a partition, a temporary table, one in another schema, and one with rows that this role can't see is none.
         """
-        deadline = time.monotonic() + wait
-        while True:
-            with self._attempt() as held:
-                if held:
-                    yield
-                    return
-            if time.monotonic() >= deadline:
-                raise LockedError(f"{self.table}: another migration is at work: {holder()}; wait for its end")
-            time.sleep(0.05)
-
-    @contextlib.contextmanager
-    def _attempt(self) -> Iterator[bool]:
-        """Hold a lock that the server gives up with the connection, or the kernel with the process; False: another runner has it."""
-        if self.dialect.name == "postgresql":
-            key = f"(1836410983, {zlib.crc32(self.table.encode()) - 2**31})"  # the first number stands for "migr"
-            held = self.value(f"SELECT pg_try_advisory_lock{key}")
-            try:
-                yield held
-            finally:
-                if held:
-                    with contextlib.suppress(Exception):  # with the connection the lock is gone too
-                        self.value(f"SELECT pg_advisory_unlock{key}")
-        elif database := self.value("SELECT file FROM pragma_database_list WHERE name = 'main'"):
-            with file_lock(Path(f"{database}.migrating")) as held:
-                yield held
-        else:  # in memory: nobody else can reach it
-            yield True
+        found = self.rows(self.about(_COLUMNS[self.dialect.name], table))
+        return {self.dialect.fold(name): kind for name, kind in found}
 
 
 def _code(error: BaseException) -> str | int:
@@ -161,10 +124,11 @@ def _code(error: BaseException) -> str | int:
 
 
 @contextlib.contextmanager
-def session(engine: Any, table: str, lock_timeout: float) -> Iterator[Session]:
-    """Open a connection to the database of an Engine of SQLAlchemy.
+def session(engine: Any, table: str, wait: float, lock_timeout: float) -> Iterator[Session]:
+    """Open a connection to the database of an Engine of SQLAlchemy, and keep every other runner off the table.
 
-    Raises SqlError for a database or driver that no migration can be run on.
+    The server gives the lock up with the connection, the kernel with the process. `wait` and `lock_timeout` are in seconds.
+    Raises SqlError for a database or driver that no migration can be run on, and LockedError after `wait` seconds.
     """
     dialect = getattr(engine, "dialect", None)
     name, driver = getattr(dialect, "name", ""), getattr(dialect, "driver", "")
@@ -173,10 +137,28 @@ def session(engine: Any, table: str, lock_timeout: float) -> Iterator[Session]:
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         driver_connection = connection.connection.driver_connection
         opened = Session(dialect_named(name), table, driver_connection, dialect.loaded_dbapi.Error)
-        if name == "postgresql":
-            opened.run(f"SET TIME ZONE 'UTC'; SET lock_timeout = {round(lock_timeout * 1000)}")
-        try:
+        with (_locked_server if name == "postgresql" else _locked_file)(opened, wait):
+            if name == "postgresql":
+                opened.run(f"SET lock_timeout = {round(lock_timeout * 1000)}")
             yield opened
-        finally:
-            with contextlib.suppress(Exception):  # the connection goes back to a pool
-                opened.run("RESET TIME ZONE; RESET lock_timeout" if name == "postgresql" else "SELECT 1")
+
+
+@contextlib.contextmanager
+def _locked_server(opened: Session, wait: float) -> Iterator[None]:
+    try:
+        opened.run(f"SET TIME ZONE 'UTC'; SET lock_timeout = {max(1, round(wait * 1000))}")
+        opened.rows(opened.about(f"SELECT pg_advisory_lock({_LOCK})"))
+        yield
+    finally:
+        with contextlib.suppress(Exception):  # the connection goes back to a pool, or is gone with its locks
+            opened.run("RESET TIME ZONE; RESET lock_timeout; SELECT pg_advisory_unlock_all()")
+
+
+@contextlib.contextmanager
+def _locked_file(opened: Session, wait: float) -> Iterator[None]:
+    database = opened.value("SELECT file FROM pragma_database_list WHERE name = 'main'")
+    in_memory = contextlib.nullcontext(True)  # nobody else can reach it
+    with file_lock(Path(f"{database}.migrating"), wait=wait) if database else in_memory as held:
+        if not held:
+            raise LockedError(f"{opened.table}: another migration is at work; wait for its end")
+        yield

@@ -32,7 +32,7 @@ def migration_script(
     """Return SQL that takes the table of a history from one version to another, forward or back.
 
     Without a phase that is expand and backfill: all of it for a history that only adds optional or defaulted fields, and
-    else a script that ends with a list of what is left for `phase="contract"`. Running a script twice does no harm: it is
+    else a script that ends by saying that `phase="contract"` is left. Running a script twice does no harm: it is
     guarded, or stops at its first statement with nothing changed. Run it through a driver as it is, without parameters.
     It fills all rows in one transaction; `lib.versioning.migrate` fills them in batches. Raises UnknownVersionError, and
     SqlError for what SQL can't do.
@@ -42,11 +42,11 @@ def migration_script(
     title = f"{history.name}: version {from_version} to {to_version}, {phase or 'expand and backfill'}"
     lines = [f"-- {title} ({plan.sql.title})"]
     for part in contract(plan) if phase == "contract" else _by_version(plan, phase):
-        lines += [line if line.startswith("--") else f"{line};" for line in _enclosed(plan.sql, part)]
+        lines += [f"{line};" for line in _enclosed(plan.sql, part)]
     if len(lines) == 1:
         lines.append("-- Nothing to do.")
-    if phase is None and (left := _left(plan)):
-        lines.append(f'-- Left for phase="contract", when no old code runs any more: {left}.')
+    if phase is None and _finally(plan):
+        lines.append('-- phase="contract" is left, for when no old code runs any more.')
     return "\n".join([*lines, ""])
 
 
@@ -58,14 +58,12 @@ def check_phase(phase: str | None) -> None:
 
 def _by_version(plan: Plan, phase: Phase | None) -> list[list[str]]:
     """Expand, backfill or both as one transaction, version by version."""
-    forward = plan.from_version < plan.to_version
     part = [] if phase == "expand" else refusals(plan, plan.checks)
-    for version in sorted({a.value.version for a in plan.added}, reverse=not forward):
+    versions = {a.value.version for a in plan.added}
+    for version in sorted(versions, reverse=plan.from_version > plan.to_version):
         added = [a for a in plan.added if a.value.version == version]
-        own = [] if phase == "backfill" else expand(plan, added)
-        own += [] if phase == "expand" else fill(plan, added)
-        title = [f"-- {'to' if forward else 'back from'} version {version}"] if own and not phase else []
-        part += title + own
+        part += [] if phase == "backfill" else expand(plan, added)
+        part += [] if phase == "expand" else fill(plan, added)
     return [part] if part else []
 
 
@@ -76,22 +74,12 @@ def _enclosed(sql: Dialect, part: list[str]) -> list[str]:
     return [sql.begin, *wait, *utc, *part, "COMMIT"]
 
 
-def _left(plan: Plan) -> str:
-    at_once = [a for a in plan.added if a.value.constant]
-    required = [a.field.name for a in plan.added if not a.field.nullable and a not in at_once]
-    left = [f"NOT NULL for {', '.join(required)}"] if required and plan.sql.name != "sqlite" else []
-    left += [f"dropping {', '.join(plan.dropped)}"] if plan.dropped else []
-    return "; ".join(
-        left + [f"{a.column} becomes {a.field.name}" for a in plan.added if a.column != a.field.name]
-    )
-
-
 # ── Statements ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def refusals(plan: Plan, checks: Iterable[Condition]) -> list[str]:
     """Statements that fail if a check finds any row."""
-    return [plan.sql.fail_if_any(plan.history.name, *check) for check in checks]
+    return [plan.sql.fail_if_any(plan.history.name, check.predicate, check.reason) for check in checks]
 
 
 def expand(plan: Plan, added: Iterable[Added]) -> list[str]:
@@ -103,16 +91,13 @@ def expand(plan: Plan, added: Iterable[Added]) -> list[str]:
 
 
 def update(plan: Plan, added: Iterable[Added], *, within: str = "") -> list[str]:
-    """Fill columns where they are NULL, in the rows `within`: one statement, or none if nothing fills them."""
+    """Fill columns where they are NULL, in the rows `within`: one pass, or no statement if nothing fills them."""
     filled = [a for a in added if a.fill is not None]
     if not filled:
         return []
-    if len(filled) == 1:
-        sets, rows = f"{plan.sql.quote(filled[0].column)} = {filled[0].fill}", plan.unfilled(filled[0])
-    else:  # one pass over the rows; a column that is filled keeps its value
-        cells = [(plan.sql.quote(a.column), plan.column(a.column), a.fill) for a in filled]
-        sets = ", ".join(f"{name} = COALESCE({column}, {fill})" for name, column, fill in cells)
-        rows = " OR ".join(f"({plan.unfilled(a)})" for a in filled)
+    cells = [(plan.sql.quote(a.column), plan.column(a.column), a.fill) for a in filled]
+    sets = ", ".join(f"{name} = COALESCE({column}, {fill})" for name, column, fill in cells)
+    rows = " OR ".join(plan.unfilled(a) for a in filled)
     return [f"UPDATE {plan.table} SET {sets} WHERE " + (f"{within} AND ({rows})" if within else rows)]
 
 

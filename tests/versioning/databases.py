@@ -121,7 +121,7 @@ class Database:
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
     def state(self) -> list[tuple[Any, ...]]:
-        query = "SELECT table_name, version, target, phase, position, runner FROM schema_versions"
+        query = "SELECT table_name, version, target, phase, position FROM schema_versions"
         return [tuple(row) for row in self.execute(query).fetchall()]
 
 

@@ -82,12 +82,12 @@ def test_users_from_1_to_3_and_back(database: Database) -> None:
     database.table(USERS, 1, records)
     first = run_migration(database.target, USERS, 1, 3, batch_size=10)
     assert phases(first) == [("expand", 0, 0, None), ("backfill", 25, 3, None)]
-    assert database.state() == [("users", 1, 3, "backfill", None, None)]
+    assert database.state() == [("users", 1, 3, "backfill", None)]
     again = run_migration(database.target, USERS, 1, 3, batch_size=10)
     assert phases(again) == [("expand", 0, 0, None), ("backfill", 0, 3, None)]
     last = run_migration(database.target, USERS, 1, 3, phase="contract")
     assert phases(last) == [("contract", 0, 1, {})]
-    assert database.state() == [("users", 3, None, None, None, None)]
+    assert database.state() == [("users", 3, None, None, None)]
     found = {row["id"]: row for row in database.rows("users")}
     assert all(str(found[r["id"]]["updated_at"])[:10] == r["created_at"][:10] for r in records)
     assert run_migration(database.target, USERS, 1, 3, phase="contract") == ()
@@ -134,18 +134,18 @@ def test_an_unfinished_migration_can_be_given_up(database: Database) -> None:
     run_migration(database.target, CHANGES, 1, 2)
     database.execute("UPDATE people SET mobile = 'new', phone = 'new' WHERE id = 'a'")
     assert phases(run_migration(database.target, CHANGES, 2, 1))[0] == ("expand", 0, 0, None)
-    assert database.state() == [("people", 1, 2, "backfill", None, None)]
+    assert database.state() == [("people", 1, 2, "backfill", None)]
     result = run_migration(database.target, CHANGES, 2, 1, phase="contract")
     assert result[0].lost == {}, "both forms were written"
     assert database.rows("people") == [PEOPLE[0] | {"phone": "new"}, *PEOPLE[1:]]
-    assert database.state() == [("people", 1, None, None, None, None)]
+    assert database.state() == [("people", 1, None, None, None)]
 
 
 def test_a_step_without_a_contract_ends_with_its_backfill(database: Database) -> None:
     history = SchemaHistory("users", first=USERS.schema(1), steps={2: [AddField("email", "string", True)]})
     database.table(history, 1, users(3))
     run_migration(database.target, history, 1, 2)
-    assert database.state() == [("users", 2, None, None, None, None)]
+    assert database.state() == [("users", 2, None, None, None)]
 
 
 # ── What is refused ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -221,9 +221,8 @@ def test_a_second_runner_waits_or_is_told_who_is_at_work(
     first, waiting = threading.Thread(target=run), threading.Thread(target=run)
     first.start()
     assert inside.wait(20)
-    with pytest.raises(
-        LockedError, match=rf"users: another migration is at work: process {os.getpid()} on .* since"
-    ):
+    named = "another migration is at work" if database.dialect == "sqlite" else "the lock .* held by process "
+    with pytest.raises(LockedError, match=f"users: {named}"):
         run_migration(database.target, USERS, 1, 2, wait=0.2)
     waiting.start()
     time.sleep(0.2)
