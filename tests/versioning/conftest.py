@@ -36,8 +36,8 @@ def postgres_connection(postgres_dsn: str) -> Iterator[psycopg.Connection]:
 
 @pytest.fixture(scope="module")
 def postgres_module_connection(postgres_server: Server) -> Iterator[psycopg.Connection]:
-    """A connection in autocommit mode that a whole module shares."""
-    with psycopg.connect(postgres_server.dsn, autocommit=True) as connection:
+    """A connection in autocommit mode that a whole module shares: it prepares nothing, as tables change their types."""
+    with psycopg.connect(postgres_server.dsn, autocommit=True, prepare_threshold=None) as connection:
         yield connection
 
 
