@@ -91,7 +91,7 @@ class Service:
     def __init__(self, database: str, version: int, release: str) -> None:
         """Connect, and create the table if need be. Raises psycopg.OperationalError if there is no such database."""
         self._at, self._names = version, USERS.schema(version).names
-        self._manager = DataVersionManager()
+        self._manager = DataVersionManager(USERS)
         self._release, self.faults = {"release": release, "schema_version": version}, dict[str, float]()
         address = database.replace("+psycopg", "", 1)  # as SQLAlchemy names it
         with psycopg.connect(address) as connection:
@@ -163,17 +163,17 @@ class Service:
         if "failing writes" in self.faults:
             raise HTTPException(500, "this fault was asked for")
         try:
-            user = await request.json()
+            user, key = await request.json(), request.headers.get("idempotency-key")
+            return await run_in_threadpool(self._create, user, key)
         except ValueError as error:
-            raise HTTPException(422, str(error)) from error
-        return await run_in_threadpool(self._create, user, request.headers.get("idempotency-key"))
+            raise HTTPException(422, error.args[0]) from error
 
     def _create(self, user: Any, key: str | None) -> Response:
         if not isinstance(user, dict):
-            raise HTTPException(422, f"expected a user as a JSON object (got {user!r})")
+            raise ValueError([f"expected a user as a JSON object (got {user!r})"])
         new = in_all_forms({"id": str(uuid.uuid4()), **user, VERSION_KEY: self._at})
         if errors := self._manager.validate_schema(new)["errors"]:
-            raise HTTPException(422, errors)
+            raise ValueError(errors)
         if self._query(INSERT, new["id"], Json(new), key):
             return JSONResponse(new, 201)
         column, value = ("id", new["id"]) if key is None else ("request_key", key)

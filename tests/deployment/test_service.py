@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection
 from pathlib import Path
 
 import psycopg
@@ -87,6 +88,10 @@ def test_what_is_not_valid_is_refused_with_every_error(old: Replica, new: Replic
     assert create(new, ANA)[0] == 422, "at version 3 an email must be there, if only as null"
     for body in ([1], "text", 7):
         assert create(old, body)[0] == 422  # type: ignore[arg-type]
+    connection = HTTPConnection("127.0.0.1", old.port, timeout=60)
+    connection.request("POST", "/users", b"{")
+    assert connection.getresponse().status == 422
+    connection.close()
     assert call(old.port, "/users/nobody") == (404, {"detail": "no user 'nobody'"})
 
 
