@@ -91,12 +91,10 @@ def docker() -> Finding:
     from lib.stage.processes import ProcessError
 
     try:
-        client = engine(timeout=5)
-        found = f"engine {client.version()['Version']}"
-        client.close()
+        engine(timeout=5).close()
     except ProcessError:
-        found = "no engine answers; not needed, lessons run on processes"
-    return found, ""
+        return "no engine answers; not needed, lessons run on processes", ""
+    return "an engine answers", ""
 
 
 CHECKS: dict[str, Callable[[], Finding]] = {

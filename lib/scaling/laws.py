@@ -93,50 +93,39 @@ def little(
     return one / other if "number" in given else one * other
 
 
-def _system(arrivals: ArrayLike, service_s: ArrayLike, servers: ArrayLike) -> tuple[Numbers, ...]:
-    """Arrivals, service_s, servers (checked, of one shape) and the utilisation: arrivals x service_s / servers, below 1."""
+def waiting(arrivals: ArrayLike, service_s: ArrayLike, servers: ArrayLike) -> tuple[Numbers, Numbers]:
+    """The share of tasks that find all servers busy, and how many seconds these wait in the mean, in a queue M/M/c.
+
+    Arrivals are independent of each other (Poisson), service times exponential with mean `service_s`, the queue is first
+    in, first out. The share is Erlang's C formula, by the recurrence of Erlang's B over the number of servers, which neither
+    overflows nor loses digits; the time it takes grows with their number. Source: A. K. Erlang, "Solution of some problems in
+    the theory of probabilities of significance in automatic telephone exchanges", 1917.
+
+    Raises:
+        UnstableQueueError: the servers can't do the work.
+    """
     rate = checked("arrivals", arrivals, 0, above=True)
     time_s, number = checked("service_s", service_s, 0, above=True), checked("servers", servers, 1)
     if (number != np.floor(number)).any():
         raise ValueError(
             f"servers: {number[number != np.floor(number)].flat[0]:g} is not allowed. Give whole numbers."
         )
-    rate, time_s, number = np.broadcast_arrays(rate, time_s, number)
-    busy = rate * time_s / number
-    if (busy >= 1).any():
-        first = np.argmax(busy >= 1)
-        load = float((rate * time_s).flat[first])
+    load, number = np.broadcast_arrays(rate * time_s, number)
+    if (load >= number).any():
+        most = load[load >= number].max()
         raise UnstableQueueError(
-            f"{rate.flat[first]:g} tasks a second of {time_s.flat[first]:g} s each are {load:g} seconds of work a second, "
-            f"and {number.flat[first]:g} servers do less than that or just as much: the queue grows without end. "
-            f"At least {np.floor(load) + 1:.0f} servers are needed."
+            f"{most:g} seconds of work arrive a second: with fewer than {np.floor(most) + 1:g} servers, the queue grows without end."
         )
-    return rate, time_s, number, busy
-
-
-def waiting_probability(arrivals: ArrayLike, service_s: ArrayLike, servers: ArrayLike) -> Numbers:
-    """The share of tasks that find all servers busy, in a queue M/M/c: Erlang's C formula.
-
-    Arrivals are independent of each other (Poisson), service times exponential with mean `service_s`, the queue is first
-    in, first out. Computed by the recurrence of Erlang's B over the number of servers, which neither overflows nor loses
-    digits; the time it takes grows with their number. Source: A. K. Erlang, "Solution of some problems in the theory of
-    probabilities of significance in automatic telephone exchanges", 1917.
-
-    Raises:
-        UnstableQueueError: the servers can't do the work.
-    """
-    rate, time_s, number, busy = _system(arrivals, service_s, servers)
-    load = rate * time_s
     blocked = np.ones_like(load)
     for k in range(1, int(number.max()) + 1):
         blocked = np.where(k <= number, load * blocked / (k + load * blocked), blocked)
-    return blocked / (1 - busy * (1 - blocked))
+    return blocked * number / (number - load * (1 - blocked)), time_s / (number - load)
 
 
 def mean_wait(arrivals: ArrayLike, service_s: ArrayLike, servers: ArrayLike) -> Numbers:
-    """Mean seconds in the queue of an M/M/c (see `waiting_probability`), tasks that do not wait included."""
-    rate, time_s, number, busy = _system(arrivals, service_s, servers)
-    return waiting_probability(rate, time_s, number) * time_s / (number * (1 - busy))
+    """Mean seconds in the queue of an M/M/c (see `waiting`), tasks that do not wait included."""
+    share, wait = waiting(arrivals, service_s, servers)
+    return share * wait
 
 
 def wait_percentile(
@@ -147,7 +136,6 @@ def wait_percentile(
     A task waits longer than t with probability C exp(-t servers (1 - utilisation) / service_s), where C is Erlang's.
     """
     part = checked("share", share, 0, 0.999999)
-    rate, time_s, number, busy = _system(arrivals, service_s, servers)
-    waits = waiting_probability(rate, time_s, number)
+    waits, wait = waiting(arrivals, service_s, servers)
     beyond = np.log(np.maximum(waits, 1e-300) / (1 - part))
-    return np.maximum(beyond, 0) * time_s / (number * (1 - busy))
+    return np.maximum(beyond, 0) * wait
