@@ -1195,6 +1195,16 @@ release_plan = [
         proxy.ask()
     proxy.stop_blue()
 """,
+        # reloads again and again until it works
+        """\
+    in_a_row = 0
+    while in_a_row < 5:
+        proxy.reload()
+        in_a_row = in_a_row + 1 if proxy.ask() == "green" else 0
+    while proxy.in_flight():
+        pass
+    proxy.stop_blue()
+""",
         # drains first
         """\
     while proxy.in_flight():
@@ -1354,6 +1364,24 @@ release_plan = [
         world.switch("green")
         world.write("switched")
     elif world.state == "switched":
+        world.retire("blue")
+        world.write("idle")
+""",
+        # two actions, and then two states
+        """\
+    if going_back:
+        world.switch("blue")
+        world.retire("green")
+        world.write("idle")
+    if world.state == "planned":
+        world.create("green")
+        world.switch("green")
+        world.write("created")
+        world.write("switched")
+    if world.state == "created":
+        world.switch("green")
+        world.write("switched")
+    if world.state == "switched":
         world.retire("blue")
         world.write("idle")
 """,
