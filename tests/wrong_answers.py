@@ -564,6 +564,12 @@ for record in (plain, plain | {"email": "a@example.com", "updated_at": "2025-01-
         forward = compatibility.judge(history, 2, 1).compatible
         return {(1, 1): "any", (1, 0): "readers", (0, 1): "writers", (0, 0): "expand"}[backward, forward]
         """,
+        # goes from neighbour to neighbour, as if compatibility were passed on
+        """
+        backward = all(compatibility.judge(history, v, v + 1).compatible for v in range(old, new))
+        forward = all(compatibility.judge(history, v + 1, v).compatible for v in range(old, new))
+        return {(1, 1): "any", (1, 0): "readers", (0, 1): "writers", (0, 0): "expand"}[backward, forward]
+        """,
     ],
     "exercise-5-2": [
         # nullable: readers find None, which was not wanted
@@ -632,6 +638,13 @@ for record in (plain, plain | {"email": "a@example.com", "updated_at": "2025-01-
             oldest -= 1
         return oldest
         """,
+        # believes bare schemas: an optional field with another name is read as None
+        """
+        oldest = reader
+        while oldest > 1 and resolution.readable(history.schema(reader), history.schema(oldest - 1)):
+            oldest -= 1
+        return oldest
+        """,
     ],
     "exercise-5-4": [
         # takes the migration for something that everybody has
@@ -655,6 +668,21 @@ for record in (plain, plain | {"email": "a@example.com", "updated_at": "2025-01-
         return "migration" if wrote < built and verdict.through_migration else "no"
         """,
         'return "migration"',
+        # compares neighbours only: what each step allows, the whole way should allow
+        """
+        step = 1 if wrote < built else -1
+        way = [compatibility.judge(history, v, v + step) for v in range(wrote, built, step)]
+        if all(verdict.compatible for verdict in way):
+            return "directly"
+        return "migration" if wrote < built and all(verdict.through_migration for verdict in way) else "no"
+        """,
+        # takes the newest version for the one that has the migration
+        """
+        verdict = compatibility.judge(history, wrote, built)
+        if verdict.compatible:
+            return "directly"
+        return "migration" if built == history.latest and verdict.through_migration else "no"
+        """,
     ],
     "exercise-5-5": [
         # trusts the default: readers of `after` read what `before` wrote, and find no phone number in it
