@@ -12,8 +12,6 @@ from wrong_answers import WRONG_ANSWERS
 
 #: Their checks start servers: tests/integration/test_exercises_with_servers.py proves them.
 WITH_SERVERS = {f"exercise-15-{number}" for number in (4, 5, 6, 10)}
-#: Lessons whose exercises have been tried with one wrong answer only.
-ONE_SO_FAR = {"14"}
 ALL = {exercise.name: exercise for path in lesson_paths() for exercise in exercises(read(path))}
 SOLVED = {name: exercise for name, exercise in ALL.items() if name not in WITH_SERVERS}
 
@@ -63,8 +61,7 @@ def test_wrong_answer_fails_helpfully(name: str, number: int) -> None:
 @pytest.mark.parametrize("name", ALL)
 def test_each_exercise_has_three_wrong_answers_or_more(name: str) -> None:
     found = len(set(WRONG_ANSWERS[name]))
-    least = 1 if name.split("-")[1] in ONE_SO_FAR else 3
-    assert found >= least, (
+    assert found >= 3, (
         f"{name} has {found} in tests/wrong_answers.py: the misconception, a constant, one that ignores an input?"
     )
 

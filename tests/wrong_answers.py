@@ -1676,6 +1676,18 @@ runbook = [
         "git merge -m repair hotfix/repair",
     ]
 """,
+        # copies the repair to the hotfix branch, and never merges that one into develop
+        """\
+    return [
+        f"git add {repair}",
+        "git commit -m repair",
+        "git checkout -b hotfix/repair main",
+        "git cherry-pick develop",
+        "git checkout main",
+        "git merge hotfix/repair",
+        f"git tag {tag}",
+    ]
+""",
         # repairs develop, and merges all of it
         """\
     return [
@@ -1852,13 +1864,118 @@ return worst, profile.loc[worst, "calls"]
 """,
     ],
     "exercise-14-1": [
+        # takes what a counter shows for what happened meanwhile
+        """\
+    counters = ["ended", "failed", "fast"]
+    before = scrapes[scrapes["at"] == scrapes["at"].min()].set_index("instance")[counters]
+    grown = scrapes.groupby("instance")[counters].last().sum()
+    return {
+        "traffic": grown["ended"] / (scrapes["at"].max() - scrapes["at"].min()),
+        "errors": grown["failed"] / grown["ended"],
+        "latency": 1 - grown["fast"] / grown["ended"],
+        "saturation": scrapes["queue"].max(),
+        "uncounted": sent - grown["ended"],
+    }
+""",
+        # a worker that comes later is thought to have counted since before
+        """\
+    counters = ["ended", "failed", "fast"]
+    before = scrapes[scrapes["at"] == scrapes["at"].min()].set_index("instance")[counters]
+    grown = scrapes.groupby("instance")[counters].agg(lambda values: values.iloc[-1] - values.iloc[0]).sum()
+    return {
+        "traffic": grown["ended"] / (scrapes["at"].max() - scrapes["at"].min()),
+        "errors": grown["failed"] / grown["ended"],
+        "latency": 1 - grown["fast"] / grown["ended"],
+        "saturation": scrapes["queue"].max(),
+        "uncounted": sent - grown["ended"],
+    }
+""",
+        # looks at the last scrape only, in which a worker that was stopped is missing
+        """\
+    counters = ["ended", "failed", "fast"]
+    before = scrapes[scrapes["at"] == scrapes["at"].min()].set_index("instance")[counters]
+    grown = scrapes[scrapes["at"] == scrapes["at"].max()][counters].sum() - before.sum()
+    return {
+        "traffic": grown["ended"] / (scrapes["at"].max() - scrapes["at"].min()),
+        "errors": grown["failed"] / grown["ended"],
+        "latency": 1 - grown["fast"] / grown["ended"],
+        "saturation": scrapes["queue"].max(),
+        "uncounted": sent - grown["ended"],
+    }
+""",
+        # adds up what all workers report of one queue
+        """\
+    counters = ["ended", "failed", "fast"]
+    before = scrapes[scrapes["at"] == scrapes["at"].min()].set_index("instance")[counters]
+    grown = scrapes.groupby("instance")[counters].last().sub(before, fill_value=0).sum()
+    return {
+        "traffic": grown["ended"] / (scrapes["at"].max() - scrapes["at"].min()),
+        "errors": grown["failed"] / grown["ended"],
+        "latency": 1 - grown["fast"] / grown["ended"],
+        "saturation": scrapes.groupby("at")["queue"].sum().max(),
+        "uncounted": sent - grown["ended"],
+    }
+""",
+        # ignores the log of the senders: what is not counted did not happen
+        """\
+    counters = ["ended", "failed", "fast"]
+    before = scrapes[scrapes["at"] == scrapes["at"].min()].set_index("instance")[counters]
+    grown = scrapes.groupby("instance")[counters].last().sub(before, fill_value=0).sum()
+    return {
+        "traffic": grown["ended"] / (scrapes["at"].max() - scrapes["at"].min()),
+        "errors": grown["failed"] / grown["ended"],
+        "latency": 1 - grown["fast"] / grown["ended"],
+        "saturation": scrapes["queue"].max(),
+        "uncounted": 0,
+    }
+""",
+        # averages the shares of the workers
+        """\
+    counters = ["ended", "failed", "fast"]
+    before = scrapes[scrapes["at"] == scrapes["at"].min()].set_index("instance")[counters]
+    grown = scrapes.groupby("instance")[counters].last().sub(before, fill_value=0)
+    return {
+        "traffic": grown["ended"].sum() / (scrapes["at"].max() - scrapes["at"].min()),
+        "errors": (grown["failed"] / grown["ended"]).mean(),
+        "latency": 1 - (grown["fast"] / grown["ended"]).mean(),
+        "saturation": scrapes["queue"].max(),
+        "uncounted": sent - grown["ended"].sum(),
+    }
+""",
+    ],
+    "exercise-14-2": [
         # the last minus the first, or what is left after the restart
         """\
     there = [value for value in values if value is not None]
     return max(there[-1] - there[0], there[-1]) if len(there) > 1 and there[-1] < there[0] else (there or [0])[-1] - (there or [0])[0]
 """,
+        # leaves out the step with the restart, and what came since with it
+        """\
+    there = [value for value in values if value is not None]
+    return sum(max(0, b - a) for a, b in zip(there, there[1:]))
+""",
+        # a scrape without an answer counts as 0, and so as a restart
+        """\
+    there = [value or 0 for value in values]
+    return sum(b - a if b >= a else b for a, b in zip(there, there[1:]))
+""",
+        # the first value has come since the beginning, too
+        """\
+    there = [0, *(value for value in values if value is not None)]
+    return sum(b - a if b >= a else b for a, b in zip(there, there[1:]))
+""",
+        # a counter that stands still is taken for a new one
+        """\
+    there = [value for value in values if value is not None]
+    return sum(b - a if b > a else b for a, b in zip(there, there[1:]))
+""",
+        # the largest minus the smallest
+        """\
+    there = [value for value in values if value is not None]
+    return max(there) - min(there) if there else 0
+""",
     ],
-    "exercise-14-2": [
+    "exercise-14-3": [
         # averages the shares of the replicas: an idle one counts like a busy one
         """\
     if any(limit not in replica for replica in replicas):
@@ -1866,8 +1983,37 @@ return worst, profile.loc[worst, "calls"]
     shares = [1 - replica[limit] / replica[float("inf")] for replica in replicas if replica[float("inf")]]
     return sum(shares) / len(shares) if shares else 0
 """,
+        # takes each bucket for those between two ends, not for all up to its end
+        """\
+    if any(limit not in replica for replica in replicas):
+        raise ValueError(f"no bucket ends at {limit} s in every histogram")
+    total = sum(sum(replica.values()) for replica in replicas)
+    return sum(count for replica in replicas for end, count in replica.items() if end > limit) / total if total else 0
+""",
+        # guesses within a bucket instead of saying that nobody knows
+        """\
+    total = sum(replica[float("inf")] for replica in replicas)
+    most = [max([n for end, n in replica.items() if end <= limit], default=0) for replica in replicas]
+    return 1 - sum(most) / total if total else 0
+""",
+        # the share that was fast enough
+        """\
+    if any(limit not in replica for replica in replicas):
+        raise ValueError(f"no bucket ends at {limit} s in every histogram")
+    total = sum(replica[float("inf")] for replica in replicas)
+    return sum(replica[limit] for replica in replicas) / total if total else 0
+""",
+        # ignores the limit: always a quarter of a second
+        """\
+    if any(limit not in replica for replica in replicas):
+        raise ValueError(f"no bucket ends at {limit} s in every histogram")
+    total = sum(replica[float("inf")] for replica in replicas)
+    if limit == float("inf"):
+        return 0
+    return sum(replica[float("inf")] - replica[0.25] for replica in replicas) / total if total else 0
+""",
     ],
-    "exercise-14-3": [
+    "exercise-14-4": [
         # looks at the long window only: it rings on when the trouble is over
         """\
     return [
@@ -1877,12 +2023,85 @@ return worst, profile.loc[worst, "calls"]
         > rate * budget * sum(total[max(0, minute - long + 1) : minute + 1])
     ]
 """,
+        # looks at the short window only: it rings at every hiccup
+        """\
+    return [
+        minute
+        for minute in range(len(total))
+        if sum(failed[max(0, minute - short + 1) : minute + 1])
+        > rate * budget * sum(total[max(0, minute - short + 1) : minute + 1])
+    ]
+""",
+        # averages the shares of the minutes
+        """\
+    def burns(minute, window):
+        minutes = range(max(0, minute - window + 1), minute + 1)
+        shares = [failed[m] / total[m] if total[m] else 0 for m in minutes]
+        return sum(shares) / len(shares) > rate * budget
+
+    return [m for m in range(len(total)) if burns(m, long) and burns(m, short)]
+""",
+        # ignores the budget: that of the lesson's first check
+        """\
+    def burns(minute, window):
+        part = slice(max(0, minute - window + 1), minute + 1)
+        return sum(failed[part]) > rate * 0.01 * sum(total[part])
+
+    return [m for m in range(len(total)) if burns(m, long) and burns(m, short)]
+""",
+        # waits until the windows are full
+        """\
+    def burns(minute, window):
+        part = slice(minute - window + 1, minute + 1)
+        return minute + 1 >= window and sum(failed[part]) > rate * budget * sum(total[part])
+
+    return [m for m in range(len(total)) if burns(m, long) and burns(m, short)]
+""",
+        # never
+        "return []",
     ],
-    "exercise-14-4": [
+    "exercise-14-5": [
         # takes the release with the most failures, which is the one with the most traffic
         """\
     worst = table.loc[(table["failed"] + table["slow"]).idxmax()]
     return worst["release"] if worst["failed"] > 0.01 * worst["requests"] or worst["slow"] > 0.1 * worst["requests"] else None
+""",
+        # does not compare with the oldest release
+        """\
+    rows = table.iloc[1:]
+    enough = rows["requests"] >= 100
+    bad = rows[enough & ((rows["failed"] > 0.01 * rows["requests"]) | (rows["slow"] > 0.1 * rows["requests"]))]
+    return bad["release"].iloc[-1] if len(bad) else None
+""",
+        # an oldest release that is bad in one signal excuses the others in both
+        """\
+    bad = (table["failed"] > 0.01 * table["requests"]) | (table["slow"] > 0.1 * table["requests"])
+    bad &= table["requests"] >= 100
+    return None if bad.iloc[0] or not bad.any() else table["release"][bad].iloc[-1]
+""",
+        # compares with the release before, so the second bad one in a row is excused
+        """\
+    enough = table["requests"] >= 100
+    failed = (table["failed"] > 0.01 * table["requests"]) & enough
+    slow = (table["slow"] > 0.1 * table["requests"]) & enough
+    bad = (failed & ~failed.shift(fill_value=True)) | (slow & ~slow.shift(fill_value=True))
+    return table["release"][bad].iloc[-1] if bad.any() else None
+""",
+        # takes the name that sorts last for the newest
+        """\
+    enough = table["requests"] >= 100
+    failed = (table["failed"] > 0.01 * table["requests"]) & enough
+    slow = (table["slow"] > 0.1 * table["requests"]) & enough
+    bad = (failed & (not failed.iloc[0])) | (slow & (not slow.iloc[0]))
+    return max(table["release"][bad], default=None)
+""",
+        # the newest, whatever it does
+        'return table["release"].iloc[-1]',
+        # few requests are enough
+        """\
+    failed, slow = table["failed"] > 0.01 * table["requests"], table["slow"] > 0.1 * table["requests"]
+    bad = (failed & ~failed.iloc[0]) | (slow & ~slow.iloc[0])
+    return table["release"][bad].iloc[-1] if bad.any() else None
 """,
     ],
     "exercise-15-1": [
