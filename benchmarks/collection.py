@@ -59,7 +59,7 @@ def _run(command: Sequence[str | Path], **environ: str) -> float:
 def _row(case: str, name: str, seconds: Callable[[], float], rounds: int, limit: float | None = None) -> Row:
     """One thing measured some times."""
     taken = tuple(seconds() for _ in range(rounds))
-    timing = Timing(name, 1, taken * 2 if rounds == 1 else taken, (0.0,))
+    timing = Timing(name, taken * 2 if rounds == 1 else taken, (0.0,))
     return Row("collection", case, 1, name, timing.median, timing.spread, 0.0, rounds,
                limit / timing.median if limit else 0.0, None, 1.0 if limit else None, environment())  # fmt: skip
 

@@ -66,8 +66,8 @@ def counting(parts: int, numbers: int, rounds: int) -> Iterator[Row]:
 def partitions(broker: Server, parts: int, records: int, rounds: int) -> Iterator[Row]:
     """A folder of NDJSON files upgraded to another folder, by one process and by two, of four kinds that stand ready.
 
-    Every candidate does the same `upgrade_file`; all write the same bytes, which the checksums in the manifest tell: to read all files
-    here would be work for one core in the time of all.
+    Every candidate does the same `upgrade_file`; that all count alike, what was kept and lost too, is told by the manifest: to read all
+    files here would be work for one core in the time of all.
     """
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -126,7 +126,7 @@ def killed(broker: Server, delivery: Delivery, name: str, tasks: int, every: flo
     assert set(booked) <= {1}, f"booked more than once: {booked}"
     assert sum(booked.values()) + left >= len(sent)
     text = f"{name}: {kills} killed, {left} of {tasks} not done, {tasks - booked[1]} not booked"
-    timing = Timing(text, 1, (seconds,) * 2, (0.0,) * 2)
+    timing = Timing(text, (seconds,) * 2, (0.0,) * 2)
     return Row(
         "workers", "a worker killed again and again", tasks, text, timing.median, 0.0, 0.0, 1,
         1.0 if left == 0 else 0.0, None, 1.0 if delivery is RESTORING else None, environment(),

@@ -44,12 +44,10 @@ class DifferentResultsError(ValueError):
 class Timing:
     """What one candidate took: one number a round, in seconds for one call.
 
-    calls: in a round, which is divided by them. wall: elapsed time. cpu: processor time of this process, all its threads, but not of
-    child processes.
+    wall: elapsed time. cpu: processor time of this process, all its threads, but not of child processes.
     """
 
     name: str
-    calls: int
     wall: tuple[float, ...]
     cpu: tuple[float, ...]
 
@@ -85,7 +83,7 @@ class Comparison:
         return statistics.median(base / other for base, other in pairs)
 
     def to_frame(self) -> pd.DataFrame:
-        """One row a candidate: `median_s`, `spread_s`, `cpu_s` (seconds a call), `calls` (in a round), `rounds`, `speedup`."""
+        """One row a candidate: `median_s`, `spread_s`, `cpu_s` (seconds a call), `rounds`, `speedup`."""
         import pandas as pd
 
         rows = {
@@ -93,15 +91,12 @@ class Comparison:
                 "median_s": timing.median,
                 "spread_s": timing.spread,
                 "cpu_s": statistics.median(timing.cpu),
-                "calls": timing.calls,
                 "rounds": len(timing.wall),
                 "speedup": self.speedup(name),
             }
             for name, timing in self.timings.items()
         }
-        frame = pd.DataFrame.from_dict(rows, orient="index").rename_axis("candidate")
-        frame.attrs["environment"] = self.environment
-        return frame
+        return pd.DataFrame.from_dict(rows, orient="index").rename_axis("candidate")
 
 
 def environment() -> str:
@@ -194,7 +189,7 @@ def interleave(functions: Mapping[str, Callable[[], Any]], rounds: int, min_seco
                 taken[name].append(measure(functions[name], calls[name]))
     finally:
         gc.unfreeze()
-    return [Timing(name, calls[name], *zip(*taken[name], strict=True)) for name in names]
+    return [Timing(name, *zip(*taken[name], strict=True)) for name in names]
 
 
 def compare(

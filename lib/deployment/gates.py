@@ -78,13 +78,12 @@ def health_gate(
 
     probe: says whether it is ready. Refused after `failures` in a row.
     """
-    good = bad = probes = 0
+    good = bad = 0
     while good < successes and bad < failures:
-        if probes:
+        if good or bad:
             time.sleep(interval)
-        probes += 1
         good, bad = (good + 1, 0) if probe() else (0, bad + 1)
-    return Gate("health", () if bad < failures else (f"not ready {bad} times in a row, of {probes} probes",))
+    return Gate("health", () if bad < failures else (f"not ready {bad} times in a row",))
 
 
 def smoke_gate(port: int, user: dict[str, Any]) -> Gate:

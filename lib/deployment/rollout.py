@@ -222,7 +222,7 @@ class BlueGreen:
 
     def _write(self, deployment: Deployment, note: str) -> None:
         try:
-            deployment.noted(note).write(self._file)
+            deployment.write(self._file, note)
         except OSError as error:
             raise DeploymentError(f"{self._file}: cannot be written ({error}); then `resume`") from error
         self.progress(f"{deployment.state}: {note}")
@@ -247,11 +247,11 @@ class BlueGreen:
     def _compatible(self, now: Deployment) -> Gate:
         if now.running is None:
             return Gate("schema (the first release: nothing to be compatible with)")
-        return schema_gate(self.history, now.running, _coming(now), evidence=self.evidence)
+        return schema_gate(self.history, now.running, coming_of(now), evidence=self.evidence)
 
     def _create(self, now: Deployment) -> Gate:
         try:
-            self.platform.create(now.next_colour, _coming(now))
+            self.platform.create(now.next_colour, coming_of(now))
         except RuntimeError as error:
             return Gate("create", (str(error),))
         return Gate("create")
@@ -261,7 +261,7 @@ class BlueGreen:
         ports = self.platform.ports(self._new_colour(now))
         with ThreadPoolExecutor(max(1, len(ports))) as threads:  # a gate mostly waits
             gates = list(threads.map(judge, ports))
-        gone = _coming(now).replicas - len(ports)
+        gone = coming_of(now).replicas - len(ports)
         missing = (f"{gone} replicas have gone",) if gone > 0 else ()
         reasons = (reason for gate in gates for reason in gate.reasons)
         return Gate(gates[0].name if gates else "replicas", (*missing, *reasons))
@@ -303,6 +303,7 @@ class BlueGreen:
         wait_for(lambda: self.platform.in_flight(colour) == 0, PATIENCE, pause=0.01)
 
 
-def _coming(now: Deployment) -> Release:
+def coming_of(now: Deployment) -> Release:
+    """The release that is under way."""
     assert now.coming is not None
     return now.coming

@@ -75,11 +75,7 @@ class Deployment:
 
         return decode(path.read_bytes(), type=cls)
 
-    def noted(self, note: str) -> Self:
-        """The same, with one more entry in the trail."""
+    def write(self, path: Path, note: str) -> None:
+        """Write it as a whole, with one more entry in the trail; it is on the disk when this returns."""
         entry = {"at": f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S.%f}", "state": self.state, "note": note}
-        return replace(self, trail=(*self.trail, entry))
-
-    def write(self, path: Path) -> None:
-        """Write it as a whole; it is on the disk when this returns."""
-        replace_file(path, json.dumps(asdict(self), indent=1))
+        replace_file(path, json.dumps(asdict(replace(self, trail=(*self.trail, entry))), indent=1))

@@ -8,7 +8,7 @@ from typing import Any
 
 from lib.deployment.gates import Gate
 from lib.deployment.platform import GradualPlatform
-from lib.deployment.rollout import BlueGreen, DeploymentError, Steps
+from lib.deployment.rollout import BlueGreen, DeploymentError, Steps, coming_of
 from lib.deployment.states import Deployment, Release
 from lib.stage.ranges import check_range
 from lib.stage.router import Colour
@@ -58,14 +58,13 @@ class Rolling(BlueGreen):
 
     def plan(self, release: Release) -> list[str]:
         """See BlueGreen."""
-        running = self._running()
-        batches = -(-running.replicas // self.batch_size)
+        running, size = self._running(), self.batch_size
+        batches = f"{-(-running.replicas // size)} batches of up to {size} replicas"
         return [
             f"compatible: {running.name} against {release.name}",
-            *(f"batch {n} of {batches}: up to {self.batch_size} replicas drained, replaced, healthy, tested, watched"
-              for n in range(1, batches + 1)),
+            f"verified: {batches} are drained, replaced, healthy, tested, watched",
             f"baked: all run for {self.bake:g} s",
-        ]  # fmt: skip
+        ]
 
     def deploy(self, release: Release) -> Deployment:
         """See BlueGreen. There will be as many replicas as there are. Raises DeploymentError if this very release runs already."""
@@ -95,11 +94,9 @@ class Rolling(BlueGreen):
 
     def _roll(self, now: Deployment) -> Gate:
         """Batch by batch, each judged before the next."""
-        coming = now.coming
-        assert coming is not None
         while True:
             try:
-                replaced = self.platform.replace(now.colour, coming, self.batch_size)
+                replaced = self.platform.replace(now.colour, coming_of(now), self.batch_size)
             except RuntimeError as error:
                 return Gate("replace", (str(error),))
             if not replaced:

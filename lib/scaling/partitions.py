@@ -16,7 +16,7 @@ import os
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
@@ -44,13 +44,11 @@ class PartitionError(RuntimeError):
 
 
 class Entry(msgspec.Struct):
-    """What became of a partition. `source` is the SHA-256 of the file that was read; `files` has that of each file that was
-    written, by its path in the target."""
+    """What became of a partition. `source` is the SHA-256 of the file that was read."""
 
     partition: str
     version: int
     source: str
-    files: dict[str, str]
     read: int
     passed: int
     quarantined: int
@@ -118,8 +116,10 @@ def upgrade_file(source: Path, target: Path, version: int) -> Entry:
     for path in paths:
         path.parent.mkdir(parents=True, exist_ok=True)
     with file_lock(paths[0].with_name(f".{name}.lock"), wait=math.inf):  # one that was killed holds none
-        checksum, entry = _checksum(source), _entry(target, name)
-        if entry and (entry.source, entry.version) == (checksum, version) and _is_whole(target, entry):
+        with source.open("rb") as records:
+            checksum = hashlib.file_digest(records, "sha256").hexdigest()
+        entry = _entry(target, name)
+        if entry and (entry.source, entry.version) == (checksum, version) and all(map(Path.exists, paths)):
             return entry
         for path in paths:
             for part in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
@@ -127,31 +127,14 @@ def upgrade_file(source: Path, target: Path, version: int) -> Entry:
         with whole_or_nothing(*map(str, paths)) as (note, out, quarantine):
             with source.open("rb") as records:
                 report = migrate_file(DataVersionManager(), records, out, quarantine, target=version)
-            written = zip(paths[1:], (out, quarantine), strict=True)
-            files = {path.relative_to(target).as_posix(): _checksum(file) for path, file in written}
             counts = {"read": report.read, "passed": report.passed, "quarantined": report.quarantined}
-            entry = Entry(name, version, checksum, files, **counts,
+            entry = Entry(name, version, checksum, **counts,
                           kept=report.kept, lost=report.lost, reasons=report.reasons)  # fmt: skip
             note.write(msgspec.json.format(msgspec.json.encode(entry)))
         return entry
-
-
-def _checksum(file: Path | BinaryIO) -> str:
-    """The SHA-256 of a file, of one that is being written too."""
-    if not isinstance(file, Path):
-        file.flush()
-        file = Path(file.name)
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def _entry(target: Path, name: str) -> Entry | None:
     with suppress(FileNotFoundError, msgspec.MsgspecError):  # a manifest that can't be read proves nothing
         return msgspec.json.decode((target / "manifest" / f"{name}.json").read_bytes(), type=Entry)
     return None
-
-
-def _is_whole(target: Path, entry: Entry) -> bool:
-    with suppress(FileNotFoundError):
-        return all(_checksum(target / path) == checksum for path, checksum in entry.files.items())
-    return False

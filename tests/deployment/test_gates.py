@@ -126,7 +126,7 @@ def test_the_health_gate_forgives_one_bad_probe_and_not_five(
 
     gate = health_gate(probe, interval=0.0)
     assert (gate.passed, len(count)) == (passed, used)
-    assert passed or f"not ready 5 times in a row, of {used} probes" in str(gate)
+    assert passed or "not ready 5 times in a row" in str(gate)
 
 
 def test_the_smoke_gate_passes_a_good_replica_leaves_nothing_and_finds_faults() -> None:

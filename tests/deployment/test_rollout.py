@@ -407,9 +407,7 @@ def test_replicas_are_replaced_in_batches(fake: Fake, tmp_path: Path) -> None:
     with pytest.raises(DeploymentError, match="nothing runs yet: deploy the first release by BlueGreen"):
         rollout.deploy(TWO)
     machine(fake, tmp_path).deploy(FIVE)
-    assert [line.partition(":")[0] for line in rollout.plan(TWO)][1:4] == [
-        f"batch {n} of 3" for n in (1, 2, 3)
-    ]
+    assert "verified: 3 batches of up to 2 replicas are drained" in rollout.plan(TWO)[1]
     rollout.deploy(TWO)
     check(fake, rollout, FIVE_NEW)
     assert fake.batches == [2, 2, 1] and fake.active() == "blue"
