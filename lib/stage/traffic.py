@@ -46,13 +46,12 @@ USER |= {"email": None, "phone": None}
 class Load:
     """What is asked of a service: `rate` requests a second.
 
-    They get `path`; or, with `writes` above 0, that share of them creates users, and the others read one of the last
-    20 that were created, whose name must be in the answer. Besides, `long` requests of LONG_PATH are always under way.
+    With `writes` above 0, that share of them creates users, and the others read one of the last 20 that were created, whose
+    name must be in the answer. Besides, `long` requests of LONG_PATH are always under way.
     """
 
     url: str
     rate: float = 200.0
-    path: str = "/"
     writes: float = 0.0
     long: int = 0
     timeout: float = 5.0
@@ -116,18 +115,6 @@ class Traffic:
             self._process.stop()
 
 
-def summary(requests: pd.DataFrame) -> dict[str, float]:
-    """Requests, failures, and latency of those that did not fail, in milliseconds."""
-    latency = requests.loc[requests["outcome"] == "ok", "latency"] * 1e3
-    return {
-        "requests": len(requests),
-        "failed": int((requests["outcome"] != "ok").sum()),
-        "p50, ms": round(latency.quantile(0.5), 1),
-        "p99, ms": round(latency.quantile(0.99), 1),
-        "longest, ms": round(latency.max(), 1),
-    }
-
-
 # ── In the process of the load ───────────────────────────────────────────────────────────────────────────────────
 
 
@@ -164,7 +151,7 @@ class _Sender:
         if kind == "write":
             user = os.urandom(8).hex()  # another run must not write the same users
             return "POST", "/users", user, {"json": USER | {"id": user}, "headers": {"Idempotency-Key": user}}
-        return "GET", LONG_PATH if kind == "long" else self.load.path, "", {}
+        return "GET", LONG_PATH if kind == "long" else "", "", {}
 
     def _kind(self) -> str:
         if not self.load.writes:
