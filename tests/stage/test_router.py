@@ -18,7 +18,7 @@ from traffic_checks import assert_all_ok, sent_after
 from waiting import until
 
 from lib.stage.processes import ProcessError
-from lib.stage.router import COLOURS, Router, RouterError
+from lib.stage.router import COLOURS, Router
 from lib.stage.scraping import fetch as fetch_metrics
 from lib.stage.scraping import parse
 from lib.stage.traffic import Traffic
@@ -68,7 +68,7 @@ def test_the_old_colour_is_drained_and_stopped_and_nothing_fails(router: Router,
 
 def test_stopped_without_draining_it_does_fail(router: Router, blue: Bare) -> None:
     """The negative control of the test above, with answers that have begun: no other replica can end them."""
-    with Traffic(router.url, rate=20, path="/?begun&seconds=1") as traffic:
+    with Traffic(router.url + "/?begun&seconds=1", rate=20) as traffic:
         until(lambda: router.in_flight("blue") >= 10)
         router.switch("green")
         blue.process.kill()
@@ -125,10 +125,9 @@ def test_calls_at_once_lose_no_change(router: Router) -> None:
     ]
     with ThreadPoolExecutor(len(actions)) as threads:
         list(threads.map(lambda action: [action(number) for number in range(20)], actions))
-    routes = router.routes
-    assert routes.replicas == {"blue": list(range(1, 21)), "green": list(range(1, 21))}
+    assert router.replicas == {"blue": list(range(1, 21)), "green": list(range(1, 21))}
     known = {row["svname"] for row in router._servers() if "MAINT" not in row["status"]}
-    assert routes.active == "green" and known == {f"{c}-{port}" for c in COLOURS for port in range(1, 21)}
+    assert router.active == "green" and known == {f"{c}-{port}" for c in COLOURS for port in range(1, 21)}
 
 
 def test_it_counts_what_users_got_and_begins_anew_at_the_same_address(blue: Bare) -> None:
@@ -252,8 +251,8 @@ def test_what_can_not_be_done_is_refused(router: Router) -> None:
     for share in (-0.1, 1.1):
         with pytest.raises(ValueError, match="choose one from 0 to 1"):
             router.canary(share)
-    assert (router.active, router.routes.share) == ("blue", 0.0)
-    with pytest.raises(RouterError, match="HAProxy refused 'nonsense': Unknown command"):
+    assert (router.active, router.share) == ("blue", 0.0)
+    with pytest.raises(ProcessError, match="HAProxy refused 'nonsense': Unknown command"):
         router._command("nonsense")
 
 
