@@ -28,10 +28,12 @@ from lib.stage.servers import Server, postgres, postgres_answers
 from lib.stage.waiting import wait_for
 
 NOTE, LOCK, LOG = "platform.json", "platform.lock", "platform.log"
-LONG, SHORT = 600.0, 30.0  # seconds: for starts and stops of replicas, and for all else
-#: What controllers may call, and how long it may take.
-CALLS = {"create": LONG, "retire": LONG, "ports": SHORT, "switch": SHORT, "active": SHORT, "in_flight": SHORT}
-CALLS |= {"died": SHORT, "repair": LONG}
+LONG, SHORT = (
+    600.0,
+    30.0,
+)  # seconds that a start or an end of the platform may take, and until it says who it is
+#: What controllers may call.
+CALLS = ("create", "retire", "ports", "switch", "active", "in_flight", "died", "repair")
 
 
 class Detached:
@@ -58,8 +60,6 @@ class Detached:
         try:
             with Client(self._noted("socket")) as connection:
                 connection.send((method, arguments))
-                if not connection.poll(CALLS[method]):
-                    raise self._hangs("has not answered", CALLS[method])
                 done, answer = connection.recv()
         except (OSError, EOFError) as error:
             raise PlatformError(f"the platform, process {self._pid()}, does not answer ({error})") from error
@@ -79,11 +79,6 @@ class Detached:
         """The process that holds the lock; None if it has not said so yet."""
         text = self._lock.read_text() if self._lock.exists() else ""
         return int(text) if text.isdigit() else None
-
-    def _hangs(self, what: str, seconds: float) -> PlatformError:
-        pid = self._pid()
-        remedy = f"`kill -9 {pid}` ends it"
-        return PlatformError(f"the platform, process {pid}, {what} within {seconds:g} s: {remedy}")
 
     def exists(self) -> bool:
         """See `LastingPlatform`: whether its owner lives, though it may be starting."""
@@ -119,8 +114,7 @@ class Detached:
             subprocess.Popen(command, pass_fds=[lock], stdout=output, stderr=output, **options)
 
     def _await_note(self) -> None:
-        if not wait_for(lambda: self.note.exists() or not self.exists(), LONG):
-            raise self._hangs("has not started", LONG)
+        wait_for(lambda: self.note.exists() or not self.exists(), LONG)
         if not self.note.exists():
             log = self.directory / LOG
             raise PlatformError(f"the platform did not start; {log} ends with:\n{log.read_text()[-2000:]}")
@@ -130,7 +124,7 @@ class Detached:
         if self.exists() and wait_for(self._pid, SHORT) and (pid := self._pid()):
             os.kill(pid, signal.SIGTERM)
             if not wait_for(lambda: not self.exists(), LONG):
-                raise self._hangs("has not ended", LONG)
+                raise PlatformError(f"the platform has not ended within {LONG:g} s: `kill -9 {pid}` ends it")
 
     def down(self) -> None:
         """See `LastingPlatform`."""
