@@ -185,8 +185,8 @@ def private_engine() -> Iterator[dict[str, str] | None]:
                 "INTEGRATION_SYSTEM": str(FOLDER / SYSTEM_ARCHIVE),
                 "INTEGRATION_NETWORK": f"/proc/{engine.pid}/ns/net",
             }
-            with contextlib.suppress(ProcessError):
-                engine.signal(signal.SIGTERM, group=True)  # it ends its containers, and so itself
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(engine.pid, signal.SIGTERM)  # it ends its containers, and so itself
                 engine.wait(30)
     except ProcessError as error:
         raise Impossible(" ".join(str(error).split())) from None

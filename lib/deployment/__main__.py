@@ -26,13 +26,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NoReturn
 
-from lib.deployment.platform import AbsentError, LastingPlatform, PlatformError, run
+from lib.deployment.platform import AbsentError, LastingPlatform
 from lib.deployment.platforms.compose import Compose
 from lib.deployment.platforms.detached import Detached
 from lib.deployment.platforms.kubernetes import Kubernetes
 from lib.deployment.rollout import BlueGreen, BusyError, DeploymentError
 from lib.deployment.states import Release, State
-from lib.stage.processes import ProcessError
+from lib.stage.programs import ProcessError, run
 from lib.stage.ranges import check_range
 from lib.stage.traffic import USER
 from lib.versioning.users import USERS
@@ -112,12 +112,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except KeyboardInterrupt:
         coming = None
-        with suppress(DeploymentError, PlatformError, OSError):
+        with suppress(DeploymentError, ProcessError, OSError):
             coming = rollout.status().coming
         remedy = "`resume` goes on, `rollback` goes back" if coming else "nothing is under way"
         print(f"\ninterrupted: {remedy}", file=sys.stderr)
         return 130
-    except (DeploymentError, PlatformError, ProcessError, OSError) as error:
+    except (DeploymentError, ProcessError, OSError) as error:
         print(error, file=sys.stderr)
         return 3 if isinstance(error, BusyError) else 2
 
@@ -210,7 +210,7 @@ def _release(made: Parser, args: Namespace, directory: Path) -> Release:
 def _tree_of_tag(name: str, directory: Path) -> Path | None:
     """The files of a tag of this repository, unpacked once; None if there is no such tag, or no repository.
 
-    Raises PlatformError if git cannot say whether there is: then nobody knows which code is meant.
+    Raises ProcessError if git cannot say whether there is: then nobody knows which code is meant.
     """
     if not (ROOT / ".git").exists():
         return None

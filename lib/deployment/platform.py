@@ -6,36 +6,17 @@ process that stays (`lib.deployment.platforms.detached`), or a container engine.
 
 from __future__ import annotations
 
-import os
-import subprocess
-from collections.abc import Mapping
 from typing import Protocol
 
 from lib.deployment.states import Release
+from lib.stage.programs import ProcessError
 from lib.stage.router import Colour
 
 PATIENCE = 30.0  # seconds that replicas get to answer what they have taken
 
 
-class PlatformError(RuntimeError):
+class PlatformError(ProcessError):
     """A platform failed, or does not answer; the message says why."""
-
-
-def run(*command: str, env: Mapping[str, str] | None = None, remedy: str) -> str:
-    """Run a platform's tool, `docker` or `kubectl`, with further variables; return its output.
-
-    remedy: what to do where there is no such command. Raises PlatformError with the end of its errors.
-    """
-    try:
-        done = subprocess.run(
-            command, env=os.environ | (env or {}), stdin=subprocess.DEVNULL, capture_output=True, text=True
-        )
-    except FileNotFoundError as error:
-        raise PlatformError(f"there is no command `{command[0]}`: {remedy}") from error
-    if done.returncode:
-        end = "\n    ".join(done.stderr.strip().splitlines()[-10:])
-        raise PlatformError(f"{' '.join(command)} ended with status {done.returncode}:\n    {end}")
-    return done.stdout
 
 
 class AbsentError(PlatformError):

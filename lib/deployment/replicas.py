@@ -17,19 +17,16 @@ from typing import Any
 from urllib.parse import quote
 
 from lib.deployment.states import Release
-from lib.stage.containers import Backend, docker_network
-from lib.stage.images import PORT, image
+from lib.stage.containers import PORT, Backend, Container, docker_network, image
 from lib.stage.ports import ask, run_on_free_port
 from lib.stage.processes import Process
-from lib.stage.programs import Program, Running
+from lib.stage.programs import Running
 
 ROOT = Path(__file__).parents[2]
 
 
 class Replica(Running):
     """The service once, on a port of 127.0.0.1."""
-
-    process: Program
 
     def __init__(
         self, database: str, release: Release, *, faults: bool = False, backend: Backend = "process"
@@ -46,21 +43,16 @@ class Replica(Running):
         settings |= {"version": release.version, "release": release.name}
         # A variable, not an argument: everyone may read these, and a password is in it.
         environment = {"LESSONS_SERVICE": json.dumps(settings)}
-        if network:
-            container = network.run("users", image(tree), env=environment, port=PORT)
-            self.process, self.port = container, container.port
-            with container.stopped_on_failure():
-                container.wait_until(lambda: self._is_ready(container.port), name=name)
-        else:
-            self.process = process = Process()
-            environment["PYTHONPATH"] = str(tree)
+        self.process = process = Container(network, "users", image(tree), port=PORT) if network else Process()
 
-            def start(port: int) -> Process:
-                command = [sys.executable, "-m", "lib.deployment.service", str(port)]
-                return process.run(command, env=environment, cwd=tree, grace=30.0)
+        def start(port: int) -> Process:
+            if isinstance(process, Container):
+                return process.start(port, env=environment)
+            command = [sys.executable, "-m", "lib.deployment.service", str(port)]
+            return process.run(command, env=environment | {"PYTHONPATH": str(tree)}, cwd=tree, grace=30.0)
 
-            with process.stopped_on_failure():
-                self.port = run_on_free_port(start, self._is_ready, name=name)
+        with process.stopped_on_failure():
+            self.port = run_on_free_port(start, self._is_ready, name=name)
 
     def _is_ready(self, port: int) -> bool:
         expected = {"release": self.release.name, "schema_version": self.release.version}

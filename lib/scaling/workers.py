@@ -28,10 +28,9 @@ from celery import uuid
 
 from lib.scaling import tasks
 from lib.scaling.settings import METRICS_VARIABLE, QUEUE, RESTORING, Delivery, WorkerSettings, celery_app
-from lib.stage.containers import Backend, docker_network
-from lib.stage.images import image
+from lib.stage.containers import Backend, Container, docker_network, image
 from lib.stage.processes import Process
-from lib.stage.programs import Program, Running
+from lib.stage.programs import Running
 from lib.stage.ranges import check_range, check_whole
 from lib.stage.servers import Server, valkey
 from lib.stage.waiting import wait_for
@@ -55,7 +54,7 @@ class Worker:
     """A started worker. Its main process leads a session of its own."""
 
     name: str
-    process: Program
+    process: Process
 
 
 class WorkerPool(Running):
@@ -154,13 +153,9 @@ class WorkerPool(Running):
         command += ["--without-gossip", "--without-mingle", "--without-heartbeat"]  # they slow the start
         if self._network:
             inside = replace(self.settings, broker=self._network.inside(self.settings.broker))
-            program: Program = self._network.run(
-                f"worker-{name}",
-                self._image,
-                ["python", *command],
-                env=inside.to_environment(),
-                healthcheck={"test": ["NONE"]},  # that of the image is the service's
-                stop_signal="SIGKILL",
+            options = ["--stop-signal=KILL", "--no-healthcheck"]  # the image's check is that of the service
+            program: Process = Container(self._network, f"worker-{name}", self._image, *options).start(
+                0, ["python", *command], env=inside.to_environment()
             )
         else:
             program = Process()

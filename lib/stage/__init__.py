@@ -2,10 +2,10 @@
 
 Read the files in this order:
 
-- `programs`: a started process or container, by one interface
+- `programs`: what runs until its `with` block ends, and a command that ends by itself
 - `supervisor`, `processes`: processes that end with their owner
 - `waiting`, `ports`, `locks`, `files`: a wait with an end; a free port; a lock that ends with its holder; files that are written whole
-- `engine`, `containers`, `images`: containers, by the same interface, and what removes them
+- `containers`: containers as such processes, the image of a release, and what removes them
 - `servers`: PostgreSQL and Valkey, as processes or in containers
 - `router`: a real proxy that switches
 - `traffic`, `live`: loads on a service and on a table, which forgive nothing

@@ -4,18 +4,18 @@
     with WorkerPool(4, broker=broker, backend="docker") as pool:
         ...
 
-A container belongs to the engine and outlives its owner. So the first one that an owner starts brings a keeper along: a process that
-does end with its owner, and then removes all that carries the label of the owner's network. Should the keeper itself be killed, this
-removes what is left: `docker rm --force $(docker ps --all --quiet --filter label=lessons.network)` and `docker network prune`.
+A container is run by `docker run` in the foreground, and that is a process with a supervisor like any other. But a container belongs to
+the engine, and may outlive `docker run`. So the first one that an owner starts brings a keeper along: a process that does end with its
+owner, and then removes all that carries the label of the owner's network. Should the keeper itself be killed, this removes what is left:
+`docker rm --force $(docker ps --all --quiet --filter label=lessons.network)` and `docker network prune`.
 
-A Compose project (`lib.deployment.platforms.compose`) is meant to stay, and has no keeper. Both run the images of `lib.stage.images`.
+A Compose project (`lib.deployment.platforms.compose`) is meant to stay, and has no keeper. Both run the same image of a release.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import signal
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
@@ -23,30 +23,49 @@ from contextlib import suppress
 from functools import cache
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Literal, Self, get_args
 
-from lib.stage.engine import engine, explained
-from lib.stage.processes import Process
-from lib.stage.programs import TAIL_LINES, ProcessError, Program
-from lib.stage.waiting import wait_for
-
-if TYPE_CHECKING:
-    import docker
-    from docker.models.containers import Container as Made
+from lib.stage.processes import Process, pss
+from lib.stage.programs import ProcessError, run
 
 ROOT = Path(__file__).parents[2]
 LABEL = "lessons.network"
+IMAGE = "zero-downtime-pipelines"  # ours, for the service and the workers
+POSTGRES, VALKEY = "postgres:17.6-bookworm", "valkey/valkey:8.1.4"  # as in compose/
+PORT = 8000  # of the service
 #: How a lesson runs what it needs.
 Backend = Literal["process", "docker"]
 #: What no program here has any use for, it does not get.
-CONFINED: dict[str, Any] = {
-    "cap_drop": ["ALL"],
-    "security_opt": ["no-new-privileges"],
-    "read_only": True,
-    "tmpfs": {"/tmp": "mode=1777"},
-    "mem_limit": "512m",
-    "pids_limit": 256,
-}
+CONFINED = "--cap-drop ALL --security-opt no-new-privileges --read-only --tmpfs /tmp:mode=1777 --memory 512m --pids-limit 256"
+#: $1: the label, $2: the network.
+KEEPER = """
+trap 'docker rm --force --volumes $(docker ps --all --quiet --filter "label=$1"); docker network rm "$2"; exit' TERM
+docker network create --label "$1" "$2" && echo kept || exit
+sleep infinity & wait
+"""
+
+
+def engine() -> str:
+    """The version of the container engine, of DOCKER_HOST or of this machine. Raises ProcessError when none answers."""
+    try:
+        return run("docker", "version", "--format", "{{.Server.Version}}").strip()
+    except ProcessError as error:
+        raise ProcessError(
+            f"No container engine answers ({error}). Start Docker, or give the address of its socket in DOCKER_HOST; on Linux you "
+            "must belong to the group docker"
+        ) from error
+
+
+@cache
+def image(tree: Path = ROOT) -> str:
+    """The name of an image with the files of a tree; the engine keeps what it has built before. Raises ProcessError."""
+    if not run("docker", "image", "ls", "--quiet", IMAGE):
+        print("building an image; the first one takes some minutes", file=sys.stderr, flush=True)
+    file = str(tree / "compose" / "service" / "Dockerfile")
+    built = run("docker", "build", "--quiet", "--file", file, str(tree)).strip()
+    name = f"{IMAGE}:{built.removeprefix('sha256:')[:12]}"
+    run("docker", "tag", built, name)
+    return name
 
 
 @cache
@@ -60,131 +79,75 @@ def docker_network(backend: Backend) -> Network | None:
     if backend == "process":
         return None
     try:
-        return Network(engine())
+        engine()
     except ProcessError as error:
         warnings.warn(f"{error}. Until then all runs as processes", stacklevel=3)
         return None
+    return Network()
 
 
-class Container(Program):
+class Container(Process):
     """One container. Its processes have ids of their own, of which 1 is the main one."""
 
-    pid, log = 1, None
-    returncode: int | None
+    def __init__(self, network: Network, name: str, image: str, *options: str, port: int = 0) -> None:
+        """port: where it listens. options: of `docker run`. It gets no other cores than this process may use, as a child would."""
+        super().__init__()
+        self._network, self._image, self._port = network, image, port
+        self.name = f"{network.name}-{name}-{next(network.numbers)}"
+        self._options = [*CONFINED.split(), *options, "--rm", "--name", self.name, "--network", network.name]
+        self._options += ["--label", network.label]
+        if hasattr(os, "sched_getaffinity"):
+            self._options += ["--cpuset-cpus", ",".join(map(str, sorted(os.sched_getaffinity(0))))]
 
-    def __init__(self, made: Made, port: int | None) -> None:
-        """port: inside. The one on 127.0.0.1 is `self.port` then; 0 if there is none, or it has ended already."""
-        self._made, self.returncode = made, None
-        made.reload()
-        published = made.ports.get(f"{port}/tcp")
-        self.port = int(published[0]["HostPort"]) if published else 0
-
-    def _ask(self, method: str, **options: Any) -> Any:
-        """Call a method of the engine's container. None when it has been removed, or does not run any more."""
-        import docker
-
-        try:
-            return getattr(self._made, method)(**options)
-        except docker.errors.APIError as error:
-            if error.status_code not in (404, 409):
-                raise
-            return None
+    def start(self, port: int, command: Sequence[str] = (), *, env: Mapping[str, str]) -> Self:
+        """Run it, published on a port of 127.0.0.1, unless that is 0. Values of env are in no argument, which everyone may read."""
+        options = [*self._options, *(f"--env={name}" for name in env)]
+        if port:
+            options += ["--publish", f"127.0.0.1:{port}:{self._port}"]
+            self._network.published[port] = f"{self.name}:{self._port}"
+        return self.run(["docker", "run", *options, self._image, *command], env=env)
 
     @property
-    def alive(self) -> bool:
-        import docker
-
-        with suppress(docker.errors.NotFound):
-            self._made.reload()
-            state = self._made.attrs["State"]
-            if state["Running"]:
-                return True
-            code = state["ExitCode"]
-            self.returncode = code if code <= 128 else 128 - code
-        return False
+    def returncode(self) -> int | None:
+        code = super().returncode
+        return 128 - code if code and code > 128 else code
 
     def owns(self, pid: int) -> bool:
-        return self._kill_inside(0, pid)
+        return self._shell(f"kill -s 0 -- {pid}") is not None
 
     def memory(self) -> int:
-        if not self.alive:
-            return 0
-        used = self._made.stats(stream=False, one_shot=True)["memory_stats"]
-        cached = used["stats"].get("inactive_file") or used["stats"].get("total_inactive_file", 0)
-        return used["usage"] - cached
+        return pss(self._shell("cat /proc/[0-9]*/smaps_rollup 2>&1; true") or "")
 
     def signal(self, number: int, *, pid: int | None = None) -> None:
         if pid is None:
-            self._ask("kill", signal=int(number))
+            with suppress(ProcessError):  # it has ended
+                run("docker", "kill", "--signal", str(int(number)), self.name)
         else:
-            self._kill_inside(number, pid)
+            self._shell(f"kill -s {int(number)} -- {pid}")
 
-    def _kill_inside(self, number: int, pid: int) -> bool:
-        """Send a signal by the shell of the container, which starts at once; return whether that succeeded."""
-        import docker
-
-        command = ["sh", "-c", 'kill -s "$1" -- "$2"', "sh", str(int(number)), str(pid)]
-        with suppress(docker.errors.APIError):  # it does not run any more
-            return self._made.exec_run(command).exit_code == 0
-        return False
-
-    def wait(self, timeout: float | None = None) -> int | None:
-        wait_for(lambda: not self.alive, float("inf") if timeout is None else timeout)
-        return self.returncode
-
-    def kill(self) -> None:
-        self._ask("kill")
-        self.wait()
+    def _shell(self, command: str) -> str | None:
+        """What a command of the container's shell prints. None if it failed, or the container does not run any more."""
+        with suppress(ProcessError):
+            return run("docker", "exec", self.name, "sh", "-c", command)
+        return None
 
     def stop(self) -> None:
-        self._ask("stop", timeout=30)
-        self.alive  # noqa: B018 - for the exit status, which goes with it
-        self._ask("remove", force=True, v=True)
-
-    def output(self) -> str:
-        return (self._ask("logs", tail=10 * TAIL_LINES) or b"").decode(errors="replace")
+        with suppress(ProcessError):  # it has ended
+            run("docker", "stop", "--time", "30", self.name)
+        super().stop()
 
 
 class Network:
     """A private network, and what its owner runs on it. Inside, a container is called by its name."""
 
-    def __init__(self, client: docker.DockerClient) -> None:
-        self.client, self._numbers, self._published = client, count(1), dict[int, str]()
+    def __init__(self) -> None:
+        self.numbers, self.published = count(1), dict[int, str]()
         self.name = f"lessons-{os.urandom(4).hex()}"
+        self.label = f"{LABEL}={self.name}"
         self.keeper = Process()
         with self.keeper.stopped_on_failure():
-            self.keeper.run([sys.executable, "-m", __name__, self.name], cwd=ROOT, grace=60.0)
+            self.keeper.run(["sh", "-c", KEEPER, "keeper", self.label, self.name], grace=60.0)
             self.keeper.wait_until(lambda: "kept" in self.keeper.output(), name="The keeper of containers")
-            with explained("A private network"):
-                client.networks.create(self.name, labels={LABEL: self.name})
-
-    def run(
-        self,
-        name: str,
-        image: str,
-        command: Sequence[str] | None = None,
-        *,
-        env: Mapping[str, str] | None = None,
-        port: int | None = None,
-        **options: Any,
-    ) -> Container:
-        """Start a container and return it.
-
-        port: where it listens; it is published on a free port of 127.0.0.1. options: of the engine, instead of those that confine it.
-        It gets no other cores than this process may use, as a child would. Raises ProcessError.
-        """
-        if hasattr(os, "sched_getaffinity"):
-            options = {"cpuset_cpus": ",".join(map(str, sorted(os.sched_getaffinity(0))))} | options
-        if port:
-            options["ports"] = {f"{port}/tcp": ("127.0.0.1", None)}
-        options |= {"name": f"{self.name}-{name}-{next(self._numbers)}", "network": self.name}
-        options |= {"labels": {LABEL: self.name}, "environment": dict(env or {}), "detach": True}
-        with explained(f"The container {options['name']}"):
-            made = self.client.containers.run(image, command, **CONFINED | options)
-            container = Container(made, port)
-        if port:
-            self._published[container.port] = f"{made.name}:{port}"
-        return container
 
     def inside(self, url: str) -> str:
         """The address of a server as containers reach it.
@@ -194,27 +157,8 @@ class Network:
         found = re.search(r"(?<=[@/])(?:127\.0\.0\.1|localhost)(?::(\d+))?(?=[/?]|$)", url)
         if not found:
             return url
-        if int(found[1] or 0) not in self._published:
+        if int(found[1] or 0) not in self.published:
             raise ProcessError(
                 f'{found[0]} is out of reach for a container: start that server with backend="docker", too'
             )
-        return url.replace(found[0], self._published[int(found[1])])
-
-
-def _keep(network: str) -> None:
-    """Wait for the signal to stop, then remove a network and what runs on it. Runs as a process of its own."""
-    import docker
-
-    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
-    client, labelled = engine(), {"label": f"{LABEL}={network}"}
-    print("kept", flush=True)
-    signal.sigwait([signal.SIGTERM])
-    for container in client.containers.list(all=True, filters=labelled, ignore_removed=True):
-        with suppress(docker.errors.NotFound):
-            container.remove(force=True, v=True)
-    with suppress(docker.errors.NotFound):
-        client.networks.get(network).remove()
-
-
-if __name__ == "__main__":
-    _keep(sys.argv[1])
+        return url.replace(found[0], self.published[int(found[1])])

@@ -70,7 +70,9 @@ def run_on_free_port(
             process.wait_until(partial(ready, port), name=name, timeout=timeout, remedy=remedy)
             return port
         except ProcessError as error:
-            if process.alive or not re.search("address (already )?in use", process.output().lower()):
+            if process.alive or not re.search(
+                "address (already )?in use|already allocated", process.output().lower()
+            ):
                 raise
             taken = error
     raise taken

@@ -15,6 +15,7 @@ import contextlib
 import json
 import os
 import pwd
+import re
 import select
 import signal
 import subprocess
@@ -23,11 +24,12 @@ import threading
 import time
 import warnings
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from lib.stage.programs import ProcessError, Program
+from lib.stage.programs import TAIL_LINES, ProcessError, Running
+from lib.stage.waiting import wait_for
 
 SUPERVISOR = Path(__file__).with_name("supervisor.py")
 TAIL_BYTES = 8192
@@ -35,7 +37,7 @@ TAIL_BYTES = 8192
 _owned: weakref.WeakSet[Process] = weakref.WeakSet()
 
 
-class Process(Program):
+class Process(Running):
     """A directory, and one process at a time in it; both are gone after `stop()` or when the owner has ended.
 
     The process leads a session and a process group of its own, so Ctrl-C in a terminal does not reach it.
@@ -73,10 +75,12 @@ class Process(Program):
 
     @property
     def pid(self) -> int | None:
+        """The id of its main process."""
         return self._news.get("pid")
 
     @property
     def returncode(self) -> int | None:
+        """The exit status once it has ended; a negative one is the signal that ended it."""
         return self._news.get("exit")
 
     def run(
@@ -108,7 +112,7 @@ class Process(Program):
         """Start once more what has ended, in the same way."""
         try:
             self._news = {}
-            self._send(run=self._last)
+            self._control.write(json.dumps(self._last).encode() + b"\n")
             self._await("pid", f"Cannot start {self._last['args'][0]!r}")
         except BaseException:  # Ctrl-C too, whose traceback may keep this handle from being collected
             self.stop()
@@ -117,11 +121,12 @@ class Process(Program):
 
     @property
     def alive(self) -> bool:
+        """Whether it is running now."""
         self._receive(0)
         return self.pid is not None and self.returncode is None and not self._lost
 
     def wait(self, timeout: float | None = None) -> int | None:
-        """See `Program`. The directory and the log remain until `stop()`."""
+        """The exit status, once nothing is left of it; None after `timeout` seconds. Directory and log remain until `stop()`."""
         deadline = time.monotonic() + (float("inf") if timeout is None else timeout)
         while self.alive and (left := deadline - time.monotonic()) > 0:
             self._receive(min(left, 1.0))
@@ -135,34 +140,63 @@ class Process(Program):
         if status != 0:
             raise self._failure(f"{name} ended with status {status}", remedy)
 
+    def wait_until(
+        self, check: Callable[[], bool], *, name: str, timeout: float = 60.0, remedy: str = ""
+    ) -> None:
+        """Return once `check()` is true and the process is alive.
+
+        Raises ProcessError, with the end of the log and the `remedy`, when the process ends before that, or
+        after `timeout` seconds.
+        """
+        if not wait_for(lambda: not self.alive or check(), timeout):
+            raise self._failure(f"{name} was not ready within {timeout:g} s", remedy)
+        if not self.alive:
+            raise self._failure(f"{name} ended with status {self.returncode} before it was ready", remedy)
+
+    def _failure(self, what: str, remedy: str) -> ProcessError:
+        lines = self.output().splitlines()[-TAIL_LINES:]
+        log = "\n    ".join(["Its log ends with:", *lines]) if lines else "Its log is empty."
+        return ProcessError("\n".join(filter(None, [f"{what}. {log}", remedy])))
+
+    @contextlib.contextmanager
+    def stopped_on_failure(self) -> Iterator[Self]:
+        """Stop it if the block raises or is interrupted."""
+        try:
+            yield self
+        except BaseException:
+            self.stop()
+            raise
+
     def owns(self, pid: int) -> bool:
+        """Whether a process lives and belongs to this one."""
         try:
             return os.getsid(pid) == self.pid
         except ProcessLookupError:
             return False
 
     def memory(self) -> int:
-        kilobytes = 0
+        """The bytes of memory that all its processes take; shared memory counts once. 0 when none lives."""
+        texts = []
         for path in Path("/proc").glob("[0-9]*/smaps_rollup"):
             if self.owns(int(path.parent.name)):
                 with contextlib.suppress(OSError):  # it has ended, or runs as another user
-                    kilobytes += int(path.read_text().partition("\nPss:")[2].split()[0])
-        return kilobytes * 1024
+                    texts.append(path.read_text())
+        return pss("".join(texts))
 
-    def signal(self, number: int, *, group: bool = False, pid: int | None = None) -> None:
-        if pid is None:
-            self._send(signal=int(number), group=group)
-        elif self.owns(pid):
+    def signal(self, number: int, *, pid: int | None = None) -> None:
+        """Send a signal to the main process, or to the one with a `pid`; nothing happens when it has ended."""
+        target = pid or self.pid
+        if self.alive and target and self.owns(target):
             with contextlib.suppress(ProcessLookupError):  # it has ended since
-                os.kill(pid, number)
+                os.kill(target, number)
 
     def kill(self) -> None:
-        """End the process and its descendants by SIGKILL; the handle can `run` again."""
-        if self.alive:
-            self.signal(signal.SIGKILL, group=True)
-            self.wait()
+        """End it by SIGKILL, as a crash would; its descendants follow. The handle can `run` again."""
+        self.signal(signal.SIGKILL)
+        self.wait()
 
     def stop(self) -> None:
+        """End it, and remove its directory. May be repeated."""
         if self._control.closed:
             return
         self._control.close()
@@ -179,17 +213,10 @@ class Process(Program):
             self._supervisor.stdout.close()
 
     def output(self) -> str:
-        """See `Program`; of the process that was started last."""
+        """The end of what the process that was started last has written: some kilobytes at most."""
         with contextlib.suppress(FileNotFoundError):
             return self.log.read_bytes()[-TAIL_BYTES:].decode(errors="replace")
         return ""
-
-    def _send(self, **message: object) -> None:
-        try:
-            with self._lock:
-                self._control.write(json.dumps(message).encode() + b"\n")
-        except (OSError, ValueError) as error:  # ValueError: closed
-            raise ProcessError("This handle was stopped: start a new one") from error
 
     def _receive(self, timeout: float) -> None:
         """Take in what the supervisor says within `timeout` seconds."""
@@ -223,6 +250,11 @@ def _disown() -> None:
 
 
 os.register_at_fork(after_in_child=_disown)
+
+
+def pss(text: str) -> int:
+    """The bytes of memory in files `smaps_rollup` of `/proc`, as one text."""
+    return 1024 * sum(map(int, re.findall(r"^Pss: +(\d+)", text, re.MULTILINE)))
 
 
 def user_ids(user: str) -> tuple[int, int]:

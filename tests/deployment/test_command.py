@@ -22,11 +22,10 @@ from traffic_checks import assert_all_ok, colours, sent_after
 from waiting import until
 
 from lib.deployment import __main__ as command_line
-from lib.deployment.platform import PlatformError
-from lib.deployment.platforms.compose import Compose
 from lib.deployment.replicas import call
 from lib.deployment.rollout import BlueGreen
 from lib.stage.ports import free_port
+from lib.stage.programs import ProcessError
 from lib.stage.traffic import USER, Traffic
 
 ROOT = Path(__file__).parents[2]
@@ -102,13 +101,6 @@ def test_a_target_without_its_engine_is_explained(state: Path, monkeypatch: pyte
     assert status == 2 and "No container engine answers" in output and "Start Docker" in output
     assert not list((state / "compose").iterdir())
     assert run("status", "--target", "compose", "--state-dir", state)[0] == 0
-
-
-def test_a_router_that_has_ended_is_not_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    running = Mock(status="running", **{"exec_run.return_value": (0, b"yes")})
-    compose = Compose(tmp_path)
-    monkeypatch.setattr(compose, "_containers", lambda _: [Mock(status="exited"), running])
-    assert compose._ask("show stat") == "yes"
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="shellcheck comes as a wheel for x86-64 only")
@@ -306,7 +298,7 @@ def test_a_tag_runs_its_own_tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         ("GIT_DIR", str(tmp_path), r"git .* ended with status 128:(?s:.*)not a git repository"),
         ("PATH", "", "no command `git`: install it, or it is not known whether v7 is a tag"),
     ]:
-        with monkeypatch.context() as patch, pytest.raises(PlatformError, match=complaint):
+        with monkeypatch.context() as patch, pytest.raises(ProcessError, match=complaint):
             patch.setenv(name, value)
             command_line._tree_of_tag("v7", tmp_path / "state")
     (repository / ".git").rename(tmp_path / "git")

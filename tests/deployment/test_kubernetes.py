@@ -15,8 +15,8 @@ import yaml
 from lib.deployment import __main__ as command_line
 from lib.deployment import rollout
 from lib.deployment.gates import Gate
-from lib.deployment.platform import PlatformError
 from lib.deployment.platforms.kubernetes import Kubernetes
+from lib.stage.programs import ProcessError
 
 ROOT = Path(__file__).parents[2]
 K8S = ROOT / "compose" / "k8s"
@@ -81,7 +81,7 @@ class Cluster:
 
     def rollout(self, what: tuple[str, ...], _: dict[str, str]) -> str:
         if "unready" in self.deployments.get(what[1].partition("/")[2], {"release": ""})["release"]:
-            raise PlatformError("timed out waiting for the condition")
+            raise ProcessError("timed out waiting for the condition")
         return ""
 
     def patch(self, _: tuple[str, ...], options: dict[str, str]) -> str:
@@ -190,7 +190,7 @@ def test_a_port_is_read_from_what_kubectl_prints(tmp_path: Path, monkeypatch: py
     platform = Kubernetes(tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(
-        PlatformError, match="there is no command `kubectl`: install it, and point it to a cluster"
+        ProcessError, match="there is no command `kubectl`: install it, and point it to a cluster"
     ):
         platform.active()
     kubectl = tmp_path / "kubectl"
@@ -204,12 +204,10 @@ def test_a_port_is_read_from_what_kubectl_prints(tmp_path: Path, monkeypatch: py
     assert f"Forwarding from 127.0.0.1:{port} " in process.output()
     process.stop()
     kubectl.write_text("#!/bin/sh\necho no such pod >&2; exit 1\n")
-    with pytest.raises(
-        PlatformError, match=r"(?s)A port of the pod users-1 ended with status 1.*no such pod"
-    ):
+    with pytest.raises(ProcessError, match=r"(?s)A port of the pod users-1 ended with status 1.*no such pod"):
         platform.ports("blue")
     with pytest.raises(
-        PlatformError, match=r"(?s)kubectl get service users .* ended with status 1.*no such pod"
+        ProcessError, match=r"(?s)kubectl get service users .* ended with status 1.*no such pod"
     ):
         platform.active()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -13,6 +14,7 @@ from containers import Engine
 from learners import failures
 from lessons import code_cells, lesson_paths, read, tags
 from owners import line, owner
+from traffic_checks import assert_all_ok, colours
 from waiting import until
 
 import notebooks
@@ -21,9 +23,9 @@ from lib.deployment.replicas import answers
 from lib.deployment.states import Release
 from lib.scaling.workers import WorkerPool
 from lib.stage import servers
-from lib.stage.containers import LABEL, Network, docker_network
-from lib.stage.images import POSTGRES, VALKEY, image
-from lib.stage.traffic import Traffic, summary
+from lib.stage.containers import LABEL, POSTGRES, VALKEY, Container, Network, docker_network, image
+from lib.stage.programs import run
+from lib.stage.traffic import Traffic
 
 #: The lessons with a parameter BACKEND.
 ON_CONTAINERS = [
@@ -44,21 +46,18 @@ def network(engine: Engine) -> Iterator[Network]:
     image()
     made = docker_network("docker")
     assert made is not None
-    volumes = {volume.id for volume in made.client.volumes.list()}
+    volumes = set(run("docker", "volume", "ls", "--quiet").split())
     yield made
     made.keeper.stop()
     docker_network.cache_clear()
-    assert left_of(made, made.name) == []
-    assert {volume.id for volume in made.client.volumes.list()} <= volumes
+    assert left_of(made.name) == []
+    assert set(run("docker", "volume", "ls", "--quiet").split()) <= volumes
 
 
-def left_of(network: Network, name: str) -> list[object]:
-    """A network and the containers on it, as far as there are any, by the engine that another network knows."""
-    label = {"label": f"{LABEL}={name}"}
-    return [
-        *network.client.containers.list(all=True, filters=label, ignore_removed=True),
-        *network.client.networks.list(filters=label),
-    ]
+def left_of(name: str) -> list[str]:
+    """A network and the containers on it, as far as there are any."""
+    label = ["--quiet", "--filter", f"label={LABEL}={name}"]
+    return [*run("docker", "ps", "--all", *label).split(), *run("docker", "network", "ls", *label).split()]
 
 
 def test_workers_are_scaled_and_killed_and_no_task_is_lost(network: Network) -> None:
@@ -78,26 +77,27 @@ def test_workers_are_scaled_and_killed_and_no_task_is_lost(network: Network) -> 
         assert set(events[events["outcome"] == "done"]["task"]) == set(sent) == set(ledger)
         assert set(ledger.values()) == {1} and set(events["worker"]) == {"w1", "w2", "w3"}
         assert len(killed) == 2 and killed <= set(events[events["outcome"] == "cut off"]["task"])
-    assert len(left_of(network, network.name)) == 1  # the network itself
+    assert len(left_of(network.name)) == 1  # the network itself
 
 
 def test_containers_are_confined_and_published_on_loopback_only(network: Network) -> None:
     with WorkerPool(1, backend="docker") as pool:
-        broker, worker = sorted(
-            network.client.containers.list(filters={"label": LABEL}), key=lambda one: one.name
-        )
-        ports = [address["HostIp"] for published in broker.ports.values() for address in published or ()]
-        assert ports == ["127.0.0.1"] and not any(worker.ports.values())
-        for container in (broker, worker):
-            host = container.attrs["HostConfig"]
+        names = sorted(run("docker", "ps", "--filter", f"label={LABEL}", "--format", "{{.Names}}").split())
+        broker, worker = json.loads(run("docker", "inspect", *names))
+        ports = [
+            address["HostIp"]
+            for published in broker["NetworkSettings"]["Ports"].values()
+            for address in published or ()
+        ]
+        assert ports == ["127.0.0.1"] and not any(worker["NetworkSettings"]["Ports"].values())
+        for name, container in zip(names, (broker, worker), strict=True):
+            host = container["HostConfig"]
             assert host["ReadonlyRootfs"] and host["CapDrop"] == ["ALL"] and not host["Privileged"]
             assert host["CpusetCpus"] == ",".join(map(str, sorted(os.sched_getaffinity(0))))
             assert host["Memory"] and host["PidsLimit"] and "no-new-privileges" in host["SecurityOpt"]
-            assert container.exec_run(["id", "-u"]).output.strip() != b"0"
-            assert not any("password" in word.lower() for row in container.top()["Processes"] for word in row)
-        assert pool.settings.broker not in str(
-            worker.attrs["Config"]["Env"]
-        )  # its address is another one inside
+            assert run("docker", "exec", name, "id", "-u").strip() != "0"
+            assert "password" not in run("docker", "top", name).lower()
+        assert pool.settings.broker not in str(worker["Config"]["Env"])  # its address is another one inside
 
 
 def test_replicas_take_over_under_traffic(network: Network) -> None:
@@ -114,8 +114,8 @@ def test_replicas_take_over_under_traffic(network: Network) -> None:
             platform.retire("blue")
             time.sleep(1)
         requests = traffic.requests()
-        assert summary(requests)["failed"] == 0
-        assert {name.split("-")[0] for name in requests["served_by"]} == {"blue", "green"}
+        assert_all_ok(requests)
+        assert colours(requests) == {"blue", "green"}
         replica = platform.replicas["green"][0]
         assert answers(replica.port, "/ready")
         replica.fault("unready")
@@ -147,21 +147,20 @@ def test_a_database_of_this_machine_is_out_of_reach_for_a_replica(network: Netwo
 
 
 def test_an_error_shows_the_log_of_a_container(network: Network) -> None:
-    with network.run(
-        "short", image(), ["python", "-c", "print('no configuration'); raise SystemExit(3)"]
-    ) as container:
-        assert container.wait(30) == 3
-        with pytest.raises(
-            servers.ProcessError, match=r"(?s)The thing ended with status 3.*no configuration"
-        ):
-            container.wait_until(lambda: False, name="The thing")
-    with pytest.raises(servers.ProcessError, match="no-such-image"):
-        network.run("nothing", "no-such-image:1.0")
+    command = ["python", "-c", "print('no configuration'); raise SystemExit(3)"]
+    for name, message in (
+        (image(), "status 3.*no configuration"),
+        ("no-such-image:1.0", "status 125.*no-such-image"),
+    ):
+        with Container(network, "short", name).start(0, command, env={}) as container:
+            assert container.wait(30)
+            with pytest.raises(servers.ProcessError, match=f"(?s)The thing ended with {message}"):
+                container.wait_until(lambda: False, name="The thing")
 
 
 def test_a_killed_owner_leaves_nothing(network: Network) -> None:
     with owner(OWNER) as process:
         name = line(process)
-        assert len(left_of(network, name)) == 2
+        assert len(left_of(name)) == 2
         process.kill()
-        until(lambda: left_of(network, name) == [])
+        until(lambda: left_of(name) == [])

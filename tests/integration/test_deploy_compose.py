@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shutil
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 from containers import ROOT, Engine, run
 from controllers import killed_at
 from traffic_checks import assert_all_ok, colours
+from waiting import until
 
 from lib.deployment.platforms.compose import Compose
 from lib.deployment.replicas import call
@@ -66,7 +66,7 @@ class Repository:
         return Compose(self.state / "compose")
 
     def ids(self, service: str) -> set[str]:
-        return {one.id for one in self.platform._containers(service)}
+        return {one["ID"] for one in self.platform._containers(service)}
 
     @property
     def address(self) -> str:
@@ -133,15 +133,19 @@ def test_a_killed_controller_is_followed_back_and_forth(repository: Repository) 
     assert repository.release() == "v1.0.0" and repository.ids("green") == set()
 
 
-def test_a_router_that_crashed_comes_back_with_the_same_colour(repository: Repository) -> None:
-    [router] = repository.platform._containers("router")
-    begun = router.attrs["State"]["StartedAt"]
+def test_a_router_that_crashed_comes_back_with_the_same_colour(
+    repository: Repository, engine: Engine
+) -> None:
+    [router] = repository.ids("router")
+
+    def state() -> list[str]:
+        return engine.docker(
+            "inspect", "--format", "{{.State.StartedAt}} {{.State.Health.Status}}", router
+        ).split()
+
+    begun = state()[0]
     # Its worker is killed in there: a container that a command of Docker kills counts as stopped on purpose, and is not started again.
     worker = re.findall(r"^Pid: (\d+)$", repository.platform._ask("show info"), re.MULTILINE)[0]
-    assert router.exec_run(["bash", "-c", f"kill -9 {worker}"]).exit_code == 0
-    deadline = time.monotonic() + 60
-    while router.attrs["State"]["StartedAt"] == begun or router.health != "healthy":
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-        router.reload()
+    engine.docker("exec", router, "bash", "-c", f"kill -9 {worker}")
+    until(lambda: state()[0] != begun and state()[1] == "healthy", 60)
     assert repository.release() == "v1.0.0" and repository.platform.active() == "blue"

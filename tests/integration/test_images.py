@@ -9,7 +9,7 @@ from containers import ROOT, Engine, run
 from test_airflow import BASES
 from test_secrets import secrets
 
-from lib.stage.images import image
+from lib.stage.containers import image
 
 DOCKERFILES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "compose").rglob("Dockerfile"))
 #: Where our files are, and those of a package manager that was told a password.

@@ -9,11 +9,12 @@ from contextlib import suppress
 
 import pytest
 from containers import Engine, run
+from traffic_checks import assert_all_ok
 from waiting import until
 
 from lib.deployment.replicas import call
-from lib.stage.images import image
-from lib.stage.traffic import Traffic, summary
+from lib.stage.containers import image
+from lib.stage.traffic import Traffic
 
 PORT = 8080
 BASES = [
@@ -86,7 +87,7 @@ def test_the_stack_comes_up(stack: Stack) -> None:
 
 def test_an_update_starts_a_new_replica_before_it_stops_an_old_one(stack: Stack) -> None:
     counts, seen = list[int](), set[str]()
-    with Traffic(f"http://127.0.0.1:{PORT}", rate=50, path="/version") as traffic:
+    with Traffic(f"http://127.0.0.1:{PORT}/version", rate=50) as traffic:
         stack.deploy("v1.1.0", 2)
         until(lambda: stack.update() == "updating", 120)
         deadline = time.monotonic() + 120
@@ -96,7 +97,7 @@ def test_an_update_starts_a_new_replica_before_it_stops_an_old_one(stack: Stack)
         time.sleep(1)
     assert stack.update() == "completed" and release() == "v1.1.0" and {"v1.0.0", "v1.1.0"} <= seen
     assert min(counts) >= 2 and stack.running() == 2
-    assert summary(traffic.requests())["failed"] == 0
+    assert_all_ok(traffic.requests())
 
 
 def test_an_update_that_does_not_get_healthy_is_rolled_back(stack: Stack) -> None:

@@ -176,6 +176,7 @@ def test_a_program_that_fails(
     monkeypatch.setattr(
         servers, "wheel_binary", lambda package, pattern: programs / pattern.split("/")[-1].split("-")[0]
     )
+    monkeypatch.setattr(servers, "_copy_for", lambda user, binaries, target: binaries)
     with pytest.raises(ProcessError, match=r"ended with status 3.*\n    boom"):
         start()
     shutil.rmtree(programs)

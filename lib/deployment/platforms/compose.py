@@ -10,27 +10,21 @@ The replicas that a lesson runs in containers (`lib.deployment.replicas`) end wi
 from __future__ import annotations
 
 import hashlib
+import json
 import os
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
-from lib.deployment.platform import PATIENCE, AbsentError, PlatformError, run
+from lib.deployment.platform import PATIENCE, AbsentError, PlatformError
 from lib.deployment.states import Release
-from lib.stage.containers import ROOT
-from lib.stage.engine import engine, explained
+from lib.stage.containers import ROOT, engine, image
 from lib.stage.files import replace_file
-from lib.stage.images import PORT, image
 from lib.stage.ports import free_port
+from lib.stage.programs import run
 from lib.stage.router import COLOURS, Colour, statistics
 from lib.stage.waiting import wait_for
 
-if TYPE_CHECKING:
-    import docker
-    from docker.models.containers import Container
-
 FILE = ROOT / "compose" / "docker-compose.deploy.yml"
-PROJECT, SERVICE = "com.docker.compose.project", "com.docker.compose.service"  # labels that Compose gives
 MAP = "colours.map"
 UP = ("up", "--detach", "--wait", "--wait-timeout", "120")
 #: The router's runtime API can only be reached from inside its container, whose image has bash, but no other program for it.
@@ -53,7 +47,7 @@ class Compose:
 
     def start(self, port: int) -> str:
         """See `LastingPlatform`."""
-        _ = self._client  # without an engine, there is nothing to write down
+        engine()  # without one, there is nothing to write down
         if not self._variables.exists():
             password = os.urandom(16).hex()
             self._map.parent.mkdir(parents=True, exist_ok=True)
@@ -70,7 +64,7 @@ class Compose:
 
     def died(self) -> list[str]:
         """See `LastingPlatform`."""
-        up = {one.labels[SERVICE] for one in self._containers() if one.status == "running"}
+        up = {one["Service"] for one in self._containers() if one["State"] == "running"}
         return [name for name in ("database", "router") if name not in up]
 
     def down(self) -> None:
@@ -97,8 +91,8 @@ class Compose:
 
     def ports(self, colour: Colour) -> list[int]:
         """See `Platform`."""
-        published = [one.ports.get(f"{PORT}/tcp") for one in self._containers(colour)]
-        return sorted(int(addresses[0]["HostPort"]) for addresses in published if addresses)
+        places = [place for one in self._containers(colour) for place in one["Publishers"]]
+        return sorted(place["PublishedPort"] for place in places if place["PublishedPort"])
 
     def retire(self, colour: Colour) -> None:
         """See `Platform`."""
@@ -129,24 +123,14 @@ class Compose:
 
     # ── What they are made of ────────────────────────────────────────────────────────────────────────────────────
 
-    @cached_property
-    def _client(self) -> docker.DockerClient:
-        return engine()
-
-    def _containers(self, service: str | None = None) -> list[Container]:
-        """The containers of the project, or of one of its services; those that have ended, too."""
-        labels = [f"{PROJECT}={self.project}", *([f"{SERVICE}={service}"] if service else [])]
-        with explained("The containers of the project"):
-            return self._client.containers.list(all=True, filters={"label": labels}, ignore_removed=True)
+    def _containers(self, *services: str) -> list[dict[str, Any]]:
+        """What Compose says of each container of the project, or of some of its services; those that have ended, too."""
+        lines = self._compose("ps", "--all", "--format", "json", *services).splitlines()
+        return [json.loads(line) for line in lines]
 
     def _ask(self, command: str) -> str:
         """Send a command to the router's runtime API; return the answer."""
-        for router in (one for one in self._containers("router") if one.status == "running"):
-            with explained("The router"):
-                status, output = router.exec_run(["bash", "-c", ASK, "ask", command])
-            if status == 0:
-                return output.decode().strip()
-        raise PlatformError("the router does not answer: `docker compose ps` and `logs` say why")
+        return self._compose("exec", "--no-TTY", "router", "bash", "-c", ASK, "ask", command).strip()
 
     def _servers(self, colour: Colour) -> list[dict[str, str]]:
         """What the router knows of the replicas of a colour: a row for each, in each of the two backends."""
@@ -161,6 +145,6 @@ class Compose:
         lines = [f"{name}={value}\n" for name, value in (self._get() | variables).items()]
         replace_file(self._variables, "".join(lines), mode=0o600)
 
-    def _compose(self, *arguments: str) -> None:
+    def _compose(self, *arguments: str) -> str:
         remedy = "install it, and its plugin `compose`"
-        run("docker", "compose", "--file", str(FILE), *arguments, env=self._get(), remedy=remedy)
+        return run("docker", "compose", "--file", str(FILE), *arguments, env=self._get(), remedy=remedy)

@@ -13,17 +13,17 @@ import os
 from pathlib import Path
 from typing import Any
 
-from lib.deployment.platform import PATIENCE, AbsentError, PlatformError, run
+from lib.deployment.platform import PATIENCE, AbsentError, PlatformError
 from lib.deployment.states import Release
-from lib.stage.containers import ROOT
-from lib.stage.images import PORT
+from lib.stage.containers import IMAGE, PORT, ROOT
 from lib.stage.ports import run_on_free_port
-from lib.stage.processes import Process, ProcessError
+from lib.stage.processes import Process
+from lib.stage.programs import run
 from lib.stage.router import Colour
 from lib.stage.waiting import wait_for
 
 FILES = ROOT / "compose" / "k8s"
-IMAGE, REPOSITORY_VARIABLE = "zero-downtime-pipelines", "LESSONS_REPOSITORY"
+REPOSITORY_VARIABLE = "LESSONS_REPOSITORY"
 SECRET = "users-secrets"
 START = "120s"  # that a start may take
 
@@ -137,13 +137,10 @@ class Kubernetes:
             command = ["kubectl", "port-forward", "--address", "127.0.0.1", f"pod/{pod}", f"{port}:{PORT}"]
             return process.run(command)
 
-        try:
+        with process.stopped_on_failure():
             return process, run_on_free_port(
                 forward, lambda _: "Forwarding from" in process.output(), name=f"A port of the pod {pod}"
             )
-        except ProcessError as error:
-            process.stop()
-            raise PlatformError(str(error)) from error
 
     def _delete(self, selector: str) -> None:
         kinds = "deployment,horizontalpodautoscaler,poddisruptionbudget,configmap"

@@ -45,8 +45,7 @@ class Local(Running):
             for one in going:
                 one.stop()
             missing = release.replicas - len(staying)
-            side_by_side = max(1, missing) if self.backend == "process" else 1
-            with ThreadPoolExecutor(side_by_side) as threads:
+            with ThreadPoolExecutor(max(1, missing)) as threads:
                 options: dict[str, Any] = {"faults": self.faults, "backend": self.backend}
                 starts = [threads.submit(Replica, self.database, release, **options) for _ in range(missing)]
             staying += [start.result() for start in starts if not start.exception()]
