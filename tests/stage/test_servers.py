@@ -171,7 +171,7 @@ def test_a_program_that_fails(
     programs.mkdir()
     for name in ("postgres", "initdb", "valkey"):
         text = "echo boom; exit 3" if name == failing else "exit 0"
-        (programs / name).write_text(f'#!/bin/sh\ntest "$1" = --version && exit 0\n{text}\n')
+        (programs / name).write_text(f"#!/bin/sh\n{text}\n")
         (programs / name).chmod(0o755)
     monkeypatch.setattr(
         servers, "wheel_binary", lambda package, pattern: programs / pattern.split("/")[-1].split("-")[0]
