@@ -36,7 +36,7 @@ ROOT = Path(__file__).parents[2]
 LONG_PATH = "/?seconds=1"
 COLUMNS = {"kind": str, "user": str, "due": float, "sent": float, "ended": float}
 COLUMNS |= {"status": int, "served_by": str, "outcome": str}
-Outcome = Literal["ok", "refused", "reset", "stale", "timeout", "5xx", "4xx", "wrong body"]
+Outcome = Literal["ok", "refused", "reset", "timeout", "5xx", "4xx", "wrong body"]
 #: What is written: a user that is valid at every version.
 USER = {"name": "Núria Ñíguez", "created_at": "2024-01-01", "updated_at": "2024-01-01"}
 USER |= {"email": None, "phone": None}
@@ -127,11 +127,9 @@ class _Sender:
 
     async def _send(self, kind: str, due: float) -> None:
         sent, status, served_by = time.monotonic(), 0, ""
-        trace: dict[str, bool] = {}
         method, path, user, options = self._request(kind)
         try:
-            url, options = self.load.url + path, options | {"trace_request_ctx": trace}
-            async with self.session.request(method, url, **options) as answer:
+            async with self.session.request(method, self.load.url + path, **options) as answer:
                 status, served_by = answer.status, answer.headers.get("X-Served-By", "")
                 body = await answer.read()
             outcome = "ok" if status < 400 else f"{status // 100}xx"
@@ -140,7 +138,7 @@ class _Sender:
             if outcome == "ok" and kind == "write":
                 self.users.append(user)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is a request that failed
-            outcome = _kind_of(error, reused=trace.get("reused", False) and not status)
+            outcome = _kind_of(error)
         self.log.writerow([kind, user, due, sent, time.monotonic(), status, served_by, outcome])
 
     def _request(self, kind: str) -> tuple[str, str, str, dict[str, Any]]:
@@ -182,29 +180,21 @@ def _is_user(body: bytes, user: str) -> bool:
     return False
 
 
-def _kind_of(error: Exception, *, reused: bool) -> Outcome:
-    """Why a request failed. *Stale*: its connection was kept alive, and closed by the other side before it answered."""
+def _kind_of(error: Exception) -> Outcome:
+    """Why a request failed. *Reset*: its connection was closed by the other side before the answer was complete."""
     import aiohttp
 
     if isinstance(error, TimeoutError):
         return "timeout"
-    if isinstance(error, aiohttp.ClientConnectorError):
-        return "refused"
-    return "stale" if reused else "reset"
+    return "refused" if isinstance(error, aiohttp.ClientConnectorError) else "reset"
 
 
 async def _run(load: Load, log: Path) -> None:
     import aiohttp
 
-    traces = aiohttp.TraceConfig()
-
-    async def note_reuse(_: Any, context: Any, __: Any) -> None:
-        context.trace_request_ctx["reused"] = True
-
-    traces.on_connection_reuseconn.append(note_reuse)
     connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=60)
     timeout = aiohttp.ClientTimeout(total=load.timeout)
-    async with aiohttp.ClientSession(connector=connector, trace_configs=[traces], timeout=timeout) as session:
+    async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
         session._retry_connection = False  # else aiohttp would send a GET again, and hide a failure
         with log.open("w", encoding="utf-8", newline="", buffering=1) as file:
             csv.writer(file).writerow(COLUMNS)
