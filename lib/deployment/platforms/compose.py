@@ -1,4 +1,4 @@
-"""Blue and green as services of Docker Compose: changed by `docker compose`, looked at through the engine.
+"""Blue and green as services of Docker Compose: changed and looked at by `docker compose`.
 
 The services are declared in `compose/docker-compose.deploy.yml`, and the engine owns what runs. So no process of ours has to stay:
 a controller that is killed leaves everything as it was, and the next one finds it by the name of the project. Each replica is
