@@ -10,7 +10,7 @@ from typing import Literal, Self, get_args
 
 from lib.stage.files import replace_file
 from lib.stage.ranges import check_range
-from lib.stage.router import COLOURS, Colour, other_colour
+from lib.stage.router import Colour, other_colour
 from lib.versioning.sql import PHASES, Phase
 
 #: In order. From each of them a deployment goes on, or back. From "baked", when the old colour is being retired, it only goes on.
