@@ -87,11 +87,11 @@ def database() -> Finding:
 
 def docker() -> Finding:
     """Whether a container engine answers: optional, some lessons can use it."""
-    from lib.stage.containers import engine
+    from lib.stage.containers import check_engine
     from lib.stage.processes import ProcessError
 
     try:
-        engine()
+        check_engine()
     except ProcessError:
         return "no engine answers; not needed, lessons run on processes", ""
     return "an engine answers", ""

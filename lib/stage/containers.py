@@ -45,10 +45,10 @@ sleep infinity & wait
 """
 
 
-def engine() -> str:
-    """The version of the container engine, of DOCKER_HOST or of this machine. Raises ProcessError when none answers."""
+def check_engine() -> None:
+    """Raise ProcessError, with a remedy, when no container engine answers, neither that of DOCKER_HOST nor that of this machine."""
     try:
-        return run("docker", "version", "--format", "{{.Server.Version}}").strip()
+        run("docker", "version")
     except ProcessError as error:
         raise ProcessError(
             f"No container engine answers ({error}). Start Docker, or give the address of its socket in DOCKER_HOST; on Linux you "
@@ -79,7 +79,7 @@ def docker_network(backend: Backend) -> Network | None:
     if backend == "process":
         return None
     try:
-        engine()
+        check_engine()
     except ProcessError as error:
         warnings.warn(f"{error}. Until then all runs as processes", stacklevel=3)
         return None

@@ -17,7 +17,7 @@ from typing import Any
 
 from lib.deployment.platform import PATIENCE, AbsentError, PlatformError
 from lib.deployment.states import Release
-from lib.stage.containers import ROOT, engine, image
+from lib.stage.containers import ROOT, check_engine, image
 from lib.stage.files import replace_file
 from lib.stage.ports import free_port
 from lib.stage.programs import run
@@ -47,7 +47,7 @@ class Compose:
 
     def start(self, port: int) -> str:
         """See `LastingPlatform`."""
-        engine()  # without one, there is nothing to write down
+        check_engine()  # without one, there is nothing to write down
         if not self._variables.exists():
             password = os.urandom(16).hex()
             self._map.parent.mkdir(parents=True, exist_ok=True)
