@@ -63,7 +63,9 @@ def test_blank_keeps_all_but_the_values(solved: str, blanked: str) -> None:
 def source(tmp_path: Path) -> Path:
     """A folder of solved lessons: the sample, a first notebook, a data file, and what must not be copied."""
     path = sample.write(tmp_path / "notebooks", sample.build_executed()).parent
-    for name in "data/users.csv images/a/b.png .ipynb_checkpoints/old.ipynb data/.hidden TEACHING.md".split():
+    for name in (
+        "data/users.csv images/a/b.png .ipynb_checkpoints/old.ipynb data/.hidden TEACHING.md EXAM.md".split()
+    ):
         (path / name).parent.mkdir(parents=True, exist_ok=True)
         (path / name).write_text(f"content of {name}")
     return path

@@ -1,16 +1,20 @@
-"""What TEACHING tells a teacher is true of the lessons: cells, sections, minutes, a workflow and a script to copy."""
+"""What TEACHING tells a teacher is true of the lessons: cells, sections, minutes, rubrics, a workflow; and the exam covers them."""
 
 from __future__ import annotations
 
+import itertools
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
+import lessons
 import pytest
 import yaml
 from documents import ROOT, blocks, tables, text_of
-from lessons import LESSONS, code_cells, headings, lesson_paths, read, tags
+from lessons import LESSONS, code_cells, headings, lesson_paths, objectives, read, tags
+from nbformat import NotebookNode
 
 PAGE = LESSONS / "TEACHING.md"
 TEXT = text_of(PAGE)
@@ -38,19 +42,102 @@ def test_each_lesson_has_one_section_and_there_is_no_other() -> None:
     assert re.findall(r"^### (.*)$", MISCONCEPTIONS, re.MULTILINE) == titles
 
 
+def sections(nb: NotebookNode) -> dict[str, list[NotebookNode]]:
+    """The cells below each heading, those of deeper headings included."""
+    found: dict[str, list[NotebookNode]] = {}
+    above: dict[int, str] = {}
+    for cell in nb.cells:
+        for level, text in headings(cell):
+            above = {upper: name for upper, name in above.items() if upper < level} | {level: text}
+        for name in above.values():
+            found.setdefault(name, []).append(cell)
+    return found
+
+
 def test_the_plans_fill_their_meetings_and_name_what_is_there() -> None:
     meetings = tables(PLANS)
     assert len(meetings) == 1 + 2 + 5
     for meeting in meetings:
-        assert sum(int(minutes) for minutes, _, _ in meeting) == 90, meeting
-        for _, lesson, what in meeting:
-            nb = read(PATHS[lesson])
-            sections = {text for cell in nb.cells for _, text in headings(cell)}
-            assert set(re.findall(r"\*(.+?)\*", what)) <= sections, what
-            assert set(re.findall(r"`(predict-[\w-]+)`", what)) <= {cell.id for cell in nb.cells}, what
-            titles = " ".join(sections)
-            named = re.findall(r"\b(\d\d?\.\d)\b", what)
-            assert [number for number in named if f"Exercise {number} " not in titles] == [], what
+        assert sum(int(minutes) for minutes, *_ in meeting) == 90, meeting
+        guesses = sum(len(re.findall("`predict-", what)) for *_, what in meeting)
+        assert guesses <= 8, f"{guesses} predictions take {3 * guesses} of 90 minutes: {meeting}"
+        for minutes, _, lesson, what in meeting:
+            parts = sections(read(PATHS[lesson]))
+            named = set(re.findall(r"\*(.+?)\*", what))
+            assert named <= set(parts), what
+            cells = {cell.id: cell for name in named for cell in parts[name]}
+            asked = re.findall(r"`(predict-[\w-]+)`", what)
+            assert set(asked) <= set(cells), what
+            if what.startswith("*"):
+                taken = lessons.minutes(NotebookNode(cells=list(cells.values()))) + 1.5 * len(asked)
+                assert int(minutes) > taken - 5, f"{minutes} minutes for what takes {taken}: {what}"
+    titles = " ".join(name for path in PATHS.values() for name in sections(read(path)))
+    numbers = re.findall(r"\b(\d\d?\.\d)\b", PLANS)
+    assert [one for one in numbers if f"Exercise {one} " not in titles] == []
+
+
+@pytest.mark.parametrize("first", [1, 3], ids=["two meetings", "five meetings"])
+def test_a_plan_has_the_minutes_of_its_lessons_in_class_or_at_home(first: int) -> None:
+    """By the formula, with what predictions take longer in class."""
+    planned, extra = Counter[str](), Counter[str]()
+    rows = itertools.chain(*tables(PLANS)[first : 3 if first == 1 else None])
+    for minutes, home, lesson, what in rows:
+        planned[lesson] += (0 if "exercise " in what else int(minutes)) + int(home)
+        extra[lesson] += 3 * len(re.findall("`predict-", what)) // 2
+    wanted = {"00", "02", "04", "05", "10"} if first == 1 else set(PATHS) - {"15"}
+    assert set(planned) == wanted
+    needed = {lesson: lessons.minutes(read(PATHS[lesson])) for lesson in planned}
+    for lesson in planned:
+        assert needed[lesson] <= planned[lesson] <= needed[lesson] + extra[lesson] + 20, (
+            f"{lesson}: {planned[lesson]} minutes are planned, it takes {needed[lesson]}"
+        )
+
+
+def test_each_task_that_no_machine_grades_has_a_rubric_and_a_model_answer() -> None:
+    section = TEXT.partition("## Written answers")[2].partition("\n## ")[0]
+    rubrics = re.findall(r"^### Lesson (\d\d)\n(.*?)(?=^### |\Z)", section, re.MULTILINE | re.DOTALL)
+    assert all("*One*" in text or "*One point*" in text for _, text in rubrics)
+    assert all("\n> " in text or "model answer is folded" in text for _, text in rubrics)
+    known = set()
+    for lesson, text in rubrics:
+        known |= {(lesson, name) for name in re.findall(r"^\*\*(.+?)\*\*", text, re.MULTILINE)}
+    asked = set()
+    for lesson, path in PATHS.items():
+        for cell in read(path).cells:
+            if lesson != "15" and re.search(
+                r"in a cell of your own|for your own use|\*\*Your answer\.", cell.source
+            ):
+                numbers = [re.search(r"Exercise \S+", text) for _, text in headings(cell)]
+                asked.add((lesson, numbers[0][0] if numbers else "Your answer"))
+    assert known == asked
+
+
+EXAM = text_of(LESSONS / "EXAM.md")
+QUESTIONS = re.findall(
+    r"^### (\d+) · .+\n\*Objectives: (.+)\*\n\n(.+\?.*)\n\n<details><summary>Answer</summary>\n\n(.+)\n</details>$",
+    EXAM,
+    re.MULTILINE,
+)
+
+
+def test_the_exam_has_forty_questions_each_with_numbers_and_an_answer() -> None:
+    assert [int(number) for number, *_ in QUESTIONS] == list(range(1, 41))
+    assert EXAM.count("\n### ") == 40, "a question without objectives, a question mark or an answer"
+    for number, _, question, answer in QUESTIONS:
+        assert len(answer.split()) >= 12, f"{number}: why?"
+        assert re.search(r"\d|\([a-d]\)", question) and re.search(r"\d|None", answer), (
+            f"{number}: nothing to compute"
+        )
+
+
+def test_the_exam_covers_each_objective_of_each_lesson() -> None:
+    covered = {one for _, objectives_, *_ in QUESTIONS for one in objectives_.split(", ")}
+    promised = {
+        f"{lesson}.{number}"
+        for lesson, path in PATHS.items()
+        for number, _ in enumerate(objectives(read(path)), start=1)
+    }
+    assert covered == promised
 
 
 def test_the_workflow_is_short_valid_and_pinned_as_ours(tmp_path: Path) -> None:
