@@ -147,7 +147,7 @@ def timestamps(count: int, rounds: int, bad: bool) -> Iterator[Row]:
 def upgrades(count: int, rounds: int) -> Iterator[Row]:
     """Upgrade of valid records from version 1 to 3 without changing them; the results are the same dicts."""
     records = users(count)
-    migrate, note = migrator(USERS, 1, 3, "keep"), [].append
+    migrate, note = migrator(USERS, 1, 3), [].append
     manager = DataVersionManager()
     candidates = {
         "naive, a copy each step": lambda: [upgrade_copying_each_step(record) for record in records],
@@ -174,7 +174,7 @@ def reading(count: int, rounds: int) -> Iterator[Row]:
     nullable = {name: AddField(name, "string", nullable=True) for name in ("email", "phone")}
     history = SchemaHistory("users", first=PLAIN.schema(1), steps={2: [*nullable.values()]})
     old, new = (fastavro.parse_schema(to_avro(history.schema(version), "users")) for version in (1, 2))
-    records, written, migrate = users(count), io.BytesIO(), migrator(history, 1, 2, "keep")
+    records, written, migrate = users(count), io.BytesIO(), migrator(history, 1, 2)
     for record in records:
         fastavro.schemaless_writer(written, old, record)
     avro, note = written.getvalue(), [].append

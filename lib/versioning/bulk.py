@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import repeat
-from operator import itemgetter
 from typing import Any, Final, Literal, NamedTuple, Self, TypedDict
 
 from lib.versioning.history import SchemaHistory
 from lib.versioning.records import (
-    Extra,
     Record,
     migrate_record,
     plain_migrator,
@@ -73,11 +70,6 @@ def reason_of(error: str) -> str:
     return error.partition(" (")[0]
 
 
-def count(notes: Iterable[tuple[str, Any]]) -> Counter[str]:
-    """Count notes (field, value) by field."""
-    return Counter(map(itemgetter(0), notes))
-
-
 #: So many records at a time are worked on, so that all passes over them find them in the processor's cache.
 CHUNK: Final = 1000
 
@@ -87,7 +79,6 @@ class Task:
     """What `process` is to do with each record."""
 
     history: SchemaHistory
-    extra: Extra
     target: int | None
     way: Way
 
@@ -101,9 +92,9 @@ class Task:
         return [f"{VERSION_KEY}: {side} the target version (got {version}, the target is {self.target})"]
 
 
-def process(history: SchemaHistory, extra: Extra, records: list[Any], target: int | None, way: Way) -> Batch:
+def process(history: SchemaHistory, records: list[Any], target: int | None, way: Way) -> Batch:
     """Validate all records at their own versions, and migrate those that are valid to `target` (None: leave them)."""
-    task, whole = Task(history, extra, target, way), Batch([], [], Report(read=len(records)))
+    task, whole = Task(history, target, way), Batch([], [], Report(read=len(records)))
     for start in range(0, len(records), CHUNK):
         _process_chunk(task, records[start : start + CHUNK], start, whole)
     whole.report.passed, whole.report.quarantined = len(whole.records), len(whole.quarantined)
@@ -118,14 +109,14 @@ def _process_chunk(task: Task, records: list[Any], start: int, whole: Batch) -> 
     version, unknown = record_version(task.history, records[0])
     label = None if unknown or VERSION_KEY not in records[0] else version
     version = 1 if unknown else version
-    doubtful = suspects(task.history.schema(version), task.extra, records, label)
+    doubtful = suspects(task.history.schema(version), records, label)
     sure = drop_positions(records, doubtful) if doubtful else records
     together = _process_together(task, version, sure)
     if together is not None and sure:
         whole.report.versions[version] += len(sure)
     done: dict[int, Record] = {}
     for at in range(len(records)) if together is None else sorted(doubtful):
-        own, errors, result = _process_one(task, records[at], at not in doubtful, whole.report)
+        own, errors, result = process_one(task, records[at], whole.report, at not in doubtful)
         if errors:
             line: Quarantined = {"line": start + at + 1, "version": own, "errors": errors, "raw": records[at]}
             whole.quarantined.append(line)
@@ -149,18 +140,20 @@ def _process_together(task: Task, version: int, records: list[Record]) -> list[R
     return migrate_all(records)
 
 
-def _process_one(task: Task, record: Any, valid: bool, report: Report) -> tuple[int, list[str], Record]:
-    """Return a record's version, every error, and what becomes of it. `valid` says that it was seen to be valid."""
+def process_one(
+    task: Task, record: Any, report: Report, valid: bool = False
+) -> tuple[int, list[str], Record]:
+    """Return a record's version, every error, and what becomes of it; count it in `report`. `valid` says that it was seen to be valid."""
     version, unknown = record_version(task.history, record)
     if unknown:
         return version, [unknown], record
     report.versions[version] += 1
-    errors = [] if valid else validator(task.history.schema(version), task.extra)(record)
+    errors = [] if valid else validator(task.history.schema(version))(record)
     errors = errors or task.beyond(version)
     if errors or task.target is None:
         return version, errors, record
-    migrated = migrate_record(task.history, record, version, task.target, task.extra)
+    migrated = migrate_record(task.history, record, version, task.target)
     if not migrated.failed:
-        report.kept.update(count(migrated.kept))
-        report.lost.update(count(migrated.lost))
+        report.kept.update(name for name, _ in migrated.kept)
+        report.lost.update(name for name, _ in migrated.lost)
     return version, migrated.failed, migrated.record

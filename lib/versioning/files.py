@@ -64,7 +64,7 @@ def migrate_file(
     whole, first = Report(), 1
     for lines in _chunks(source):
         values, texts, unreadable = _read(lines, first)
-        batch = process(manager.history, manager.extra, list(values.values()), target, way)
+        batch = process(manager.history, list(values.values()), target, way)
         places = list(values)
         for entry in batch.quarantined:
             entry["line"] = places[entry["line"] - 1]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -26,40 +26,29 @@ class Step:
     backward: Effect
 
 
-Steps = Mapping[int, Sequence[Operation]] | Iterable[tuple[int, Sequence[Operation]]]
-
-
 class SchemaHistory:
     """Consecutive versions 1, 2, 3 … of the records called `name` (in SQL: of the table).
 
     `first` is the schema of version 1; `steps` gives, for each later version in order, the operations that lead to it.
-    Schemas of later versions are derived, never written twice. Raises DeclarationError for a gap, a repetition, a step
-    backward, and for any operation that makes no sense where it stands.
+    Schemas of later versions are derived, never written twice. Raises DeclarationError for a gap, a step
+    backward, and any operation that makes no sense where it stands.
     """
 
-    def __init__(self, name: str, *, first: Schema, steps: Steps = ()) -> None:
+    def __init__(
+        self, name: str, *, first: Schema, steps: Mapping[int, Sequence[Operation]] | None = None
+    ) -> None:
         self.name: Final = check_name(name, "name of a history")
         if not isinstance(first, Schema):
             raise DeclarationError(f"{name}: first is the Schema of version 1, not {first!r}")
         self._schemas = {1: first}
         self._steps: dict[int, tuple[Step, ...]] = {}
-        for version, operations in steps.items() if isinstance(steps, Mapping) else steps:
-            self._check_next(version)
+        for version, operations in (steps or {}).items():
+            if type(version) is not int or version != self.latest + 1:
+                raise DeclarationError(
+                    f"{name}: version {version!r} can't follow {self.latest}; the next is {self.latest + 1}"
+                )
             self._steps[version] = self._derive(version, operations)
             self._schemas[version] = self._steps[version][-1].after
-
-    def _check_next(self, version: object) -> None:
-        expected = self.latest + 1
-        if type(version) is not int:
-            raise DeclarationError(f"{self.name}: a version is an integer, not {describe(version)}")
-        if version in self._schemas:
-            raise DeclarationError(
-                f"{self.name}: version {version} is declared twice, or steps back from {self.latest}"
-            )
-        if version != expected:
-            raise DeclarationError(
-                f"{self.name}: version {version} can't follow {self.latest}; the next is {expected}"
-            )
 
     def _derive(self, version: int, operations: Sequence[Operation]) -> tuple[Step, ...]:
         schema, steps = self._schemas[version - 1], []

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections import Counter
 from collections.abc import Iterable
 from typing import Any, TypedDict
 
-from lib.versioning.bulk import Batch, Report, count, process
+from lib.versioning.bulk import Batch, Report, Task, Way, process, process_one
 from lib.versioning.history import SchemaHistory
-from lib.versioning.records import Extra, Record, migrate_record, record_version, validator
-from lib.versioning.schema import VERSION_KEY, describe
+from lib.versioning.records import Record, record_version, validator
+from lib.versioning.schema import VERSION_KEY
 from lib.versioning.sql import Phase, migration_script
 from lib.versioning.users import USERS
 
@@ -38,15 +37,11 @@ class ChangeWarning(UserWarning):
 class DataVersionManager:
     """Handles the records of one history.
 
-    `extra` says what happens to fields that a version does not declare: "keep" leaves them, "drop" takes them away when
-    a record is migrated, "forbid" makes the record invalid. No method changes a record that it is given.
+    Fields that a version does not declare stay as they are. No method changes a record that it is given.
     """
 
-    def __init__(self, history: SchemaHistory = USERS, extra: Extra = "keep") -> None:
-        if extra not in ("keep", "drop", "forbid"):
-            raise ValueError(f"extra={extra!r}: choose 'keep', 'drop' or 'forbid'")
+    def __init__(self, history: SchemaHistory = USERS) -> None:
         self.history = history
-        self.extra: Extra = extra
 
     # ── One record ───────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -55,7 +50,7 @@ class DataVersionManager:
         own, problem = record_version(self.history, record)
         if version is not None and isinstance(record, dict):
             own, problem = record_version(self.history, {VERSION_KEY: version})
-        errors = [problem] if problem else self._errors(record, own)
+        errors = [problem] if problem else validator(self.history.schema(own))(record)
         return {"valid": not errors, "version": own, "errors": errors}
 
     def upgrade_data(self, record: Record, target_version: int, report: Report | None = None) -> Record:
@@ -64,7 +59,7 @@ class DataVersionManager:
         Fields that are absent or None are filled; filled ones are kept, and reported in `report` or as a ChangeWarning.
         Raises UnknownVersionError, ValueError if the record is newer than the target, and InvalidRecordError.
         """
-        return self._change(record, target_version, report, upward=True)
+        return self._change(record, target_version, "upgrade", report)
 
     def downgrade_data(self, record: Record, target_version: int, report: Report | None = None) -> Record:
         """Return a new record at `target_version`, an earlier one.
@@ -72,55 +67,48 @@ class DataVersionManager:
         Values that upgrading again would not restore are lost, and reported in `report` or as a ChangeWarning.
         Raises UnknownVersionError, ValueError if the record is older than the target, and InvalidRecordError.
         """
-        return self._change(record, target_version, report, upward=False)
+        return self._change(record, target_version, "downgrade", report)
 
-    def _change(self, record: Record, target: int, report: Report | None, *, upward: bool) -> Record:
-        self.history.check_version(target)
-        version, problem = record_version(self.history, record)
-        if problem:
-            if isinstance(record, dict):
-                self.history.check_version(record.get(VERSION_KEY))
-            raise InvalidRecordError([problem])
-        if errors := self._errors(record, version):
-            raise InvalidRecordError(errors)
-        if upward and version > target:
-            raise ValueError(f"the record is at version {version}, above {target}: downgrade_data goes back")
-        if not upward and version < target:
-            raise ValueError(f"the record is at version {version}, below {target}: upgrade_data goes forward")
-        return self._migrate(record, version, target, report)
-
-    def _errors(self, record: Any, version: int) -> list[str]:
-        return validator(self.history.schema(version), self.extra)(record)
-
-    def _migrate(self, record: Record, version: int, target: int, report: Report | None) -> Record:
-        migrated, kept, lost, failed = migrate_record(self.history, record, version, target, self.extra)
-        if failed:
-            raise InvalidRecordError(failed)
-        if report is not None:
-            report += Report(1, 1, 0, Counter([version]), count(kept), count(lost))
-        elif kept or lost:
-            changes = [f"kept {name} ({describe(value)})" for name, value in kept]
-            changes += [f"lost {name} ({describe(value)})" for name, value in lost]
-            warnings.warn(
-                f"from version {version} to {target}: {', '.join(changes)}", ChangeWarning, stacklevel=4
+    def _change(self, record: Record, target: int, way: Way, report: Report | None) -> Record:
+        task = Task(self.history, self.history.check_version(target), way)
+        version = (
+            self.history.check_version(record.get(VERSION_KEY, 1)) if isinstance(record, dict) else target
+        )
+        if task.beyond(version):
+            side, remedy = (
+                ("above", "downgrade_data goes back")
+                if way == "upgrade"
+                else ("below", "upgrade_data goes forward")
             )
-        return migrated
+            raise ValueError(f"the record is at version {version}, {side} {target}: {remedy}")
+        changes = Report(read=1, passed=1)
+        _, errors, changed = process_one(task, record, changes)
+        if errors:
+            raise InvalidRecordError(errors)
+        if report is not None:
+            report += changes
+        elif changes.kept or changes.lost:
+            fields = [*(f"kept {name}" for name in changes.kept), *(f"lost {name}" for name in changes.lost)]
+            warnings.warn(
+                f"from version {version} to {target}: {', '.join(fields)}", ChangeWarning, stacklevel=3
+            )
+        return changed
 
     # ── Many records ─────────────────────────────────────────────────────────────────────────────────────────────
 
     def validate_many(self, records: Iterable[Any]) -> Batch:
         """Put aside every record that is not valid at its own version; the others come back as they are."""
-        return process(self.history, self.extra, list(records), None, "upgrade")
+        return process(self.history, list(records), None, "upgrade")
 
     def upgrade_many(self, records: Iterable[Any], target_version: int) -> Batch:
         """Upgrade all records, of whatever version; put aside what `upgrade_data` would refuse."""
         target = self.history.check_version(target_version)
-        return process(self.history, self.extra, list(records), target, "upgrade")
+        return process(self.history, list(records), target, "upgrade")
 
     def downgrade_many(self, records: Iterable[Any], target_version: int) -> Batch:
         """Downgrade all records, of whatever version; put aside what `downgrade_data` would refuse."""
         target = self.history.check_version(target_version)
-        return process(self.history, self.extra, list(records), target, "downgrade")
+        return process(self.history, list(records), target, "downgrade")
 
     # ── SQL ──────────────────────────────────────────────────────────────────────────────────────────────────────
 

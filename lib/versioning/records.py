@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from functools import cache, partial
 from itertools import repeat
 from operator import or_
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from lib.versioning.expressions import FUNCTIONS, Computed, Constant, Copy, Expression
 from lib.versioning.history import SchemaHistory
@@ -29,8 +29,6 @@ from lib.versioning.schema import (
 )
 
 Record = dict[str, Any]
-#: What to do with fields that the schema does not declare: leave them, take them away, or call the record invalid.
-Extra = Literal["keep", "drop", "forbid"]
 #: Called with what happened to one field: a pair (field, value), or a text for what failed.
 Note = Callable[[Any], None]
 Validator = Callable[[Record], list[str]]
@@ -51,11 +49,9 @@ def record_version(history: SchemaHistory, record: object) -> tuple[int, str | N
 # ── Validation ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def validator_source(schema: Schema, extra: Extra) -> str:
+def validator_source(schema: Schema) -> str:
     """Python source of `validate(r)`: one quick test of the whole record, and exact words only where it fails."""
     tests = ["type(r) is dict", *(field_test(field, "is_unicode") for field in schema)]
-    if extra == "forbid":
-        tests.append(f"len(r) == {len(schema)} + ({VERSION_KEY!r} in r)")
     conditions = "\n            and ".join(tests)
     return f"""\
 def validate(r):
@@ -90,24 +86,20 @@ def field_test(field: Field, is_text: str) -> str:
 
 
 @cache
-def validator(schema: Schema, extra: Extra) -> Validator:
+def validator(schema: Schema) -> Validator:
     """Compile the function that returns every error of a record as `field: fixed reason (details)`."""
 
     def every_error(record: Record) -> list[str]:
         problems = ((field.name, field.problem(record.get(field.name, MISSING))) for field in schema)
-        errors = [f"{name}: {problem}" for name, problem in problems if problem]
-        if extra == "forbid":
-            undeclared = (name for name in record if name not in schema and name != VERSION_KEY)
-            errors += [f"extra field: not declared (got {describe(name)})" for name in undeclared]
-        return errors
+        return [f"{name}: {problem}" for name, problem in problems if problem]
 
-    return compile_source(validator_source(schema, extra), "validate", every_error=every_error)
+    return compile_source(validator_source(schema), "validate", every_error=every_error)
 
 
 # ── Migration ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def migrator_source(history: SchemaHistory, from_version: int, to_version: int, extra: Extra) -> str:
+def migrator_source(history: SchemaHistory, from_version: int, to_version: int) -> str:
     """Python source of `migrate(record, kept, lost, failed)`, which returns a new record at `to_version`.
 
     It starts from `blank`, a record in which every field of that version is None. Where a record has fields that its
@@ -124,19 +116,17 @@ def migrator_source(history: SchemaHistory, from_version: int, to_version: int, 
         lines += [f"    # {type(step.operation).__name__} {step.operation.name}"]
         lines += [f"    {line}" for line in _effect_lines(effect)]
     lines += [f"    r[{VERSION_KEY!r}] = {to_version}"]
-    if extra == "drop":
-        lines += ["    for name in r.keys() - blank.keys(): del r[name]"]
     if any(name in wanted for _, effect in history.effects(from_version, to_version) for name in effect.gone):
         lines += ["    r = blank | r  # a field that went and came back stands in its place again"]
     return "\n".join([*lines, "    return r\n"])
 
 
 @cache
-def migrator(history: SchemaHistory, from_version: int, to_version: int, extra: Extra) -> Migrator:
+def migrator(history: SchemaHistory, from_version: int, to_version: int) -> Migrator:
     """Compile the function that takes a valid record from one version to another; it never changes its argument."""
     blank = _blank(history, to_version)
     check = partial(_has_wrong_fields, later_fields(history, from_version, to_version))
-    source = migrator_source(history, from_version, to_version, extra)
+    source = migrator_source(history, from_version, to_version)
     return compile_source(source, "migrate", blank=blank, has_wrong_later_fields=check)
 
 
@@ -286,15 +276,13 @@ class Migrated(NamedTuple):
     failed: list[str]
 
 
-def migrate_record(
-    history: SchemaHistory, record: Record, from_version: int, to_version: int, extra: Extra
-) -> Migrated:
+def migrate_record(history: SchemaHistory, record: Record, from_version: int, to_version: int) -> Migrated:
     """Take a valid record from one version to another, and validate it there if that can fail."""
     kept, lost, failed = [], [], []
-    migrate = migrator(history, from_version, to_version, extra)
+    migrate = migrator(history, from_version, to_version)
     result = migrate(record, kept.append, lost.append, failed.append)
     if not failed and needs_recheck(history, from_version, to_version):
-        failed = validator(history.schema(to_version), extra)(result)
+        failed = validator(history.schema(to_version))(result)
     return Migrated(result, kept, lost, failed)
 
 

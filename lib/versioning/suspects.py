@@ -13,7 +13,7 @@ from functools import cache
 from operator import length_hint
 from typing import Any, Final
 
-from lib.versioning.records import Extra, Record, compile_source, field_test
+from lib.versioning.records import Record, compile_source, field_test
 from lib.versioning.schema import (
     MISSING,
     TIMESTAMP_SHAPES,
@@ -27,12 +27,12 @@ from lib.versioning.schema import (
 Scan = Callable[[list[Record]], tuple[list[int], list[str]]]
 
 
-def suspects(schema: Schema, extra: Extra, records: list[Record], label: int | None = None) -> set[int]:
+def suspects(schema: Schema, records: list[Record], label: int | None = None) -> set[int]:
     """Return the positions of all records that are invalid or not labelled so, and perhaps of a few others.
 
     `label` is the version that the records are labelled with; None if they have no label.
     """
-    found, texts = scanner(schema, extra, label)(records)
+    found, texts = scanner(schema, label)(records)
     places: Sequence[int] = range(len(records))
     if found:
         places, records = drop_positions(places, found), drop_positions(records, found)
@@ -59,17 +59,15 @@ def drop_positions(items: Sequence[Any], positions: Iterable[int]) -> list[Any]:
 
 
 @cache
-def scanner(schema: Schema, extra: Extra, label: int | None) -> Scan:
+def scanner(schema: Schema, label: int | None) -> Scan:
     """Compile the function that tests records by all fields but timestamps.
 
     It returns the positions of suspects, and the strings that are not ASCII, of which it is open whether they are Unicode.
     """
     tests = ["type(r) is dict"]  # one of another kind, such as a defaultdict, might make values up
-    if extra == "forbid":  # with all fields there, which is tested below, there is then no room for another
-        tests.append(f"len(r) == {len(schema) + (label is not None)}")
-    elif label is None:
+    if label is None:
         tests.append(f"{VERSION_KEY!r} not in r")
-    if label is not None:
+    else:
         # Python makes an integer like this only once. Where one were made twice, it would be suspected.
         tests.append(f"r[{VERSION_KEY!r}] is label")
     tests += [field_test(field, "not add") for field in schema if field.type != "timestamp"]

@@ -35,7 +35,7 @@ from lib.versioning.columns import (
 )
 from lib.versioning.expressions import Constant, Copy
 from lib.versioning.history import SchemaHistory
-from lib.versioning.records import Extra, later_fields, plain_values
+from lib.versioning.records import later_fields, plain_values
 from lib.versioning.schema import VERSION_KEY
 from lib.versioning.users import USERS
 
@@ -59,15 +59,13 @@ class TableBatch(NamedTuple):
     report: Report
 
 
-def validate_table(
-    table: ArrowStream, history: SchemaHistory = USERS, *, extra: Extra = "keep"
-) -> TableBatch:
+def validate_table(table: ArrowStream, history: SchemaHistory = USERS) -> TableBatch:
     """Put aside every row that is not valid at its own version; the others come back as they are.
 
     The table may be one of Arrow, pandas, Polars or DuckDB: see `as_arrow`. Raises UnknownVersionError for a version in the
     metadata that is none, ValueError for columns that share a name.
     """
-    return _process(table, Task(history, extra, None, "upgrade"))
+    return _process(table, Task(history, None, "upgrade"))
 
 
 def upgrade_table(
@@ -75,7 +73,6 @@ def upgrade_table(
     target_version: int,
     history: SchemaHistory = USERS,
     *,
-    extra: Extra = "keep",
     validated: bool = False,
 ) -> TableBatch:
     """Upgrade all rows, of whatever version; put aside what `upgrade_data` would refuse.
@@ -86,7 +83,7 @@ def upgrade_table(
     What fields say of their columns is kept where it still holds. Metadata that describe columns for pandas, Spark and others are
     removed if a column changes. Raises what `validate_table` raises, and UnknownVersionError for the target.
     """
-    return _process(table, Task(history, extra, history.check_version(target_version), "upgrade"), validated)
+    return _process(table, Task(history, history.check_version(target_version), "upgrade"), validated)
 
 
 def downgrade_table(
@@ -94,19 +91,14 @@ def downgrade_table(
     target_version: int,
     history: SchemaHistory = USERS,
     *,
-    extra: Extra = "keep",
     validated: bool = False,
 ) -> TableBatch:
     """Downgrade all rows, of whatever version; put aside what `downgrade_data` would refuse. See `upgrade_table`."""
-    return _process(
-        table, Task(history, extra, history.check_version(target_version), "downgrade"), validated
-    )
+    return _process(table, Task(history, history.check_version(target_version), "downgrade"), validated)
 
 
 def _process(data: ArrowStream, task: Task, validated: bool = False) -> TableBatch:
     """Do the task with the columns of a table, or with its rows as records."""
-    if task.extra not in ("keep", "drop", "forbid"):
-        raise ValueError(f"extra={task.extra!r}: choose 'keep', 'drop' or 'forbid'")
     table = as_arrow(data)
     version = one_version(table, task.history)
     sources = None if version is None else _sources(table, task, version)
@@ -132,12 +124,11 @@ def _sources(table: pa.Table, task: Task, version: int) -> dict[str, Copy | Cons
     if (
         task.beyond(version)
         or not declared.issubset(names)
-        or (undeclared and task.extra == "forbid")
         or later_fields(task.history, version, target).keys() & undeclared
     ):
         return None
     plain = plain_values(task.history, version, target)
-    return plain and plain | {name: Copy(name) for name in undeclared if task.extra == "keep"}
+    return plain and plain | {name: Copy(name) for name in undeclared}
 
 
 def _evaluate(source: Copy | Constant, rows: pa.Table) -> pa.ChunkedArray:
@@ -173,7 +164,7 @@ def _counted(table: pa.Table, version: int, lines: list[Quarantined]) -> Report:
 
 def _process_records(table: pa.Table, task: Task, version: int | None) -> TableBatch:
     """Do the task with the rows as records, and make a table of those that pass."""
-    records, lines, report = process(task.history, task.extra, rows_as_records(table), task.target, task.way)
+    records, lines, report = process(task.history, rows_as_records(table), task.target, task.way)
     rows = _without(table, lines)
     if task.target is not None:
         schema, changed = task.history.schema(task.target), _changed(task, version)

@@ -63,12 +63,9 @@ def is_valid(field: Field, value: Any) -> bool:
     return field.length is None or len(value) <= field.length
 
 
-def wrong_fields(schema: Schema, record: dict[Any, Any], extra: str) -> set[Any]:
-    """The names of the fields that are missing, invalid or (where that is forbidden) not declared."""
-    wrong: set[Any] = {f.name for f in schema if f.name not in record or not is_valid(f, record[f.name])}
-    if extra == "forbid":
-        wrong |= {"extra field" for name in record if name not in schema and name != "schema_version"}
-    return wrong
+def wrong_fields(schema: Schema, record: dict[Any, Any]) -> set[Any]:
+    """The names of the fields that are missing or invalid."""
+    return {f.name for f in schema if f.name not in record or not is_valid(f, record[f.name])}
 
 
 class Failed(Exception):
@@ -86,7 +83,7 @@ def same(a: Any, b: Any) -> bool:
     return (type(a) is type(b) or {type(a), type(b)} == {int, float}) and (a == b or (a != a and b != b))
 
 
-def migrate(history: SchemaHistory, record: dict[str, Any], target: int, extra: str = "keep") -> Migrated:
+def migrate(history: SchemaHistory, record: dict[str, Any], target: int) -> Migrated:
     """Take a valid record to another version, or raise Failed."""
     version = record.get("schema_version", 1)
     done = Migrated(dict(record), [], [])
@@ -96,12 +93,8 @@ def migrate(history: SchemaHistory, record: dict[str, Any], target: int, extra: 
         else:
             _backward(step.operation, step.before, done)
     done.record["schema_version"] = target
-    schema = history.schema(target)
-    if wrong_fields(schema, done.record, extra):
-        raise Failed(wrong_fields(schema, done.record, extra))
-    if extra == "drop":
-        for name in set(done.record) - {*schema.names, "schema_version"}:
-            del done.record[name]
+    if wrong := wrong_fields(history.schema(target), done.record):
+        raise Failed(wrong)
     return done
 
 

@@ -116,7 +116,7 @@ def test_bulk_and_single_form_agree(data: st.DataObject) -> None:
     records = data.draw(batches(history))
     target = data.draw(st.sampled_from(history.versions))
     before = repr(records)
-    vm = DataVersionManager(history, data.draw(st.sampled_from(["keep", "drop", "forbid"])))
+    vm = DataVersionManager(history)
     for way in WAYS:
         assert_same(in_bulk(vm, records, way, target), one_by_one(vm, records, way, target))
     assert repr(records) == before, "never changed"
@@ -168,7 +168,7 @@ def test_records_keep_their_order_and_quarantined_ones_their_place(count: int) -
 
 def test_validated_records_come_back_as_they_are() -> None:
     records = [ANA, ANA | {"x": 1}]
-    batch = DataVersionManager(extra="drop").validate_many(records)
+    batch = DataVersionManager().validate_many(records)
     assert batch.records == records
     assert all(ours is theirs for ours, theirs in zip(batch.records, records, strict=True))
     assert batch.records is not records
@@ -304,9 +304,8 @@ THERE_AND_BACK = SchemaHistory("t", first=Schema(Field("a", "string"), Field("b"
     3: [AddField("b", "string", default="new"), RenameField("x", "a"), ConvertField("c", "float")]})  # fmt: skip
 
 
-@pytest.mark.parametrize("extra", ["keep", "drop"])
-def test_a_field_that_goes_and_comes_back_stands_where_its_schema_has_it_in_both_forms(extra: Any) -> None:
-    vm = DataVersionManager(THERE_AND_BACK, extra)
+def test_a_field_that_goes_and_comes_back_stands_where_its_schema_has_it_in_both_forms() -> None:
+    vm = DataVersionManager(THERE_AND_BACK)
     old = [{"c": 7, "b": 5, "a": "x"}, {"z": 1, "a": "y", "b": 0.5, "c": 8}]
     for records in (old[:1], old[1:], old * 2):
         up = in_bulk(vm, records, "upgrade", 3)

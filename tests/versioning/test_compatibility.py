@@ -257,8 +257,8 @@ def test_what_a_migration_may_do_it_really_does(
     told = judge(history, *way).may_fail
     assert [note for note in told if note.startswith(reason)]
     record = dict.fromkeys(history.schema(way[0]).names, "w") | change
-    assert validator(history.schema(way[0]), "forbid")(record) == []
-    migrated = migrate_record(history, record, *way, "keep")
+    assert validator(history.schema(way[0]))(record) == []
+    migrated = migrate_record(history, record, *way)
     assert migrated.failed and not judge(history, *way).through_migration
 
 
@@ -288,7 +288,7 @@ def test_nothing_fails_that_was_not_told(data: st.DataObject) -> None:
     history = data.draw(histories())
     start, end = data.draw(st.sampled_from(history.versions)), data.draw(st.sampled_from(history.versions))
     told = judge(history, start, end).may_fail
-    migrated = migrate_record(history, data.draw(records(history, start)), start, end, "keep")
+    migrated = migrate_record(history, data.draw(records(history, start)), start, end)
     assert not migrated.failed or told, migrated.failed
 
 
@@ -330,7 +330,7 @@ def test_readers_get_what_the_history_says(history: SchemaHistory, aliases: bool
         wanted = with_aliases(history, end) if aliases else history.schema(end)
         record = {name: f"{name}1-{name}2-{name}3" for name in history.schema(start).names}
         direct = resolver(wanted, history.schema(start))(record)
-        full = migrate_record(history, record, start, end, "drop").record
+        full = migrate_record(history, record, start, end).record
         migrated = {name: full[name] for name in wanted.names}
         for name in wanted.names:
             if migrated[name] in record.values():
@@ -338,7 +338,7 @@ def test_readers_get_what_the_history_says(history: SchemaHistory, aliases: bool
             if direct[name] in record.values() and direct[name] != migrated[name]:
                 # A value that the migration would not put here: then it has dropped it everywhere, in part and in whole.
                 assert not [v for v in migrated.values() if v and v in direct[name]], (start, end, name)
-        assert validator(wanted, "forbid")(direct) == []
+        assert validator(wanted)(direct) == []
 
 
 def test_aliases_are_no_part_of_what_two_fields_may_share() -> None:

@@ -46,8 +46,8 @@ def spelled(record: Record | None) -> dict[str, str]:
 class Outcome:
     """What becomes of a record, what is kept and lost, and every error."""
 
-    def __init__(self, history: SchemaHistory, record: Record, target: int, extra: Any = "keep") -> None:
-        vm, report = DataVersionManager(history, extra), Report()
+    def __init__(self, history: SchemaHistory, record: Record, target: int) -> None:
+        vm, report = DataVersionManager(history), Report()
         up = record.get("schema_version", 1) < target
         self.errors: list[str] = []
         self.record: Record | None = None

@@ -138,7 +138,7 @@ def test_scripts_and_the_runner_agree_with_records(
     as_text: bool,
 ) -> None:
     history, start, end, found = migration
-    manager, schema = DataVersionManager(history, extra="drop"), history.schema(end)
+    manager, schema = DataVersionManager(history), history.schema(end)
     way = hops(history, start, end)
     expected = good = passing(manager, found, way)
     for _, version in way:
@@ -198,7 +198,7 @@ def test_what_fails_as_a_record_fails_the_script_and_changes_nothing(
     databases: list[Database], migration: tuple[SchemaHistory, int, int, list[Row]], as_text: bool
 ) -> None:
     history, start, end, found = migration
-    manager = DataVersionManager(history, extra="drop")
+    manager = DataVersionManager(history)
     assume(hops(history, start, end) == [(start, end)])
     assume(as_records(manager, found, end).quarantined)
     for database in databases:
@@ -222,7 +222,7 @@ def test_the_runner_counts_the_losses_of_records(
 ) -> None:
     history, start, end, found = migration
     assume(len(history.steps(1, 2)) == 1 and hops(history, start, end) == [(start, end)])
-    manager = DataVersionManager(history, extra="drop")
+    manager = DataVersionManager(history)
     good = passing(manager, found, [(start, end)])
     expected = dict(as_records(manager, good, end).report.lost)
     gone = migration_plan(history, start, end).dropped
@@ -256,7 +256,7 @@ def test_what_is_filled_is_kept_as_in_records(
     databases: list[Database], migration: tuple[SchemaHistory, int, int, list[Row]], as_text: bool
 ) -> None:
     history, start, end, found = migration
-    manager = DataVersionManager(history, extra="drop")
+    manager = DataVersionManager(history)
     good = passing(manager, found, [(start, end)])
     expected = as_records(manager, good, end).records
     schema = history.schema(end)
