@@ -67,8 +67,8 @@ links: .venv/.dev  ## follow all links to other sites; needs a network
 release-check: .venv/.dev  ## what takes too long for every push (hours); goes on after an interruption; ONLY=browser for a piece
 	@exec $(RUN) tools/release_check.py $(if $(ONLY),"$(ONLY)")
 
-assignment: .venv/.lab  ## make a graded assignment in course/: LESSON=05, or LIST=file; EXERCISES, POINTS, DUE, SEED, FORCE=1 as you like
-	@exec $(RUN) tools/assignment.py $(if $(LESSON),--lesson "$(LESSON)") $(if $(LIST),--list "$(LIST)") $(if $(SEED),--seed "$(SEED)") \
+assignment: .venv/.lab  ## make a graded assignment in course/: LESSON=05; EXERCISES, POINTS, DUE, SEED, FORCE=1 as you like
+	@exec $(RUN) tools/assignment.py --lesson "$(LESSON)" $(if $(SEED),--seed "$(SEED)") \
 		--exercises "$(EXERCISES)" --points "$(POINTS)" --due "$(DUE)" $(if $(COURSE),--course "$(COURSE)") $(if $(FORCE),--force)
 
 grade: .venv/.lab  ## grade the notebooks in SUBMISSIONS=folder/STUDENT/: course/grades.csv and feedback

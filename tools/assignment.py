@@ -2,9 +2,6 @@
 
     make assignment LESSON=05                                     all exercises of lesson 05, with their own points
     make assignment LESSON=05 EXERCISES="5.1 5.3" POINTS="5.3=5" DUE="Friday, 12:00" SEED=7
-    make assignment LIST=assignments.toml                         several at once
-
-The list is TOML, with a table `[[assignment]]` for each: `lesson`, and if you like `exercises`, `points`, `due`, `seed`.
 
 The folder `course/` then holds `source/` (with solutions and hidden tests, for you), `release/` (for students), and a README.
 An assignment is the lesson's own set-up, parameters, data and exercises, without the rest of the lesson. All of it but answers is
@@ -22,7 +19,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -169,34 +165,27 @@ def seeded(nb: NotebookNode) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def make(orders: list[Order], course: Path, *, force: bool = False) -> list[str]:
-    """Make the assignments in a course folder; return a line for each. All are judged before anything is written.
+def make(order: Order, course: Path, *, force: bool = False) -> str:
+    """Make the assignment in a course folder; return a line that says where, and for how many points.
 
     Raises AssignmentError.
     """
-    made = {order.name: source(order) for order in orders}
-    if len(made) < len(orders):
-        raise AssignmentError("the same assignment is ordered twice: give the second one another seed")
-    for name in made:
-        if (course / "release" / name).exists() and not force:
-            place = lessons.display_path(course / "release" / name)
-            raise AssignmentError(f"{place} is there already: FORCE=1 makes it anew")
+    name, nb = order.name, source(order)
+    folder, place = course / "source" / name, lessons.display_path(course / "release" / name)
+    if (course / "release" / name).exists() and not force:
+        raise AssignmentError(f"{place} is there already: FORCE=1 makes it anew")
     lessons.write_atomically(course / "nbgrader_config.py", CONFIG.encode())
-    for name, nb in made.items():
-        folder = course / "source" / name
-        try:
-            lessons.write_atomically(folder / f"{name}.ipynb", lessons.dumps(nb).encode())
-            if any("data/" in cell.source for cell in lessons.code_cells(nb)):
-                shutil.copytree(lessons.LESSONS / "data", folder / "data", dirs_exist_ok=True)
-            nbgrader(course, "generate_assignment", name, "--force", "--create")
-        except BaseException:
-            for kind in ("source", "release"):
-                shutil.rmtree(course / kind / name, ignore_errors=True)
-            raise
+    try:
+        lessons.write_atomically(folder / f"{name}.ipynb", lessons.dumps(nb).encode())
+        if any("data/" in cell.source for cell in lessons.code_cells(nb)):
+            shutil.copytree(lessons.LESSONS / "data", folder / "data", dirs_exist_ok=True)
+        nbgrader(course, "generate_assignment", name, "--force", "--create")
+    except BaseException:
+        for kind in ("source", "release"):
+            shutil.rmtree(course / kind / name, ignore_errors=True)
+        raise
     write_readme(course)
-    return [
-        f"{lessons.display_path(course / 'release' / name)}: {points(nb)} points" for name, nb in made.items()
-    ]
+    return f"{place}: {points(nb)} points"
 
 
 def points(nb: NotebookNode) -> int:
@@ -226,21 +215,6 @@ def nbgrader(course: Path, command: str, *arguments: str) -> None:
         raise AssignmentError(f"nbgrader {command} failed:\n{said}")
 
 
-def orders(path: Path) -> list[Order]:
-    """Read a list of assignments.
-
-    Raises AssignmentError where it says something that nobody reads.
-    """
-    try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))["assignment"]
-        return [Order(**{**table, "exercises": tuple(table.get("exercises", ()))}) for table in tables]
-    except (OSError, KeyError, TypeError, tomllib.TOMLDecodeError) as error:
-        how = (
-            "write a table [[assignment]] for each, with lesson, and if you like exercises, points, due, seed"
-        )
-        raise AssignmentError(f"{path}: {error}; {how}") from error
-
-
 def point_pairs(text: str) -> dict[str, int]:
     """The points of "4.1=2 4.3=5", by exercise. Raises AssignmentError."""
     found = dict(re.findall(r"(\S+?)=(\d+)(?!\S)", text))
@@ -250,10 +224,9 @@ def point_pairs(text: str) -> dict[str, int]:
 
 
 def main() -> None:
-    """Make assignments."""
+    """Make an assignment."""
     parser = lessons.command_line(__doc__)
     parser.add_argument("--lesson", default="", help="number of a lesson: 04")
-    parser.add_argument("--list", type=Path, help="a TOML file with several assignments")
     parser.add_argument("--exercises", default="", help='which ones: "4.1 4.3" (default: all)')
     parser.add_argument("--points", default="", help='where they differ from the lesson: "4.1=2 4.3=5"')
     parser.add_argument("--due", default="", help="a text: until when")
@@ -261,12 +234,9 @@ def main() -> None:
     parser.add_argument("--course", type=Path, default=COURSE, help="the course folder")
     parser.add_argument("--force", action="store_true", help="make an assignment anew that is there already")
     given = parser.parse_args()
-    if bool(given.lesson) == bool(given.list):
-        raise AssignmentError("say which lesson: make assignment LESSON=05, or LIST=assignments.toml")
     exercises, chosen = tuple(given.exercises.split()), point_pairs(given.points)
-    one = Order(given.lesson, exercises, chosen, given.due, given.seed)
-    wanted = orders(given.list) if given.list else [one]
-    print(*make(wanted, given.course.resolve(), force=given.force), sep="\n")
+    order = Order(given.lesson, exercises, chosen, given.due, given.seed)
+    print(make(order, given.course.resolve(), force=given.force))
     print(f"What to do with it: {lessons.display_path(given.course / 'README.md')}")
 
 

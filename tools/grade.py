@@ -133,13 +133,9 @@ def written(course: Path) -> Points:
 def main() -> None:
     """Grade a folder of submissions."""
     parser = command_line(__doc__)
-    parser.add_argument("--submissions", type=Path, help="holds a folder for each student")
+    parser.add_argument("--submissions", type=Path, required=True, help="holds a folder for each student")
     parser.add_argument("--course", type=Path, default=COURSE, help="the course folder")
     options = parser.parse_args()
-    if options.submissions is None or not options.submissions.is_dir():
-        raise AssignmentError(
-            "say where they are: make grade SUBMISSIONS=folder, a folder for each student in it"
-        )
     notes = grade(options.submissions.resolve(), options.course.resolve())
     print("\n".join([f"Graded: {display_path(options.course / 'grades.csv')}", *notes]))
 

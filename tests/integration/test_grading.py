@@ -44,7 +44,7 @@ def scores(course: Path, name: str) -> dict[str, float]:
 
 def made(order: Order, tmp_path: Path) -> Path:
     """The course folder with one assignment."""
-    make([order], tmp_path / "course")
+    make(order, tmp_path / "course")
     return tmp_path / "course"
 
 
