@@ -46,8 +46,9 @@ USER |= {"email": None, "phone": None}
 class Load:
     """What is asked of a service: `rate` requests a second.
 
-    With `writes` above 0, that share of them creates users, and the others read one of the last 20 that were created, whose
-    name must be in the answer. Besides, `long` requests of LONG_PATH are always under way.
+    With `writes` above 0, that share of them creates users, and the others read one of those that were created, mostly of the
+    last 20 (there old and new releases meet), whose name must be in the answer. Besides, `long` requests of LONG_PATH are
+    always under way.
     """
 
     url: str
@@ -144,7 +145,7 @@ class _Sender:
     def _request(self, kind: str) -> tuple[str, str, str, dict[str, Any]]:
         """Method, path, id of a user, and further options."""
         if kind == "read":
-            user = self.rng.choice(self.users[-20:])  # old and new releases meet in what is fresh
+            user = self.rng.choice(self.users[-20:] if self.rng.random() < 0.8 else self.users)
             return "GET", f"/users/{user}", user, {}
         if kind == "write":
             user = os.urandom(8).hex()  # another run must not write the same users
