@@ -1,28 +1,18 @@
 """Finding the records that need a closer look: it may suspect a valid record, and never misses an invalid one.
 
-Most fields are tested record by record in one generated loop. Timestamps are tested column by column, because Python
-reads many of them in one call faster.
+Fields are tested record by record in one generated loop. How timestamps are spelled is tested for many of them at a time, because
+that is faster.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from functools import cache
-from operator import length_hint
 from typing import Any, Final
 
 from lib.versioning.records import Record, compile_source, field_test
-from lib.versioning.schema import (
-    MISSING,
-    TIMESTAMP_SHAPES,
-    VERSION_KEY,
-    Field,
-    Schema,
-    is_unicode,
-    timestamp_problem,
-)
+from lib.versioning.schema import TIMESTAMP_SHAPES, VERSION_KEY, Schema, is_unicode
 
 Scan = Callable[[list[Record]], tuple[list[int], list[str]]]
 
@@ -42,8 +32,10 @@ def suspects(schema: Schema, records: list[Record], label: int | None = None) ->
         found += [places[at] for at in wrong]
     for field in schema:
         if field.type == "timestamp":
-            column = [record.get(field.name, MISSING) for record in records]
-            found += [places[at] for at in suspects_in(field, column)]
+            for start in range(0, len(records), _PART):
+                values = [record[field.name] for record in records[start : start + _PART]]
+                if not _are_usual([value for value in values if value is not None]):
+                    found += [places[at] for at, value in enumerate(values, start) if field.problem(value)]
     return set(found)
 
 
@@ -60,7 +52,7 @@ def drop_positions(items: Sequence[Any], positions: Iterable[int]) -> list[Any]:
 
 @cache
 def scanner(schema: Schema, label: int | None) -> Scan:
-    """Compile the function that tests records by all fields but timestamps.
+    """Compile the function that tests records: timestamps only for what Python reads as one, such as 2024-W09-4.
 
     It returns the positions of suspects, and the strings that are not ASCII, of which it is open whether they are Unicode.
     """
@@ -70,7 +62,12 @@ def scanner(schema: Schema, label: int | None) -> Scan:
     else:
         # Python makes an integer like this only once. Where one were made twice, it would be suspected.
         tests.append(f"r[{VERSION_KEY!r}] is label")
-    tests += [field_test(field, "not add") for field in schema if field.type != "timestamp"]
+    for field in schema:
+        value = f"r[{field.name!r}]"
+        is_date = (
+            f"({value} is None or fromisoformat({value}))" if field.nullable else f"fromisoformat({value})"
+        )
+        tests.append(is_date if field.type == "timestamp" else field_test(field, "not add"))
     source = f"""\
 def scan(records):
     found, texts = [], []
@@ -78,47 +75,17 @@ def scan(records):
     for at, r in enumerate(records):
         try:
             if {" and ".join(tests)}: continue
-        except (KeyError, TypeError): pass
+        except (KeyError, TypeError, ValueError): pass
         found.append(at)
     return found, texts
 """
-    return compile_source(source, "scan", label=label)
+    return compile_source(source, "scan", label=label, fromisoformat=datetime.fromisoformat)
 
 
-# ── Timestamps, column by column ─────────────────────────────────────────────────────────────────────────────────
+# ── Timestamps, many at a time ───────────────────────────────────────────────────────────────────────────────────
 
 #: So many timestamps get a closer look if one of them is unusual.
 _PART: Final = 120
-
-
-def suspects_in(field: Field, column: list[Any]) -> list[int]:
-    """Return the positions of suspects in a column of timestamps, and perhaps some twice."""
-    places: Sequence[int] = range(len(column))
-    if field.nullable:
-        places = [at for at, value in enumerate(column) if value is not None]
-        column = [column[at] for at in places]
-    found = _not_iso(column)
-    values = column.copy()
-    for at in found:
-        values[at] = "2000-01-01"
-    for start in range(0, len(values), _PART):
-        part = values[start : start + _PART]
-        if not _are_usual(part):
-            found += [start + at for at, value in enumerate(part) if timestamp_problem(value)]
-    return [places[at] for at in found]
-
-
-def _not_iso(texts: list[Any]) -> list[int]:
-    """Return the positions of those that Python can't read as a date-time by ISO 8601, such as 30 February."""
-    rest, found = iter(texts), []
-    while True:
-        try:
-            deque(map(datetime.fromisoformat, rest), maxlen=0)  # a loop in C
-            return found
-        except (TypeError, ValueError):
-            found.append(len(texts) - length_hint(rest) - 1)
-
-
 #: Spellings without an offset other than Z, each digit written as 0.
 _USUAL: Final = frozenset(shape.encode() for shape in TIMESTAMP_SHAPES if shape[10:][-6:-5] not in ("+", "-"))
 _TO_ZERO: Final = bytes.maketrans(b"123456789", b"000000000")
