@@ -1206,6 +1206,16 @@ release_plan = [
         in_a_row = in_a_row + 1 if proxy.ask() == "green" else 0
     proxy.stop_blue()
 """,
+        # drains, and waits for the switch afterwards
+        """\
+    proxy.reload()
+    while proxy.in_flight():
+        pass
+    in_a_row = 0
+    while in_a_row < 5:
+        in_a_row = in_a_row + 1 if proxy.ask() == "green" else 0
+    proxy.stop_blue()
+""",
         # five answers of green, but not in a row
         """\
     proxy.reload()
