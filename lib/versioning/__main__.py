@@ -84,7 +84,8 @@ def migrate(args: argparse.Namespace, history: SchemaHistory) -> int:
     from lib.versioning.files import migrate_file, reading, whole_or_nothing
 
     out, target = getattr(args, "out", None), getattr(args, "to", None)
-    quarantine = args.quarantine or _default_quarantine(args.source)
+    name = "standard_input" if args.source == "-" else args.source.removesuffix(".gz").removesuffix(".ndjson")
+    quarantine = args.quarantine or f"{name}.quarantine.ndjson"
     outputs = [out, quarantine] if out else [quarantine]
     _refuse_same_files(args.source, *outputs)
     way = "downgrade" if args.command == "downgrade" else "upgrade"
@@ -104,14 +105,6 @@ def summary(report: Report, quarantine: str) -> str:
     lines += [f"{count:>9,}  {name}: a filled value was kept" for name, count in sorted(report.kept.items())]
     lines += [f"{count:>9,}  {name}: a value was lost" for name, count in sorted(report.lost.items())]
     return "\n".join(lines)
-
-
-def _default_quarantine(source: str) -> str:
-    if source == "-":
-        raise Refusal(
-            "reading standard input, there is no file to put the quarantine beside: give --quarantine FILE"
-        )
-    return f"{source.removesuffix('.gz').removesuffix('.ndjson')}.quarantine.ndjson"
 
 
 def _refuse_same_files(source: str, *outputs: str) -> None:

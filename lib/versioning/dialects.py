@@ -37,9 +37,9 @@ class Dialect:
 
     name: ClassVar[str] = "postgresql"
     title: ClassVar[str] = "PostgreSQL"
-    #: Reserved words that SQLAlchemy's list lacks.
+    #: Reserved words that SQLAlchemy's list of one of the databases lacks.
     reserved: ClassVar[frozenset[str]] = frozenset(
-        "collation concurrently lateral system_user tablesample".split()
+        "collation concurrently lateral nothing returning system_user tablesample with".split()
     )
     #: Names of columns that the database keeps for itself.
     kept: ClassVar[frozenset[str]] = frozenset("tableoid xmin cmin xmax cmax ctid".split())
@@ -186,7 +186,6 @@ class SQLite(Dialect):
 
     name = "sqlite"
     title = "SQLite"
-    reserved = frozenset(["nothing", "returning", "with"])
     kept = frozenset()
     guarded = False
     begin = "BEGIN IMMEDIATE"

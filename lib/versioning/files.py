@@ -191,11 +191,10 @@ def reading(path: str) -> Iterator[io.BufferedReader]:
     with open(0 if path == "-" else path, "rb", closefd=path != "-") as file:
         try:
             start = file.peek(6)
-            for magic, kind in _COMPRESSED.items():
-                if start.startswith(magic):
-                    raise ValueError(
-                        f"{name}: compressed by {kind}; only gzip is read here: decompress it first"
-                    )
+            if kind := [kind for magic, kind in _COMPRESSED.items() if start.startswith(magic)]:
+                raise ValueError(
+                    f"{name}: compressed by {kind[0]}; only gzip is read here: decompress it first"
+                )
             is_gzip = start.startswith(b"\x1f\x8b")
             yield io.BufferedReader(gzip.GzipFile(fileobj=file)) if is_gzip else file
         except (OSError, EOFError, zlib.error) as error:

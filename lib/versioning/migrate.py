@@ -6,7 +6,6 @@ on the way to with the last phase done, and how far the backfill came.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -36,7 +35,7 @@ class PhaseResult:
 
 
 class State(NamedTuple):
-    """A row of the table of versions. `phase` is the last one done on the way to `target`."""
+    """A row of the table of versions: `phase` is the last one done on the way to `target`, `position` a key as SQL."""
 
     version: int
     target: int | None = None
@@ -180,7 +179,7 @@ def _expand(run: Run, state: State) -> PhaseResult:
 
 
 def _backfill(run: Run, state: State) -> PhaseResult:
-    rows, batches = _fill(run, "backfill", json.loads(state.position) if state.position else None)
+    rows, batches = _fill(run, "backfill", state.position)
     unfinished = run.plan.required_conditions() or run.plan.dropped
     run.session.transact([_set(run, phase="backfill", position=None) if unfinished else _arrived(run)])
     return PhaseResult("backfill", rows, batches)
@@ -251,8 +250,10 @@ def _lost(run: Run) -> dict[str, int]:
 # ── Batches ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _fill(run: Run, phase: Phase, low: Any) -> tuple[int, int]:
+def _fill(run: Run, phase: Phase, low: str | None) -> tuple[int, int]:
     """Fill what is NULL, from key to key, each batch a transaction; return the numbers of rows filled and of batches.
+
+    `low` is the last key of the batches that are done, as SQL.
 
     Rows that come in behind the position have both forms, or are found by the contract. A batch waits for nobody's
     rows but its own, and PostgreSQL looks at a row again once it has it: what a live writer filled is kept.
@@ -262,19 +263,16 @@ def _fill(run: Run, phase: Phase, low: Any) -> tuple[int, int]:
         return 0, 0
     key = plan.column(run.key)
     while True:
-        above = "1 = 1" if low is None else f"{key} > {_key_literal(run, low)}"
+        above = "1 = 1" if low is None else f"{key} > {low}"
         boundary = f"ORDER BY {key} LIMIT 1 OFFSET {run.batch_size - 1}"
-        high = run.session.value(f"SELECT {key} FROM {plan.table} WHERE {above} {boundary}")
-        within = above if high is None else f"{above} AND {key} <= {_key_literal(run, high)}"
+        last = run.session.value(f"SELECT {key} FROM {plan.table} WHERE {above} {boundary}")
+        high = None if last is None else plan.sql.literal(last if isinstance(last, int) else str(last))
+        within = f"{above} AND {key} <= {high}" if high else above
         statements = update(plan, plan.added, within=within)
         if phase == "backfill":
-            statements.append(_set(run, position=None if high is None else json.dumps(high, default=str)))
+            statements.append(_set(run, position=high))
         rows += run.session.transact(statements)[0]
         batches += 1
         if high is None:
             return rows, batches
         low = high
-
-
-def _key_literal(run: Run, value: Any) -> str:
-    return run.plan.sql.literal(value if isinstance(value, int | str) else str(value))

@@ -10,10 +10,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Final
 
+from lib.versioning.operations import AddField
 from lib.versioning.plan import Condition, Plan
-from lib.versioning.schema import NO_DEFAULT
 from lib.versioning.sessions import Session
-from lib.versioning.sql import promise_name
 
 _OTHER_KEY: Final = "give as key=… a unique column that the migration leaves as it is"
 #: Keys that can't be ordered, or not be written as a literal.
@@ -31,7 +30,7 @@ _UNIQUE: Final = {
     WHERE i."unique" AND NOT i.partial) WHERE lower(names) = lower({key})""",
 }
 #: PostgreSQL: what depends on columns that go, in the table and its partitions, and what those that are `replaced` have of
-#: their own: a default, unless the history knows (`defaults`), a collation. A constraint of ours (`own`), which a killed
+#: their own: a default, unless a migration made it (`defaults`), a collation. A constraint of ours, which a killed
 #: contract leaves, is taken away by the next one. Of a trigger the catalogue does not know what its function reads.
 _DEPENDENTS: Final = """
 WITH RECURSIVE family AS (SELECT to_regclass({table})::oid AS relation
@@ -41,7 +40,7 @@ SELECT attname, pg_describe_object(classid, objid, objsubid) FROM gone
 JOIN pg_depend ON refclassid = 'pg_class'::regclass AND refobjid = attrelid AND refobjsubid = attnum
 LEFT JOIN pg_constraint AS c ON classid = 'pg_constraint'::regclass AND c.oid = objid
 LEFT JOIN pg_attrdef AS d ON classid = 'pg_attrdef'::regclass AND d.oid = objid AND adrelid = attrelid AND adnum = attnum
-WHERE (d.oid IS NULL OR attname = ANY (ARRAY[{defaults}]::name[])) AND (c.oid IS NULL OR contype <> 'n' AND conname <> ALL (ARRAY[{own}]))
+WHERE (d.oid IS NULL OR attname = ANY (ARRAY[{defaults}]::name[])) AND (c.oid IS NULL OR contype <> 'n' AND conname !~ '_v[0-9]+_filled$')
 UNION SELECT attname, format('COLLATE %s', attcollation::regcollation) FROM gone JOIN pg_type AS t ON t.oid = atttypid
     WHERE attcollation <> typcollation AND attname = ANY (ARRAY[{replaced}]::name[])
 UNION SELECT attname, 'the partition key' FROM gone JOIN pg_depend ON classid = 'pg_class'::regclass
@@ -76,9 +75,9 @@ def obstacles(session: Session, plan: Plan, key: str, version: int, *, begun: bo
         for column, kind, wanted in types
         if kind not in (None, wanted)
     ]
-    return (
-        found + clashes + ([] if missing or clashes else _wrong_rows(session, plan, key, there, begun=begun))
-    )
+    if not missing and not clashes:
+        found += _wrong_rows(session, plan, key, there, begun=begun)
+    return found + clashes
 
 
 # ── Rows ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -132,15 +131,15 @@ def _dependents(session: Session, plan: Plan, there: Mapping[str, str]) -> Itera
         if plan.sql.fold(name) in there
     }
     replaced = [name for name in heirs if heirs[name]]
-    declared = plan.history.schema(plan.from_version)
-    defaults = [name for name in replaced if declared[name].default is NO_DEFAULT]
+    operations = [step.operation for step in plan.history.steps(1, plan.from_version)]
+    ours = {operation.name for operation in operations if isinstance(operation, AddField)}
+    defaults = [name for name in replaced if name not in ours]
     if plan.sql.name == "sqlite":
         own = {n: {"collate", "as"} if n in replaced else set() for n in heirs}
         own |= {n: {"collate", "as", "default"} for n in defaults}
         found = list(_dependents_in_sqlite(session, plan.history.name, own))
     else:
-        ours = [promise_name(plan.history.name, version) for version in (plan.from_version, plan.to_version)]
-        names = {"gone": list(heirs), "replaced": replaced, "defaults": defaults, "own": ours}
+        names = {"gone": heirs, "replaced": replaced, "defaults": defaults}
         lists = {what: ", ".join(map(plan.sql.literal, some)) for what, some in names.items()}
         found = session.rows(session.about(_DEPENDENTS, **lists))
     for name, what in dict.fromkeys(found):

@@ -51,7 +51,7 @@ def record_version(history: SchemaHistory, record: object) -> tuple[int, str | N
 
 def validator_source(schema: Schema) -> str:
     """Python source of `validate(r)`: one quick test of the whole record, and exact words only where it fails."""
-    tests = ["type(r) is dict", *(field_test(field, "is_unicode") for field in schema)]
+    tests = ["type(r) is dict", *map(field_test, schema)]
     conditions = "\n            and ".join(tests)
     return f"""\
 def validate(r):
@@ -64,16 +64,14 @@ def validate(r):
 """
 
 
-def field_test(field: Field, is_text: str) -> str:
-    """An expression that is true of a record `r` if a field is valid, and raises KeyError, TypeError or is false else.
-
-    `is_text` names the function that is asked about strings that are not ASCII.
-    """
+def field_test(field: Field) -> str:
+    """An expression that is true of a record `r` if a field is valid, and raises KeyError, TypeError or is false else."""
     value = f"r[{field.name!r}]"
     if field.type == "timestamp":
         test = f"isinstance({value}, str) and timestamp_problem({value}) is None"
     elif field.type == "string":
-        test = f"(isascii({value}) or {is_text}({value}))"  # isascii raises a TypeError for what is no string
+        # isascii raises a TypeError for what is no string
+        test = f"(isascii({value}) or is_unicode({value}))"
         if field.length is not None:
             test += f" and len({value}) <= {field.length}"
     else:

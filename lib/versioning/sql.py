@@ -135,13 +135,9 @@ def undo_contract(plan: Plan) -> str:
     return f"ALTER TABLE {plan.table} DROP CONSTRAINT IF EXISTS {_promise(plan)}"
 
 
-def promise_name(table: str, version: int) -> str:
-    """The constraint of a contract that all columns of a version are filled."""
-    return f"{table[:40].lower()}_v{version}_filled"
-
-
 def _promise(plan: Plan) -> str:
-    return plan.sql.quote(promise_name(plan.history.name, plan.to_version))
+    """The constraint of a contract that all columns of a version are filled. The preflight knows it by its end."""
+    return plan.sql.quote(f"{plan.history.name[:40].lower()}_v{plan.to_version}_filled")
 
 
 def _finally(plan: Plan) -> list[str]:

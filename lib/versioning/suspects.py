@@ -12,9 +12,9 @@ from functools import cache
 from typing import Any, Final
 
 from lib.versioning.records import Record, compile_source, field_test
-from lib.versioning.schema import TIMESTAMP_SHAPES, VERSION_KEY, Schema, is_unicode
+from lib.versioning.schema import TIMESTAMP_SHAPES, VERSION_KEY, Schema
 
-Scan = Callable[[list[Record]], tuple[list[int], list[str]]]
+Scan = Callable[[list[Record]], list[int]]
 
 
 def suspects(schema: Schema, records: list[Record], label: int | None = None) -> set[int]:
@@ -22,14 +22,10 @@ def suspects(schema: Schema, records: list[Record], label: int | None = None) ->
 
     `label` is the version that the records are labelled with; None if they have no label.
     """
-    found, texts = scanner(schema, label)(records)
+    found = scanner(schema, label)(records)
     places: Sequence[int] = range(len(records))
     if found:
         places, records = drop_positions(places, found), drop_positions(records, found)
-    if not is_unicode("".join(texts)):
-        these = {id(text) for text in texts if not is_unicode(text)}
-        wrong = [at for at, r in enumerate(records) if not these.isdisjoint(map(id, r.values()))]
-        found += [places[at] for at in wrong]
     for field in schema:
         if field.type == "timestamp":
             for start in range(0, len(records), _PART):
@@ -52,9 +48,9 @@ def drop_positions(items: Sequence[Any], positions: Iterable[int]) -> list[Any]:
 
 @cache
 def scanner(schema: Schema, label: int | None) -> Scan:
-    """Compile the function that tests records: timestamps only for what Python reads as one, such as 2024-W09-4.
+    """Compile the function that returns the positions of suspects.
 
-    It returns the positions of suspects, and the strings that are not ASCII, of which it is open whether they are Unicode.
+    Of timestamps it asks only whether Python reads them, such as 2024-W09-4.
     """
     tests = ["type(r) is dict"]  # one of another kind, such as a defaultdict, might make values up
     if label is None:
@@ -67,17 +63,16 @@ def scanner(schema: Schema, label: int | None) -> Scan:
         is_date = (
             f"({value} is None or fromisoformat({value}))" if field.nullable else f"fromisoformat({value})"
         )
-        tests.append(is_date if field.type == "timestamp" else field_test(field, "not add"))
+        tests.append(is_date if field.type == "timestamp" else field_test(field))
     source = f"""\
 def scan(records):
-    found, texts = [], []
-    add = texts.append
+    found = []
     for at, r in enumerate(records):
         try:
             if {" and ".join(tests)}: continue
         except (KeyError, TypeError, ValueError): pass
         found.append(at)
-    return found, texts
+    return found
 """
     return compile_source(source, "scan", label=label, fromisoformat=datetime.fromisoformat)
 

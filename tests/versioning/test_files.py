@@ -529,7 +529,6 @@ def test_other_compressions_are_named(command: Command, folder: Path, start: byt
         (["upgrade", "in", "--to", "3", "--out", "-", "--quarantine", "-"], ["three different files"]),
         (["upgrade", "in", "--to", "3", "--out", "hard"], ["three different files"]),
         (["validate", "hard", "--quarantine", "in"], ["three different files"]),
-        (["upgrade", "-", "--to", "3", "--out", "o"], ["standard input", "--quarantine FILE"]),
         (["upgrade", "in", "--to", "3", "--out", "no/o"], ["no/o", "can't write into", "No such file"]),
         (["upgrade", "in", "--to", "3", "--out", "o", "--quarantine", "no/q"], ["no/q", "can't write into"]),
         (["upgrade", "in", "--to", "3", "--out", "sub"], ["sub", "Is a directory"]),
