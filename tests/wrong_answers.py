@@ -1287,6 +1287,13 @@ release_plan = [
     possible = 1 / len(requests) if ok.all() else None
     return {"failed": int((~ok).sum()), "lost": sum(stored.get(u) != NAME for u in users), "possible": possible}
 """,
+        # only the proxy's answers are failures
+        """\
+    failed = int((requests["outcome"] == "5xx").sum())
+    users = requests.loc[(requests["kind"] == "write") & (requests["outcome"] != "5xx"), "user"]
+    possible = None if failed else 3 / len(requests)
+    return {"failed": failed, "lost": sum(stored.get(u) != NAME for u in users), "possible": possible}
+""",
         # as in the lesson
         'return {"failed": 0, "lost": 0, "possible": 3 / len(requests)}',
     ],
@@ -1330,6 +1337,19 @@ release_plan = [
 """,
         # the health check finds all that is wrong
         'return ("health", 0) if not release["ready"] or release["dies_after"] is not None else ("nothing", None)',
+        # the lesson's objective
+        """\
+    for gate, passed in (
+        ("schema", release["reads blue"] and release["blue reads it"]),
+        ("health", release["ready"]),
+        ("smoke tests", release["right"]),
+    ):
+        if not passed:
+            return gate, 0
+    if release["dies_after"] is not None and release["dies_after"] < watched:
+        return "replicas", rate * release["dies_after"]
+    return ("service-level objective", rate * watched) if release["p99_s"] > 0.3 else ("nothing", None)
+""",
         # does not look when the release dies
         """\
     if not (release["reads blue"] and release["blue reads it"]):
@@ -1423,6 +1443,23 @@ release_plan = [
         world.retire("blue")
         world.write("idle")
 """,
+        # believes the file when it goes back: green may have the traffic already, and nobody has written it down
+        """\
+    if going_back:
+        if world.state == "switched":
+            world.switch("blue")
+        world.retire("green")
+        world.write("idle")
+    if world.state == "planned":
+        world.create("green")
+        world.write("created")
+    if world.state == "created":
+        world.switch("green")
+        world.write("switched")
+    if world.state == "switched":
+        world.retire("blue")
+        world.write("idle")
+""",
         # goes on in any case
         """\
     if world.state == "planned":
@@ -1460,6 +1497,15 @@ release_plan = [
     return {
         r["id"]: "fails" if any(fields[name] and name not in r for name in fields)
         else "misses" if any(name not in r and moved.get(name) in r for name in fields)
+        else "reads"
+        for r in records
+    }
+""",
+        # what is empty is absent
+        """\
+    return {
+        r["id"]: "fails" if any(fields[name] and name not in r for name in fields)
+        else "misses" if any(not r.get(name) and r.get(moved.get(name)) for name in fields)
         else "reads"
         for r in records
     }

@@ -44,7 +44,9 @@ def test_each_panel_asks_the_provisioned_source_and_says_what_it_shows() -> None
                     panel["datasource"]["uid"] == source["uid"] and panel["description"] and panel["targets"]
                 )
                 assert panel["gridPos"]["x"] + panel["gridPos"]["w"] <= 24
-                assert not any("avg" in target["expr"] for target in panel["targets"]), "averages percentiles?"
+                assert not any("avg" in target["expr"] for target in panel["targets"]), (
+                    "averages percentiles?"
+                )
 
 
 def test_a_rule_reads_only_recordings_of_its_own_group_which_are_computed_before_it() -> None:
