@@ -81,6 +81,8 @@ def load_history(place: str) -> SchemaHistory:
 
 def migrate(args: argparse.Namespace, history: SchemaHistory) -> int:
     """`upgrade`, `downgrade` and `validate`: run over the file and print the summary to standard error."""
+    from tqdm import tqdm
+
     from lib.versioning.files import migrate_file, reading, whole_or_nothing
 
     out, target = getattr(args, "out", None), getattr(args, "to", None)
@@ -90,8 +92,13 @@ def migrate(args: argparse.Namespace, history: SchemaHistory) -> int:
     _refuse_same_files(args.source, *outputs)
     way = "downgrade" if args.command == "downgrade" else "upgrade"
     with reading(args.source) as source, whole_or_nothing(*outputs) as files:
-        passed = files[0] if out else None
-        report = migrate_file(DataVersionManager(history), source, passed, files[-1], target=target, way=way)
+        passed, manager = files[0] if out else None, DataVersionManager(history)
+        with tqdm(
+            unit=" lines", unit_scale=True, disable=None, leave=False
+        ) as bar:  # None: on a terminal only
+            report = migrate_file(
+                manager, source, passed, files[-1], target=target, way=way, progress=bar.update
+            )
     print(summary(report, quarantine), file=sys.stderr)
     return 1 if report.quarantined else 0
 

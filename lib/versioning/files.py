@@ -15,7 +15,7 @@ import math
 import os
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, BinaryIO, Final
 
@@ -50,12 +50,13 @@ def migrate_file(
     *,
     target: int | None = None,
     way: Way = "upgrade",
+    progress: Callable[[int], object] = lambda _: None,
 ) -> Report:
     """Validate every line of `source` and migrate it to `target` (None: leave it as it is), and return the counts.
 
     Records that pass go to `out` in their order, the others to `quarantine` as
     `{"line", "version", "errors", "raw"}`, where `raw` is the line's text, or `{"base64": …}` if its bytes are no UTF-8,
-    without the line feed at its end.
+    without the line feed at its end. `progress` is called with the number of lines done since the last call.
     Raises UnknownVersionError, and DeclarationError for a history with a default that JSON can't write.
     """
     if target is not None:
@@ -85,6 +86,7 @@ def migrate_file(
         whole += batch.report
         whole += Report(read=len(unreadable), quarantined=len(unreadable), reasons=reasons)
         first += len(lines)
+        progress(len(lines))
     return whole
 
 

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import base64
 import bz2
+import contextlib
 import gzip
 import importlib
 import io
 import json
 import lzma
 import os
+import pty
 import resource
 import shlex
 import signal
 import stat
 import subprocess
 import sys
+import termios
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -778,3 +781,18 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
         (tmp_path / "in").write_bytes(part * times)
         peaks.append(peak_of(tmp_path, "upgrade", "in", "--to", "3", "--out", "out")[2])
     assert peaks[1] < peaks[0] + 5_000_000
+
+
+def test_on_a_terminal_there_is_a_progress_bar(tmp_path: Path) -> None:
+    (tmp_path / "in").write_bytes(ndjson(*make_users(3 * LINES, seed=1)))
+    terminal, end = pty.openpty()
+    termios.tcsetwinsize(end, (24, 80))
+    process = start(tmp_path, "upgrade", "in", "--to", "3", "--out", "out", stderr=end)
+    os.close(end)
+    seen = b""
+    with contextlib.suppress(OSError):  # the other end is closed
+        while part := os.read(terminal, 4096):
+            seen += part
+    os.close(terminal)
+    process.communicate()
+    assert b" lines" in seen and b"read 6,000, passed 6,000" in seen
