@@ -33,16 +33,15 @@ LINK = re.compile(r"(?<!\\)\]\(\s*<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\s*\)|(?:href|
 
 
 def known_tags(nb: NotebookNode, path: Path) -> Iterator[Problem]:
-    """Every tag is one that somebody reads, and each objective is proved by a cell with an assert that carries its tag."""
+    """Every tag is one that somebody reads, and each objective by a check of an exercise."""
     wanted = {f"objective-{number}" for number, _ in enumerate(lessons.objectives(nb), start=1)}
     for cell in nb.cells:
         for tag in sorted(set(lessons.tags(cell)) - TAGS - wanted):
             known = ", ".join(sorted(TAGS | wanted))
             yield cell.id, f"has the tag '{tag}', which nothing reads. Known: {known}."
-    asserting = [cell for cell in lessons.code_cells(nb) if "assert " in cell.source]
-    proved = {tag for cell in asserting for tag in lessons.tags(cell)}
+    proved = {tag for cell in lessons.code_cells(nb) if lessons.is_check(cell) for tag in lessons.tags(cell)}
     for tag in sorted(wanted - proved):
-        yield "", f"no cell with an assert carries the tag '{tag}': how would one see it was reached?"
+        yield "", f"no exercise's check carries the tag '{tag}': how would one see it was reached?"
 
 
 def cell_ids(nb: NotebookNode, path: Path) -> Iterator[Problem]:
