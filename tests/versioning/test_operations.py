@@ -21,9 +21,6 @@ from lib.versioning import (
     SchemaHistory,
     SplitField,
 )
-from lib.versioning.expressions import (
-    string_to_integer,
-)
 from lib.versioning.operations import Operation
 
 Record = dict[str, Any]
@@ -67,7 +64,7 @@ class Outcome:
 
 # ── Forward and backward, with what is kept and lost ─────────────────────────────────────────────────────────────
 
-ID = Field("id", "integer")
+ID, A, N = Field("id", "integer"), Field("a", "string"), Field("n", "integer")
 ADD = history([ID], AddField("note", "string", default="none"))
 ADD_NAN = history([ID], AddField("value", "float", default=NAN))
 COPY = history([ID, Field("a", "float")], AddField("b", "float", copy_from="a"))
@@ -86,55 +83,35 @@ NOTHING: tuple[dict[str, int], dict[str, int]] = ({}, {})
 
 
 @pytest.mark.parametrize(
-    ("history", "before", "after", "kept", "lost"),
+    ("target", "history", "before", "after", "kept", "lost"),
     [
-        (ADD, {"id": 1, "note": "x"}, {"id": 1, "note": "x"}, {"note": 1}, {}),
-        (ADD_NAN, {"id": 1}, {"id": 1, "value": NAN}, *NOTHING),
-        (COPY, {"id": 1, "a": 2.5, "b": 0.0}, {"id": 1, "a": 2.5, "b": 0.0}, {"b": 1}, {}),
-        (DROP, {"id": 1, "note": "x"}, {"id": 1}, {}, {"note": 1}),
-        (DROP_NULLABLE_WITH_DEFAULT, {"id": 1, "note": None}, {"id": 1}, {}, {"note": 1}),
-        (RENAME, {"id": 1, "a": "x", "b": "y"}, {"id": 1, "b": "y"}, {"b": 1}, {"a": 1}),
-        (RENAME, {"id": 1, "a": None, "b": "y"}, {"id": 1, "b": "y"}, {"b": 1}, {}),
-        (SPLIT, {"id": 1, "name": "Ana López Gil"}, {"id": 1, "first": "Ana", "last": "López Gil"}, *NOTHING),
-        (SPLIT, {"id": 1, "name": "A B", "last": "C"}, {"id": 1, "first": "A", "last": "C"}, {"last": 1}, {"name": 1}),
-        (SPLIT_AA, {"id": 1, "name": "xaaay"}, {"id": 1, "first": "x", "last": "ay"}, *NOTHING),
-        (FLOAT, {"id": 1, "n": -(2**63)}, {"id": 1, "n": -(2.0**63)}, *NOTHING),
-        (TEXT, {"id": 1, "n": -50}, {"id": 1, "n": "-50"}, *NOTHING),
-        (NUMBER, {"id": 1, "n": "-50"}, {"id": 1, "n": -50}, *NOTHING),
-        (MOMENT, {"id": 1, "at": "2024-01-01"}, {"id": 1, "at": "2024-01-01T00:00:00"}, *NOTHING),
+        (2, ADD, {"id": 1, "note": "x"}, {"id": 1, "note": "x"}, {"note": 1}, {}),
+        (2, ADD_NAN, {"id": 1}, {"id": 1, "value": NAN}, *NOTHING),
+        (1, ADD_NAN, {"id": 1, "value": NAN}, {"id": 1}, *NOTHING),
+        (1, COPY, {"id": 1, "a": NAN, "b": float("nan")}, {"id": 1, "a": NAN}, *NOTHING),
+        (1, COPY, {"id": 1, "a": NAN, "b": 1.0}, {"id": 1, "a": NAN}, {}, {"b": 1}),
+        (2, DROP, {"id": 1, "note": "x"}, {"id": 1}, {}, {"note": 1}),
+        (2, DROP_NULLABLE_WITH_DEFAULT, {"id": 1, "note": None}, {"id": 1}, {}, {"note": 1}),
+        (1, DROP_NULLABLE_WITH_DEFAULT, {"id": 1}, {"id": 1, "note": "none"}, *NOTHING),
+        (2, RENAME, {"id": 1, "a": "x", "b": "y"}, {"id": 1, "b": "y"}, {"b": 1}, {"a": 1}),
+        (2, RENAME, {"id": 1, "a": None, "b": "y"}, {"id": 1, "b": "y"}, {"b": 1}, {}),
+        (2, SPLIT, {"id": 1, "name": "A B", "last": "C"}, {"id": 1, "first": "A", "last": "C"}, {"last": 1}, {"name": 1}),
+        (2, SPLIT_AA, {"id": 1, "name": "xaaay"}, {"id": 1, "first": "x", "last": "ay"}, *NOTHING),
+        (1, SPLIT, {"id": 1, "first": "Ana", "last": "López Gil"}, {"id": 1, "name": "Ana López Gil"}, *NOTHING),
+        (1, SPLIT, {"id": 1, "first": "Ana Sol", "last": "Gil"}, {"id": 1, "name": "Ana Sol Gil"}, {}, {"first": 1, "last": 1}),
+        (1, SPLIT, {"id": 1, "first": "A", "last": "B", "name": "N"}, {"id": 1, "name": "N"}, {"name": 1}, {"first": 1}),
+        (2, FLOAT, {"id": 1, "n": -(2**63)}, {"id": 1, "n": -(2.0**63)}, *NOTHING),
+        (1, FLOAT, {"id": 1, "n": -(2.0**63)}, {"id": 1, "n": -(2**63)}, *NOTHING),
+        (1, TEXT, {"id": 1, "n": "-50"}, {"id": 1, "n": -50}, *NOTHING),
+        (2, MOMENT, {"id": 1, "at": "2024-01-01"}, {"id": 1, "at": "2024-01-01T00:00:00"}, *NOTHING),
+        (1, MOMENT, {"id": 1, "at": "2024-01-01"}, {"id": 1, "at": "2024-01-01"}, *NOTHING),
     ],
 )  # fmt: skip
-def test_forward(
-    history: SchemaHistory, before: Record, after: Record, kept: dict[str, int], lost: dict[str, int]
+def test_there_and_back(
+    target: int, history: SchemaHistory, before: Record, after: Record, kept: Any, lost: Any
 ) -> None:
-    got = Outcome(history, before, 2)
-    assert got == (labelled(after, 2), kept, lost)
-
-
-@pytest.mark.parametrize(
-    ("history", "after", "before", "kept", "lost"),
-    [
-        (ADD, {"id": 1, "note": "x"}, {"id": 1}, {}, {"note": 1}),
-        (ADD_NAN, {"id": 1, "value": NAN}, {"id": 1}, *NOTHING),
-        (COPY, {"id": 1, "a": NAN, "b": float("nan")}, {"id": 1, "a": NAN}, *NOTHING),
-        (COPY, {"id": 1, "a": NAN, "b": 1.0}, {"id": 1, "a": NAN}, {}, {"b": 1}),
-        (DROP_NULLABLE_WITH_DEFAULT, {"id": 1}, {"id": 1, "note": "none"}, *NOTHING),
-        (RENAME, {"id": 1, "b": "x", "a": "y"}, {"id": 1, "a": "y"}, {"a": 1}, {"b": 1}),
-        (SPLIT, {"id": 1, "first": "Ana", "last": "López Gil"}, {"id": 1, "name": "Ana López Gil"}, *NOTHING),
-        (SPLIT, {"id": 1, "first": "Ana Sol", "last": "Gil"}, {"id": 1, "name": "Ana Sol Gil"}, {}, {"first": 1, "last": 1}),
-        (SPLIT, {"id": 1, "first": "A", "last": "B", "name": "N"}, {"id": 1, "name": "N"}, {"name": 1}, {"first": 1}),
-        (SPLIT_AA, {"id": 1, "first": "xa", "last": "y"}, {"id": 1, "name": "xaaay"}, {}, {"first": 1, "last": 1}),
-        (FLOAT, {"id": 1, "n": -(2.0**63)}, {"id": 1, "n": -(2**63)}, *NOTHING),
-        (TEXT, {"id": 1, "n": "-50"}, {"id": 1, "n": -50}, *NOTHING),
-        (NUMBER, {"id": 1, "n": -50}, {"id": 1, "n": "-50"}, *NOTHING),
-        (MOMENT, {"id": 1, "at": "2024-01-01"}, {"id": 1, "at": "2024-01-01"}, *NOTHING),
-    ],
-)  # fmt: skip
-def test_backward(
-    history: SchemaHistory, after: Record, before: Record, kept: dict[str, int], lost: dict[str, int]
-) -> None:
-    got = Outcome(history, labelled(after, 2), 1)
-    assert got == (labelled(before, 1), kept, lost)
+    got = Outcome(history, labelled(before, 3 - target), target)
+    assert got == (labelled(after, target), kept, lost)
 
 
 @pytest.mark.parametrize(
@@ -142,19 +119,12 @@ def test_backward(
     [
         (SPLIT, {"id": 1, "name": "Ana"}, 2,
          ["name: no separator to split at (the separator is ' ', got string 'Ana')"]),
-        (SPLIT_AA, {"id": 1, "name": "a"}, 2, ["name: no separator to split at (the separator is 'aa', got string 'a')"]),
         (SPLIT, {"id": 1, "first": None, "last": "Gil"}, 1,
          ["first: cannot be joined with last, because only one of them is null (got null and string 'Gil')"]),
-        (SPLIT, {"id": 1, "first": "Ana", "last": None}, 1,
-         ["first: cannot be joined with last, because only one of them is null (got string 'Ana' and null)"]),
-        (FLOAT, {"id": 1, "n": 2**53 + 1}, 2, ["n: no exact float (got integer 9007199254740993)"]),
         (FLOAT, {"id": 1, "n": 2**63 - 1}, 2, ["n: no exact float (got integer 9223372036854775807)"]),
-        (FLOAT, {"id": 1, "n": 1.5}, 1, ["n: no exact 64-bit integer (got float 1.5)"]),
         (FLOAT, {"id": 1, "n": NAN}, 1, ["n: no exact 64-bit integer (got float nan)"]),
-        (FLOAT, {"id": 1, "n": float("inf")}, 1, ["n: no exact 64-bit integer (got float inf)"]),
         (FLOAT, {"id": 1, "n": 2.0**63}, 1, ["n: no exact 64-bit integer (got float 9.223372036854776e+18)"]),
         (TEXT, {"id": 1, "n": 1234}, 2, ["n: longer than 3 characters (got 4)"]),
-        (TEXT, {"id": 1, "n": "5.0"}, 1, ["n: no 64-bit integer in canonical form (got string '5.0')"]),
         (NUMBER, {"id": 1, "n": "05"}, 2, ["n: no 64-bit integer in canonical form (got string '05')"]),
         (NUMBER, {"id": 1, "n": 12345}, 1, ["n: longer than 4 characters (got 5)"]),
         # A filled field of a later version is checked before any step works on it.
@@ -191,52 +161,24 @@ def test_a_wrong_value_of_a_later_version_does_not_crash_the_steps_that_work_on_
 
 
 def test_all_failures_of_a_record_are_reported() -> None:
-    things = history(
-        [Field("a", "string"), Field("b", "string"), Field("n", "integer")],
-        SplitField("a", ("a1", "a2"), "-"),
-        SplitField("b", ("b1", "b2"), "-"),
-        ConvertField("n", "float"),
-    )
+    splits = [SplitField(name, (f"{name}1", f"{name}2"), "-") for name in ("a", "b")]
+    things = history([A, Field("b", "string"), N], *splits, ConvertField("n", "float"))
     got = Outcome(things, {"a": "x", "b": "y", "n": 2**62 + 1}, 2)
-    assert [error.partition(" (")[0] for error in got.errors] == [
-        "a: no separator to split at",
-        "b: no separator to split at",
-        "n: no exact float",
-    ]
+    expected = ["a: no separator to split at", "b: no separator to split at", "n: no exact float"]
+    assert [error.partition(" (")[0] for error in got.errors] == expected
 
 
 def test_the_steps_of_a_version_are_done_in_order_and_backward_the_last_first() -> None:
-    swap = history(
-        [Field("a", "string"), Field("b", "string")],
-        RenameField("a", "c"),
-        RenameField("b", "a"),
-        RenameField("c", "b"),
-    )
-    assert Outcome(swap, {"a": "1", "b": "2"}, 2).record == {"a": "2", "b": "1", "schema_version": 2}
-    assert Outcome(swap, {"a": "1", "b": "2", "schema_version": 2}, 1).record == {
-        "a": "2", "b": "1", "schema_version": 1,
-    }  # fmt: skip
-    again = history(
-        [ID, Field("a", "string")], DropField("a", default="x"), AddField("a", "integer", default=7)
-    )
+    turns = [RenameField("a", "c"), RenameField("b", "a"), RenameField("c", "b")]
+    swap = history([A, Field("b", "string")], *turns)
+    for target in (1, 2):
+        before = labelled({"a": "1", "b": "2"}, 3 - target)
+        assert Outcome(swap, before, target).record == labelled({"a": "2", "b": "1"}, target)
+    again = history([ID, A], DropField("a", default="x"), AddField("a", "integer", default=7))
     assert Outcome(again, {"id": 1, "a": "s"}, 2) == ({"id": 1, "a": 7, "schema_version": 2}, {}, {"a": 1})
 
 
-# ── Conversions ──────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["", " 5", "5 ", "5\n", "+5", "-0", "00", "05", "-05", "5.0", "5e3", "0x5", "1_000", "٥", "\uff15", "--5", "-",
-     "9223372036854775808", "-9223372036854775809", "1" * 10_000],
-)  # fmt: skip
-def test_text_becomes_an_integer_only_in_the_form_that_comes_back(text: str) -> None:
-    assert string_to_integer(text) is None
-
-
 # ── Declarations that make no sense ──────────────────────────────────────────────────────────────────────────────
-
-A, N, D = Field("a", "string"), Field("n", "integer"), Field("d", "string", default="x")
 
 
 class Colour(enum.StrEnum):
@@ -257,7 +199,6 @@ class Shade(str, enum.Enum):  # noqa: UP042 - unlike a StrEnum, it is formatted 
         (AddField("b", "string", default="x", copy_from="a"), "give default or copy_from, not both"),
         (AddField("b", "string", default=None), "its default is no valid value: null"),
         (AddField("b", "string", copy_from="c"), "there is no field 'c' here; there are a, n, d"),
-        (AddField("b", "string", copy_from="b"), "there is no field 'b' here"),
         (AddField("b", "integer", copy_from="a"), "b can't be a copy of a: type, length or nullability differ"),
         (AddField("b", "string", copy_from=Colour.A), "field name Colour: use"),
         (AddField("b'; import os #", "string", nullable=True), "field name string \"b'; import os #\""),
@@ -265,40 +206,31 @@ class Shade(str, enum.Enum):  # noqa: UP042 - unlike a StrEnum, it is formatted 
         (DropField("c"), "there is no field 'c' here; there are a, n, d"),
         (DropField("a"), "it is required and has no default"),
         (DropField("a", default=5), "its default is no valid value: expected string"),
-        (DropField("a", default=None), "its default is no valid value: null"),
         (RenameField("c", "e"), "there is no field 'c' here"),
         (RenameField("a", "n"), "there is a field 'n' already"),
-        (RenameField("a", "schema_version"), "reserved"),
         (RenameField("a", "r[']}; __import__('os').abort() #"), "use 1 to 63 of the letters"),
-        (RenameField("a", None), "field name null"),
-        (ConvertField("c", "float"), "there is no field 'c' here"),
         (ConvertField("a", "float"), "no conversion of string to float; there are: integer to float"),
-        (ConvertField("n", "timestamp"), "no conversion of integer to timestamp"),
         (ConvertField("n", ["float"]), "no conversion of integer to ['float']"),
         (ConvertField("n", "float", length=5), "length 5: a positive number, for strings only"),
         (ConvertField("d", "integer"), "its default 'x' can't be converted: no 64-bit integer"),
-        (SplitField("c", ("x", "y"), " "), "there is no field 'c' here"),
         (SplitField("n", ("x", "y"), " "), "only a string can be split, not integer"),
-        (SplitField("a", ("x",), " "), "into: a pair of names, not ('x',)"),
         (SplitField("a", ["x", "y"], " "), "into: a pair of names, not ['x', 'y']"),
         (SplitField("a", ("x", "n"), " "), "there is a field 'n' already"),
         (SplitField("a", ("x", "x"), " "), "declared twice: x"),
-        (SplitField("a", ("x", "y z"), " "), "field name string 'y z'"),
         (SplitField("a", ("x", "y"), ""), "separator: Unicode text of at least one character, not ''"),
         (SplitField("a", ("x", "y"), "\ud83d"), "separator: Unicode text"),
         (SplitField("a", ("x", "y"), Colour.RED), "separator: Unicode text"),
-        (SplitField(None, ("x", "y"), " "), "field name null"),
     ],
 )  # fmt: skip
 def test_what_makes_no_sense_is_refused_when_declared_and_the_place_named(
     operation: Operation, words: str
 ) -> None:
     with pytest.raises(DeclarationError) as refused:
-        SchemaHistory("things", first=Schema(A, N, D), steps={2: [AddField("ok", "boolean", default=True)], 3: [
-            RenameField("ok", "fine"), RenameField("fine", "ok"), operation,
-        ]})  # fmt: skip
-    message = str(refused.value).replace(", ok", "")
-    assert message.startswith(f"things, step to version 3, operation 3: {type(operation).__name__} ")
+        first = Schema(A, N, Field("d", "string", default="x"))
+        turns = [RenameField("n", "m"), RenameField("m", "n"), operation]
+        SchemaHistory("things", first=first, steps={2: turns})
+    message = str(refused.value)
+    assert message.startswith(f"things, step to version 2, operation 3: {type(operation).__name__} ")
     assert words in message
 
 
@@ -352,8 +284,4 @@ def test_members_of_enums_and_other_kinds_of_string_are_data_too() -> None:
         things = history([ID], AddField("c", "string", default=default))
         assert Outcome(things, {"id": 1}, 2).record == {"id": 1, "c": "red", "schema_version": 2}
         things = history([ID, Field("c", "string")], DropField("c", default=default))
-        assert Outcome(things, {"id": 1, "schema_version": 2}, 1).record == {
-            "id": 1,
-            "c": "red",
-            "schema_version": 1,
-        }
+        assert Outcome(things, labelled({"id": 1}, 2), 1).record == labelled({"id": 1, "c": "red"}, 1)
