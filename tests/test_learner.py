@@ -63,9 +63,8 @@ def test_blank_keeps_all_but_the_values(solved: str, blanked: str) -> None:
 def source(tmp_path: Path) -> Path:
     """A folder of solved lessons: the sample, a first notebook, a data file, and what must not be copied."""
     path = sample.write(tmp_path / "notebooks", sample.build_executed()).parent
-    for name in (
-        "data/users.csv images/a/b.png .ipynb_checkpoints/old.ipynb data/.hidden TEACHING.md EXAM.md".split()
-    ):
+    hidden = [".ipynb_checkpoints/old.ipynb", "data/.hidden", "TEACHING.md", "EXAM.md"]
+    for name in ["data/users.csv", "images/a/b.png", *hidden]:
         (path / name).parent.mkdir(parents=True, exist_ok=True)
         (path / name).write_text(f"content of {name}")
     return path
@@ -99,15 +98,10 @@ def test_learner_gets_lessons_and_what_they_need(source: Path, target: Path) -> 
 
 
 def test_second_generation_changes_nothing(source: Path, target: Path) -> None:
-    def state() -> list[tuple[bytes, int]]:
-        paths = [target / name for name in files(target) if name != MANIFEST]
-        return [((target / MANIFEST).read_bytes(), 0)] + [
-            (p.read_bytes(), p.stat().st_mtime_ns) for p in paths
-        ]
-
-    before = state()
-    assert generate(source, target) == []
-    assert state() == before
+    record, others = (target / MANIFEST).read_bytes(), [name for name in files(target) if name != MANIFEST]
+    written = [(target / name).stat().st_mtime_ns for name in others]
+    assert generate(source, target) == [] and (target / MANIFEST).read_bytes() == record
+    assert [(target / name).stat().st_mtime_ns for name in others] == written
 
 
 def test_lesson_that_was_only_run_is_updated(source: Path, target: Path) -> None:
@@ -158,17 +152,10 @@ def test_a_changed_lesson_is_left_alone_and_newer_ones_are_put_beside_it(source:
     assert read(target / NAME) == release(read(source / NAME))
 
 
-@pytest.mark.parametrize(
-    ("name", "content"),
-    [
-        (NAME, b"not json"),
-        (NAME, b"[]"),
-        (NAME, b'{"cells": 3}'),
-        (NAME, b"\xff\xfe"),
-        (NAME, b""),
-        ("data/users.csv", b"mine"),
-    ],
-)
+UNREADABLE = [(NAME, content) for content in (b"not json", b"[]", b'{"cells": 3}', b"\xff\xfe", b"")]
+
+
+@pytest.mark.parametrize(("name", "content"), [*UNREADABLE, ("data/users.csv", b"mine")])
 def test_what_no_tool_can_read_counts_as_the_learners(
     name: str, content: bytes, source: Path, target: Path
 ) -> None:

@@ -30,32 +30,21 @@ def curves() -> Figure:
     return fig
 
 
-def image(content: bytes) -> Image.Image:
-    """A PNG as a picture."""
-    return Image.open(io.BytesIO(content))
-
-
 def contrast(color: str) -> float:
     """The contrast of a colour with white, by WCAG 2.2."""
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(color)]
     return 1.05 / (float(np.dot([0.2126, 0.7152, 0.0722], linear)) + 0.05)
 
 
-@pytest.fixture
-def shown(monkeypatch: pytest.MonkeyPatch) -> list[tuple[dict[str, str], dict[str, Any]]]:
-    """What is sent to the notebook instead of being displayed: data and options."""
+def test_show_sends_the_alt_text_both_ways_and_closes(monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[tuple[dict[str, str], dict[str, Any]]] = []
     monkeypatch.setattr(plots, "display", lambda data, **options: sent.append((data, options)))
-    return sent
-
-
-def test_show_sends_the_alt_text_both_ways_and_closes(shown: list[Any]) -> None:
     fig = curves()
     assert show(fig, alt=ALT) is None
-    [(data, options)] = shown
+    [(data, options)] = sent
     assert options == {"raw": True, "metadata": {"image/png": {"alt": ALT}}}
     assert data["text/plain"] == ALT
-    picture = image(base64.b64decode(data["image/png"]))
+    picture = Image.open(io.BytesIO(base64.b64decode(data["image/png"])))
     assert picture.format == "PNG" and picture.info["Description"] == ALT
     assert not plt.fignum_exists(fig.number)
 
@@ -63,10 +52,8 @@ def test_show_sends_the_alt_text_both_ways_and_closes(shown: list[Any]) -> None:
 def test_same_figure_gives_the_same_bytes_on_opaque_white_whatever_the_session_prefers() -> None:
     fig = curves()
     assert png(fig, ALT) == png(fig, ALT) == png(curves(), ALT)
-    with plt.rc_context(
-        {"savefig.transparent": True, "savefig.facecolor": "none", "figure.facecolor": "none"}
-    ):
-        picture = image(png(curves(), ALT)).convert("RGBA")
+    with plt.rc_context({"savefig.transparent": True, "savefig.facecolor": "none"}):
+        picture = Image.open(io.BytesIO(png(curves(), ALT))).convert("RGBA")
     assert picture.getpixel((0, 0)) == (255, 255, 255, 255) and picture.getextrema()[3] == (255, 255)
 
 

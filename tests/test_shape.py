@@ -6,9 +6,9 @@ import ast
 import io
 import subprocess
 import sys
-import tokenize
 from functools import cache
 from pathlib import Path
+from tokenize import COMMENT, DEDENT, ENDMARKER, INDENT, NEWLINE, NL, generate_tokens
 
 import pytest
 
@@ -17,21 +17,14 @@ ROOT = Path(__file__).resolve().parents[1]
 LIMITS = {"lib": 7_220, "tools": 1_600, "tests": 12_310}
 DATA = [ROOT / "tests" / "wrong_answers.py"]
 MODULE, FUNCTION = 250, 40
-LAYOUT = {
-    tokenize.COMMENT,
-    tokenize.NL,
-    tokenize.NEWLINE,
-    tokenize.INDENT,
-    tokenize.DEDENT,
-    tokenize.ENDMARKER,
-}
+LAYOUT = {COMMENT, NL, NEWLINE, INDENT, DEDENT, ENDMARKER}
 Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
 @cache
 def code_lines(text: str) -> set[int]:
     """The numbers of the lines that hold code: blank lines, comments and docstrings do not count."""
-    tokens = tokenize.generate_tokens(io.StringIO(text).readline)
+    tokens = generate_tokens(io.StringIO(text).readline)
     spans = [(token.start[0], token.end[0]) for token in tokens if token.type not in LAYOUT]
     lines = {line for first, last in spans for line in range(first, last + 1)}
     for node in ast.walk(ast.parse(text)):

@@ -12,12 +12,9 @@ ROOT = Path(__file__).resolve().parents[2]
 DATABASE = "://postgres:secret@127.0.0.1:15001/postgres"
 
 
-def settings() -> dict[str, str]:
-    return native_airflow.settings(Path("home"), 15000, DATABASE, "redis://:secret@127.0.0.1:15002/0")
-
-
-def test_every_setting_of_the_stack_has_a_value_and_every_address_is_of_this_machine() -> None:
-    ours = settings()
+def test_every_setting_has_a_value_every_address_is_of_this_machine_and_secrets_are_new_each_time() -> None:
+    arguments = Path("home"), 15000, DATABASE, "redis://:secret@127.0.0.1:15002/0"
+    ours, others = native_airflow.settings(*arguments), native_airflow.settings(*arguments)
     text = (ROOT / "compose" / "docker-compose.scale.yml").read_text(encoding="utf-8")
     theirs = yaml.safe_load(text)["x-environment"]
     assert set(theirs) <= set(ours)
@@ -29,9 +26,5 @@ def test_every_setting_of_the_stack_has_a_value_and_every_address_is_of_this_mac
     }
     assert sum(map(len, hosts.values())) == 4  # database, twice; broker; API server
     assert {host for found in hosts.values() for host in found} == {"127.0.0.1"}
-
-
-def test_secrets_are_new_each_time() -> None:
-    first, second = settings(), settings()
-    names = [name for name in first if first[name] != second[name]]
-    assert names == ["AIRFLOW__API__SECRET_KEY", "AIRFLOW__API_AUTH__JWT_SECRET", "AIRFLOW__CORE__FERNET_KEY"]
+    new = [name for name in ours if ours[name] != others[name]]
+    assert new == ["AIRFLOW__API__SECRET_KEY", "AIRFLOW__API_AUTH__JWT_SECRET", "AIRFLOW__CORE__FERNET_KEY"]
