@@ -14,11 +14,8 @@ import sys
 import time
 from collections.abc import Iterator
 from functools import partial
-from typing import Any
 
-import psycopg
-import sqlalchemy as sa
-from databases import calling_after_batches
+from databases import calling_after_batches, engine_for
 
 from lib.versioning.migrate import PhaseResult, run_migration
 from lib.versioning.plan import migration_plan
@@ -32,12 +29,8 @@ def migrate(
     dialect: str, address: str, versions: tuple[int, int], batch_size: int
 ) -> tuple[PhaseResult, ...]:
     """Run expand and backfill."""
-    database: Any
-    if dialect == "sqlite":
-        database = sa.create_engine(f"sqlite:///{address}", connect_args={"timeout": 30})
-    else:
-        database = sa.create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(address))
-    return run_migration(database, USERS, *versions, batch_size=batch_size, wait=30)
+    with engine_for(dialect, address) as database:
+        return run_migration(database.target, USERS, *versions, batch_size=batch_size, wait=30)
 
 
 def report(pipe: int, left: Iterator[int]) -> None:

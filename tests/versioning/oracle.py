@@ -9,16 +9,8 @@ import re
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from lib.versioning import (
-    AddField,
-    ConvertField,
-    DropField,
-    Field,
-    RenameField,
-    Schema,
-    SchemaHistory,
-    SplitField,
-)
+from lib.versioning import Field, Schema, SchemaHistory
+from lib.versioning.operations import AddField, ConvertField, DropField, RenameField, SplitField
 from lib.versioning.schema import NO_DEFAULT
 
 _TIMESTAMP = re.compile(

@@ -13,17 +13,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from lib.versioning import (
-    AddField,
-    ConvertField,
-    DropField,
-    Field,
-    RenameField,
-    Schema,
-    SchemaHistory,
-    SplitField,
-)
-from lib.versioning.operations import Operation
+from lib.versioning import Field, Schema, SchemaHistory
+from lib.versioning.operations import AddField, ConvertField, DropField, Operation, RenameField, SplitField
 from lib.versioning.schema import MISSING, NO_DEFAULT, TYPES, VERSION_KEY
 
 Record = dict[str, Any]

@@ -16,27 +16,14 @@ import strategies
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lib.versioning import (
-    AddField,
-    Batch,
-    ConvertField,
-    DataVersionManager,
-    DropField,
-    Field,
-    InvalidRecordError,
-    RenameField,
-    Report,
-    Schema,
-    SchemaHistory,
-    UnknownVersionError,
-    make_users,
-    reason_of,
-    suspects,
-)
+from lib.versioning import Batch, DataVersionManager, InvalidRecordError, Report, reason_of, suspects
 from lib.versioning.bulk import CHUNK
 from lib.versioning.files import migrate_file
-from lib.versioning.schema import MISSING, is_unicode
+from lib.versioning.history import SchemaHistory, UnknownVersionError
+from lib.versioning.operations import AddField, ConvertField, DropField, RenameField
+from lib.versioning.schema import MISSING, Field, Schema, is_unicode
 from lib.versioning.tables import upgrade_table
+from lib.versioning.users import make_users
 
 Record = dict[str, Any]
 ANA = {"id": "1", "name": "Ana", "created_at": "2024-01-01"}
@@ -64,10 +51,10 @@ def one_by_one(vm: DataVersionManager, records: list[Any], way: str, target: int
             except InvalidRecordError as error:
                 errors = error.errors
             except ValueError as error:
-                side = "above" if way == "upgrade" else "below"
-                assert f"version {verdict['version']}, {side} {target}" in str(error)
+                side, version = "above" if way == "upgrade" else "below", verdict["version"]
+                assert f"version {version}, {side} {target}" in str(error)
                 errors = [
-                    f"schema_version: {side} the target version (got {verdict['version']}, the target is {target})"
+                    f"schema_version: {side} the target version (got {version}, the target is {target})"
                 ]
         else:
             passed = record
@@ -97,13 +84,9 @@ def assert_same(bulk: Batch, single: Batch) -> None:
 @st.composite
 def batches(draw: st.DrawFn, history: SchemaHistory) -> list[Any]:
     """Records of one version or of several, none, a few or all of them broken."""
-    version = draw(st.sampled_from([None, *history.versions]))
-    good = (
-        st.sampled_from(history.versions).flatmap(lambda v: strategies.records(history, v, extra=True))
-        if version is None
-        else strategies.records(history, version, extra=draw(st.booleans()))
-    )
-    some = draw(st.lists(good, max_size=5))
+    one, extra = draw(st.sampled_from(history.versions)), draw(st.booleans())
+    versions = st.sampled_from(history.versions) if draw(st.booleans()) else st.just(one)
+    some = [draw(strategies.records(history, v, extra=extra)) for v in draw(st.lists(versions, max_size=5))]
     if draw(st.booleans()):
         some += draw(st.lists(strategies.broken_records(history), min_size=1, max_size=3))
     return draw(st.permutations(some)) if len(some) > 1 else some
@@ -127,23 +110,15 @@ def test_bulk_and_single_form_agree(data: st.DataObject) -> None:
 @pytest.mark.parametrize("length", [None, 3])
 def test_every_odd_value_is_found_beside_good_ones(kind: str, nullable: bool, length: int | None) -> None:
     field = Field("f", kind, nullable, length=length if kind == "string" else None)
-    good = {"string": "é", "integer": 5, "float": 0.5, "boolean": True, "timestamp": "2024-01-01T10:00:00Z"}[
-        kind
-    ]
+    good = {"string": "é", "integer": 5, "float": 0.5, "boolean": True, "timestamp": "2024-01-01"}[kind]
     vm = DataVersionManager(SchemaHistory("things", first=Schema(field)))
     for odd in strategies._ODD:
         record = {} if odd is MISSING else {"f": odd}
-        for records in (
-            [record],
-            [{"f": good}, record, {"f": good}],
-            [{"f": good}] * (CHUNK - 1) + [record] * 2,
-        ):
+        for records in ([{"f": good}, record, {"f": good}], [{"f": good}] * (CHUNK - 1) + [record] * 2):
             batch = vm.validate_many(records)
             wrong = 0 if odd is not MISSING and oracle.is_valid(field, odd) else records.count(record)
-            assert len(batch.quarantined) == wrong, odd
-            assert [entry["errors"] for entry in batch.quarantined] == [
-                [f"f: {field.problem(odd)}"] for _ in range(wrong)
-            ]
+            errors = [[f"f: {field.problem(odd)}"]] * wrong
+            assert [entry["errors"] for entry in batch.quarantined] == errors, odd
 
 
 # ── Order, places and counts ─────────────────────────────────────────────────────────────────────────────────────
@@ -159,11 +134,8 @@ def test_records_keep_their_order_and_quarantined_ones_their_place(count: int) -
     assert [entry["line"] for entry in batch.quarantined] == [at + 1 for at in bad]
     assert all(entry["raw"] is records[entry["line"] - 1] for entry in batch.quarantined)
     assert [record["id"] for record in batch.records] == [str(at) for at in range(count) if at not in bad]
-    assert (batch.report.read, batch.report.passed, batch.report.quarantined) == (
-        count,
-        count - len(bad),
-        len(bad),
-    )
+    report = batch.report
+    assert (report.read, report.passed, report.quarantined) == (count, count - len(bad), len(bad))
 
 
 def test_validated_records_come_back_as_they_are() -> None:
@@ -185,9 +157,9 @@ def test_an_iterator_is_read_once() -> None:
 
 @pytest.mark.parametrize("target", [0, 4, "3", True, None])
 def test_an_unknown_target_is_refused(target: Any) -> None:
-    for method in (DataVersionManager().upgrade_many, DataVersionManager().downgrade_many):
+    for way in WAYS[1:]:
         with pytest.raises(UnknownVersionError, match=r"^users: "):
-            method([ANA], target)
+            in_bulk(DataVersionManager(), [ANA], way, target)
 
 
 def test_reports_add_up() -> None:
@@ -207,7 +179,6 @@ def test_reports_add_up() -> None:
     ("error", "reason"),
     [
         ("id: missing", "id: missing"),
-        ("id: expected string (got integer 5)", "id: expected string"),
         ("id: expected string (got string ' (')", "id: expected string"),
         ("a: no separator to split at (the separator is ' (', got string '')", "a: no separator to split at"),
     ],
@@ -232,10 +203,8 @@ def test_values_that_can_not_be_compared_are_only_wrong() -> None:
     records = [ANA, {"id": Contrary(), "name": Contrary(), "created_at": Contrary()}, ANA]
     vm = DataVersionManager()
     assert_same(in_bulk(vm, records, "validate", 1), one_by_one(vm, records, "validate", 1))
-    later = [
-        record | {"schema_version": 3, "email": Contrary(), "updated_at": "x", "phone": None}
-        for record in records
-    ]
+    more = {"schema_version": 3, "email": Contrary(), "updated_at": "x", "phone": None}
+    later = [record | more for record in records]
     assert_same(in_bulk(vm, later, "downgrade", 1), one_by_one(vm, later, "downgrade", 1))
 
 
@@ -243,10 +212,8 @@ def test_a_dict_that_makes_its_values_up_is_not_changed_and_not_believed() -> No
     made_up: Any = defaultdict(lambda: "2024-01-01", {"id": "1"})
     records = [made_up, ANA, made_up]
     for way in WAYS:
-        batch = in_bulk(DataVersionManager(), records, way, 1)
-        assert [entry["errors"] for entry in batch.quarantined] == [
-            ["name: missing", "created_at: missing"]
-        ] * 2
+        report = in_bulk(DataVersionManager(), records, way, 1).report
+        assert report.reasons == {"name: missing": 2, "created_at: missing": 2}
     assert dict(made_up) == {"id": "1"}
 
 
@@ -311,9 +278,8 @@ def test_a_field_that_goes_and_comes_back_stands_where_its_schema_has_it_in_both
         up = in_bulk(vm, records, "upgrade", 3)
         assert_same(up, one_by_one(vm, records, "upgrade", 3))
         assert_same(in_bulk(vm, up.records, "downgrade", 1), one_by_one(vm, up.records, "downgrade", 1))
-        assert [list(record)[:4] for record in up.records] == [["a", "c", "b", "schema_version"]] * len(
-            records
-        )
+        orders = {tuple(record)[:4] for record in up.records}
+        assert orders == {("a", "c", "b", "schema_version")}
 
 
 def test_a_whole_number_in_a_float_field_is_kept_as_it_was_written() -> None:
@@ -323,13 +289,11 @@ def test_a_whole_number_in_a_float_field_is_kept_as_it_was_written() -> None:
     batch = in_bulk(vm, whole + wrong, "validate", 1)
     assert list(map(spelled, batch.records)) == list(map(spelled, whole))
     assert batch.report.reasons == {"b: no exact float": 3, "b: expected float": 2}
-    back = in_bulk(
-        vm, [{"schema_version": 3, "a": "x", "b": "", "c": n} for n in (5, 2**63, 2**60)], "downgrade", 1
-    )
-    assert [(type(r["c"]), r["c"], repr(r["b"])) for r in back.records] == [
-        (int, 5, "0.0"),
-        (int, 2**60, "0.0"),
+    later = [{"schema_version": 3, "a": "x", "b": "", "c": number} for number in (5, 2**63, 2**60)]
+    back = in_bulk(vm, later, "downgrade", 1)
+    assert [(repr(record["c"]), repr(record["b"])) for record in back.records] == [
+        ("5", "0.0"),
+        (str(2**60), "0.0"),
     ]
-    assert back.report.reasons == {"c: no exact 64-bit integer": 1} and vm.upgrade_many(
-        whole[:1], 2
-    ).report.lost == {"b": 1}
+    assert back.report.reasons == {"c: no exact 64-bit integer": 1}
+    assert vm.upgrade_many(whole[:1], 2).report.lost == {"b": 1}

@@ -67,21 +67,12 @@ def test_a_verdict_explains_itself() -> None:
     ]
 
 
-def test_the_first_version_is_always_compatible() -> None:
-    assert all(check(USERS, 1, mode).compatible and not check(USERS, 1, mode).readings for mode in MODES)
-
-
 def test_nothing_is_said_of_a_migration_where_there_is_none() -> None:
     schema = USERS.schema(1)
-    assert [str(check(USERS, 1, mode)) for mode in MODES] == [
-        f"version 1, {mode}: compatible" for mode in MODES
-    ]
+    assert [str(check(USERS, 1, mode)) for mode in MODES] == [f"version 1, {m}: compatible" for m in MODES]
     assert str(check(SchemaHistory("one", first=schema), 1, "FULL")) == "version 1, FULL: compatible"
-    for schemas in ([schema, schema], schema):
-        with pytest.raises(
-            TypeError, match=r"a SchemaHistory, not \w+: declare the steps .*differences\(reader, writer\)"
-        ):
-            check(schemas, 2, "FULL")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"a SchemaHistory, not \w+: .*differences\(reader, writer\)"):
+        check([schema, schema], 2, "FULL")  # type: ignore[arg-type]
 
 
 def test_unknown_modes_and_versions_are_refused() -> None:
@@ -103,21 +94,15 @@ FIELD = Field("a", "string")
         (Field("a", "string", nullable=True), FIELD, None),
         (FIELD, Field("a", "string", nullable=True), Kind.NULL),
         (Field("a", "float"), Field("a", "integer"), None),
-        (Field("a", "float", nullable=True), Field("a", "integer", nullable=True), None),
         (Field("a", "integer"), Field("a", "float"), Kind.TYPE_MISMATCH),
-        (Field("a", "string"), Field("a", "integer"), Kind.TYPE_MISMATCH),
-        (Field("a", "integer"), Field("a", "string"), Kind.TYPE_MISMATCH),
-        (Field("a", "integer"), Field("a", "boolean"), Kind.TYPE_MISMATCH),
         (Field("a", "integer", default=5), Field("a", "string"), Kind.TYPE_MISMATCH),
         (Field("a", "string"), Field("a", "timestamp"), None),
         (Field("a", "string", length=32), Field("a", "timestamp"), None),
         (Field("a", "string", length=31), Field("a", "timestamp"), Kind.LENGTH),
         (Field("a", "timestamp"), FIELD, Kind.FORMAT),
-        (Field("a", "string", length=5), Field("a", "string", length=5), None),
         (Field("a", "string", length=4), Field("a", "string", length=5), Kind.LENGTH),
         (Field("a", "string", length=4), FIELD, Kind.LENGTH),
         (Field("a", "string", aliases=("b",)), Field("b", "string"), None),
-        (Field("a", "string", aliases=("b",)), FIELD, None),
     ],
 )
 def test_what_a_field_meets(wanted: Field, written: Field, kind: Kind | None) -> None:
@@ -171,12 +156,7 @@ def test_a_rename_without_alias_breaks_both_ways() -> None:
 def test_an_alias_mends_a_rename_backward_but_not_forward() -> None:
     history = one_step(FIELD, RenameField("a", "b"))
     assert with_aliases(history, 2)["b"] == Field("b", "string", aliases=("a",))
-    assert {pair: r.compatible for pair, r in matrix(history, aliases=True).items()} == {
-        (1, 1): True,
-        (1, 2): True,
-        (2, 1): False,
-        (2, 2): True,
-    }
+    assert [pair for pair, r in matrix(history, aliases=True).items() if not r.compatible] == [(2, 1)]
 
 
 def test_swapped_names_break_though_avro_sees_nothing() -> None:
@@ -193,9 +173,8 @@ def test_swapped_names_break_though_avro_sees_nothing() -> None:
 
 
 def test_a_half_under_the_name_of_the_whole_breaks() -> None:
-    history = one_step(
-        FIELD, SplitField("a", ("b", "c"), "-"), RenameField("b", "a"), DropField("c", default="")
-    )
+    steps = [SplitField("a", ("b", "c"), "-"), RenameField("b", "a"), DropField("c", default="")]
+    history = one_step(FIELD, *steps)
     assert history.schema(1) == history.schema(2)
     for writer, reader in ((1, 2), (2, 1)):
         assert kinds(judge(history, writer, reader).breaking) == [("a", Kind.MOVED)]
@@ -207,16 +186,12 @@ def test_former_names_through_several_versions_become_aliases() -> None:
         "things",
         first=Schema(Field("a", "string", aliases=("z",)), Field("x", "string")),
         steps={
-            2: [RenameField("a", "b")],
+            2: [RenameField("a", "b"), SplitField("x", ("x1", "x2"), " ")],
             3: [RenameField("b", "c"), RenameField("c", "d")],
-            4: [SplitField("x", ("x1", "x2"), " ")],
         },
     )
-    assert {field.name: field.aliases for field in with_aliases(history, 4)} == {
-        "d": ("z", "a", "b"),
-        "x1": (),
-        "x2": (),
-    }
+    aliases = {field.name: field.aliases for field in with_aliases(history, 3)}
+    assert aliases == {"d": ("z", "a", "b"), "x1": (), "x2": ()}
     assert with_aliases(history, 1) == history.schema(1)
 
 
@@ -239,14 +214,12 @@ NULLABLE = Field("a", "string", nullable=True)
     ("field", "operation", "way", "change", "reason"),
     [
         (FIELD, ConvertField("a", "integer"), (1, 2), {}, "a: no 64-bit integer in canonical form"),
-        (Field("a", "string", length=2), ConvertField("a", "integer"), (2, 1), {"a": 123}, "a: longer than 2"),
         (Field("a", "integer"), ConvertField("a", "string", 2), (1, 2), {"a": 123}, "a: longer than 2"),
         (Field("a", "integer"), ConvertField("a", "string"), (2, 1), {}, "a: no 64-bit integer"),
         (Field("a", "integer"), ConvertField("a", "float"), (1, 2), {"a": 2**53 + 1}, "a: no exact float"),
         (Field("a", "integer"), ConvertField("a", "float"), (2, 1), {"a": 0.5}, "a: no exact 64-bit integer"),
         (FIELD, SplitField("a", ("b", "c"), "-"), (1, 2), {}, "a: no separator"),
         (NULLABLE, SplitField("a", ("b", "c"), "-"), (2, 1), {"b": None}, "b: cannot be joined with c"),
-        (NULLABLE, SplitField("a", ("b", "c"), "-"), (2, 1), {"c": None}, "b: cannot be joined with c"),
         (Field("a", "string", length=3), SplitField("a", ("b", "c"), "-"), (2, 1), {"b": "xy", "c": "z"}, "a: longer than 3"),
     ],
 )  # fmt: skip
@@ -262,24 +235,13 @@ def test_what_a_migration_may_do_it_really_does(
     assert migrated.failed and not judge(history, *way).through_migration
 
 
-@pytest.mark.parametrize(
-    ("field", "operation"),
-    [
-        (Field("a", "timestamp"), ConvertField("a", "timestamp")),
-        (FIELD, RenameField("a", "b")),
-        (Field("a", "integer"), AddField("b", "integer", default=0)),
-    ],
-)
-def test_what_can_not_fail_is_not_said_to(field: Field, operation: Operation) -> None:
-    history = one_step(field, operation)
-    assert judge(history, 1, 2).may_fail == judge(history, 2, 1).may_fail == ()
-
-
-def test_an_integer_always_fits_a_string_of_20_characters() -> None:
+def test_what_can_not_fail_is_not_said_to() -> None:
+    first = Schema(FIELD, Field("t", "timestamp"), Field("n", "integer"))
     longest = len(str(-(2**63)))
-    for length, fails in ((longest, False), (longest - 1, True)):
-        step = ConvertField("a", "string", length)
-        assert bool(judge(one_step(Field("a", "integer"), step), 1, 2).may_fail) is fails
+    steps = [ConvertField("t", "timestamp"), RenameField("a", "b"), ConvertField("n", "string", longest)]
+    history = SchemaHistory("things", first=first, steps={2: steps})
+    assert judge(history, 1, 2).may_fail == ()
+    assert judge(history, 2, 1).may_fail == ("n: no 64-bit integer in canonical form",)
 
 
 @given(st.data())
@@ -341,12 +303,15 @@ def test_readers_get_what_the_history_says(history: SchemaHistory, aliases: bool
         assert validator(wanted)(direct) == []
 
 
-def test_aliases_are_no_part_of_what_two_fields_may_share() -> None:
-    with pytest.raises(DeclarationError, match="declared twice: b"):
-        Schema(Field("a", "string", aliases=("b",)), Field("b", "string"))
-    with pytest.raises(DeclarationError, match="declared twice: c"):
-        Schema(Field("a", "string", aliases=("c",)), Field("b", "string", aliases=("c",)))
-    with pytest.raises(DeclarationError, match="aliases: a tuple"):
-        Field("a", "string", aliases=["b"])  # type: ignore[arg-type]
-    with pytest.raises(DeclarationError, match="field 'a': alias"):
-        Field("a", "string", aliases=("b c",))
+@pytest.mark.parametrize(
+    ("aliases", "words"),
+    [
+        (("b",), "declared twice: b"),
+        (("c",), "declared twice: c"),
+        (["d"], "aliases: a tuple"),
+        (("b c",), "field 'a': alias"),
+    ],
+)
+def test_aliases_are_names_of_no_other_field(aliases: Any, words: str) -> None:
+    with pytest.raises(DeclarationError, match=words):
+        Schema(Field("a", "string", aliases=aliases), Field("b", "string", aliases=("c",)))

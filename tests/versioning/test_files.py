@@ -31,23 +31,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from waiting import until
 
-from lib.versioning import (
-    USERS,
-    AddField,
-    ConvertField,
-    DataVersionManager,
-    DeclarationError,
-    Field,
-    RenameField,
-    Report,
-    Schema,
-    SchemaHistory,
-    make_users,
-    reason_of,
-)
+from lib.versioning import DataVersionManager, DeclarationError, Field, Report, Schema, reason_of
 from lib.versioning import __main__ as command_line
 from lib.versioning.files import SIZE, migrate_file, whole_or_nothing
+from lib.versioning.history import SchemaHistory
+from lib.versioning.operations import AddField, ConvertField, RenameField
 from lib.versioning.sql import PHASES
+from lib.versioning.users import USERS, make_users
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-m", "lib.versioning"]

@@ -7,18 +7,10 @@ from typing import Any
 
 import pytest
 
-from lib.versioning import (
-    USERS,
-    AddField,
-    DataVersionManager,
-    DeclarationError,
-    DropField,
-    Field,
-    RenameField,
-    Schema,
-    SchemaHistory,
-    UnknownVersionError,
-)
+from lib.versioning import DataVersionManager, DeclarationError, Field, Schema
+from lib.versioning.history import SchemaHistory, UnknownVersionError
+from lib.versioning.operations import AddField, DropField, RenameField
+from lib.versioning.users import USERS
 
 FIRST = Schema(Field("id", "string"))
 
@@ -36,13 +28,11 @@ def adds(name: str) -> list[AddField]:
         ({3: adds("a")}, "version 3 can't follow 1; the next is 2"),
         ({2: adds("a"), 4: adds("b")}, "version 4 can't follow 2; the next is 3"),
         ({1: adds("a")}, "version 1 can't follow 1; the next is 2"),
-        ({-1: adds("a")}, "version -1 can't follow 1; the next is 2"),
         ({"2": adds("a")}, "version '2' can't follow 1; the next is 2"),
         ({True: adds("a")}, "version True can't follow 1; the next is 2"),
         ({2: []}, "step to version 2: give a list of one or more operations"),
         ({2: AddField("a", "string", nullable=True)}, "step to version 2: give a list of one or more operations"),
         ({2: ["add a"]}, "step to version 2, operation 1: 'add a' is no operation such as AddField"),
-        ({2: [AddField]}, "operation 1: <class 'lib.versioning.operations.AddField'> is no operation"),
         ({2: adds("a"), 3: adds("a")}, "step to version 3, operation 1: AddField string 'a': there is such a field already"),
         ({2: [RenameField("id", "a")], 3: [DropField("id")]}, "step to version 3, operation 1: DropField string 'id': there is no field"),
     ],
@@ -87,14 +77,13 @@ def test_schemas_and_steps_are_derived() -> None:
 
 @pytest.mark.parametrize("version", [0, 4, -1, 99, 2**70, True, "1", 1.0, None, [1], {}])
 def test_an_unknown_version_is_told_with_those_that_are_known(version: Any) -> None:
-    for call in (
-        lambda: USERS.schema(version),
-        lambda: USERS.steps(version, 1),
-        lambda: USERS.steps(1, version),
-        lambda: USERS.check_version(version),
+    for call, arguments in (
+        (USERS.schema, [version]),
+        (USERS.steps, [version, 1]),
+        (USERS.steps, [1, version]),
     ):
         with pytest.raises(UnknownVersionError, match=r"^users: ") as error:
-            call()
+            call(*arguments)
         assert ("known: 1, 2, 3" in str(error.value)) == (type(version) is int)
 
 
@@ -105,6 +94,3 @@ def test_a_history_comes_through_pickle() -> None:
     ]
     record = {"id": "1", "name": "Ana", "created_at": "2024-01-01"}
     assert DataVersionManager(copied).upgrade_data(record, 3) == DataVersionManager().upgrade_data(record, 3)
-
-
-# ── There and back ───────────────────────────────────────────────────────────────────────────────────────────────

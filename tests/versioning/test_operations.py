@@ -7,21 +7,9 @@ from typing import Any
 
 import pytest
 
-from lib.versioning import (
-    AddField,
-    ConvertField,
-    DataVersionManager,
-    DeclarationError,
-    DropField,
-    Field,
-    InvalidRecordError,
-    RenameField,
-    Report,
-    Schema,
-    SchemaHistory,
-    SplitField,
-)
-from lib.versioning.operations import Operation
+from lib.versioning import DataVersionManager, DeclarationError, Field, InvalidRecordError, Report, Schema
+from lib.versioning.history import SchemaHistory
+from lib.versioning.operations import AddField, ConvertField, DropField, Operation, RenameField, SplitField
 
 Record = dict[str, Any]
 NAN = float("nan")

@@ -9,21 +9,10 @@ import pytest
 import sqlalchemy as sa
 from databases import Database, columns, insert, make_table, run
 
-from lib.versioning import (
-    AddField,
-    ConvertField,
-    DropField,
-    Field,
-    RenameField,
-    Schema,
-    SchemaHistory,
-    SplitField,
-    migrate,
-    sessions,
-)
+from lib.versioning import Field, Schema, SchemaHistory, migrate, sessions
 from lib.versioning.dialects import SqlError
 from lib.versioning.migrate import LockedError, MigrationError, run_migration
-from lib.versioning.operations import Operation
+from lib.versioning.operations import AddField, ConvertField, DropField, Operation, RenameField, SplitField
 from lib.versioning.sql import contract, migration_script
 
 FIRST = Schema(

@@ -7,24 +7,12 @@ from typing import Any
 
 import psycopg
 import pytest
-from databases import ERRORS, columns, insert, make_table, rows, run
+from databases import ERRORS, columns, insert, make_table, moment, rows, run
 
-from lib.versioning import (
-    USERS,
-    AddField,
-    ConvertField,
-    DataVersionManager,
-    DropField,
-    Field,
-    RenameField,
-    Schema,
-    SchemaHistory,
-    SplitField,
-    UnknownVersionError,
-)
+from lib.versioning import USERS, DataVersionManager, Field, Schema, SchemaHistory, UnknownVersionError
 from lib.versioning.dialects import DIALECTS, SqlError, dialect_named, to_utc
 from lib.versioning.expressions import convert
-from lib.versioning.operations import Operation
+from lib.versioning.operations import AddField, ConvertField, DropField, Operation, RenameField, SplitField
 from lib.versioning.sql import migration_script
 
 V1 = [
@@ -41,41 +29,17 @@ INSTANTS = {
 }
 
 
-def users_table(database: tuple[str, Any], *, text: bool = True) -> Any:
-    dialect, connection = database
-    make_table(connection, dialect, "users", USERS.schema(1), text_timestamps=text, key="id")
-    insert(connection, "users", V1 if text else [user | {"created_at": INSTANTS[user["id"]]} for user in V1])
-    return connection
-
-
-def at(value: Any) -> datetime:
-    return datetime.fromisoformat(value) if isinstance(value, str) else value
-
-
-# ── The promises made to the course ──────────────────────────────────────────────────────────────────────────────
-
-
-def test_the_script_for_1_to_3_is_the_whole_chain() -> None:
-    script = DataVersionManager().create_migration_script(1, 3)
-    order = [
-        "ADD COLUMN IF NOT EXISTS email VARCHAR(255)",
-        "ADD COLUMN IF NOT EXISTS updated_at TIMESTAMP",
-        "UPDATE users SET updated_at = ",
-        "WHERE updated_at IS NULL",
-        "ADD COLUMN IF NOT EXISTS phone VARCHAR(50)",
-    ]
-    places = [script.index(part) for part in order]
-    assert places == sorted(places)
-
-
 def test_the_chain_migrates_a_real_table(database: tuple[str, Any]) -> None:
-    connection = users_table(database)
-    run(connection, DataVersionManager().create_migration_script(1, 3, database[0]))
-    assert list(columns(connection, "users")) == ["id", "name", "created_at", "email", "updated_at", "phone"]
+    dialect, connection = database
+    make_table(connection, dialect, "users", USERS.schema(1), text_timestamps=True, key="id")
+    insert(connection, "users", V1)
+    run(connection, DataVersionManager().create_migration_script(1, 3, dialect))
+    assert tuple(columns(connection, "users")) == USERS.schema(3).names
     found = rows(connection, "users", USERS.schema(3).names, "ORDER BY id")
-    assert {row["id"]: at(row["updated_at"]) for row in found} == INSTANTS
-    assert [{name: row[name] for name in V1[0]} for row in found] == V1
-    assert {(row["email"], row["phone"]) for row in found} == {(None, None)}
+    empty = {"email": None, "phone": None}
+    assert [row | {"updated_at": moment(row["updated_at"])} for row in found] == [
+        user | empty | {"updated_at": INSTANTS[user["id"]]} for user in V1
+    ]
 
 
 # ── Phases ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -99,10 +63,10 @@ ROWS = [
 ]
 
 
-def words_table(database: tuple[str, Any], more: list[dict[str, Any]] | None = None) -> Any:
+def words_table(database: tuple[str, Any]) -> Any:
     dialect, connection = database
     make_table(connection, dialect, "order", WORDS.schema(1), key="key")
-    insert(connection, "order", [{"key": n} | row for n, row in enumerate(ROWS + (more or []))])
+    insert(connection, "order", [{"key": n} | row for n, row in enumerate(ROWS)])
     return connection
 
 
@@ -166,7 +130,7 @@ INTEGERS = [
 FLOATS = [0.0, -0.0, 0.5, -1.5, 1e300, 5e-324, 2.0**63, -(2.0**63), 2.0**53, float("inf"), -float("inf")]
 TEXTS = [
     "0", "-0", "7", "-7", "007", "+7", " 7", "7 ", "7\n", "", "-", "1e3", "1.0", "0x7", "1_0", "٣", "seven", "7seven", "--7",
-    str(TOP - 1), str(TOP), str(-TOP), str(-TOP - 1), "1" * 19, "1" * 20, "-" + "9" * 19,
+    str(TOP - 1), str(TOP), str(-TOP), str(-TOP - 1), "1" * 19, "1" * 20, "-" + "9" * 19, "1" * 10_000,
 ]  # fmt: skip
 TIMES = [
     "2024-02-29", "0001-01-01", "9999-12-31T23:59:59.999999", "2024-01-01T10:00:00.9999", "2024-12-31T23:59:59.9999+00:00",
@@ -175,15 +139,13 @@ TIMES = [
 ]  # fmt: skip
 
 
-def evaluate(
-    database: tuple[str, Any], kind: str, values: list[Any], *expressions: str
-) -> list[tuple[Any, ...]]:
-    """Put values in a table, and evaluate expressions over the column `v`."""
+def evaluate(database: tuple[str, Any], kind: str, values: list[Any], expression: str) -> list[Any]:
+    """Put values in a table, and evaluate an expression over the column `v`."""
     dialect, connection = database
     schema = Schema(Field("n", "integer"), Field("v", kind, nullable=True))
     make_table(connection, dialect, "t", schema, text_timestamps=True)
     insert(connection, "t", [{"n": n, "v": value} for n, value in enumerate(values)])
-    return connection.execute(f"SELECT {', '.join(expressions)} FROM t ORDER BY n").fetchall()
+    return [row[0] for row in connection.execute(f"SELECT {expression} FROM t ORDER BY n").fetchall()]
 
 
 @pytest.mark.parametrize(
@@ -203,15 +165,14 @@ def test_conversions_are_those_of_records(
     conversion = convert("v", kinds)
     found = evaluate(database, kinds[0], values, dialect_named(database[0]).call(conversion, "v"))
     expected = list(map(conversion.function, values))
-    assert dict(zip(map(repr, values), [row[0] for row in found], strict=True)) == dict(
-        zip(map(repr, values), expected, strict=True)
+    assert list(zip(values, map(repr, found), strict=True)) == list(
+        zip(values, map(repr, expected), strict=True)
     )
-    assert {type(row[0]) for row in found} == {type(value) for value in expected}
 
 
 def test_timestamps_are_converted_to_the_instant(database: tuple[str, Any]) -> None:
     found = evaluate(database, "timestamp", [*TIMES, None], dialect_named(database[0]).utc("v"))
-    assert [at(row[0]) for row in found] == [*map(to_utc, TIMES), None]
+    assert list(map(moment, found)) == [*map(to_utc, TIMES), None]
 
 
 # ── Names ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -249,9 +210,7 @@ def test_what_a_database_can_not_tell_apart_or_hold_is_refused(dialect: str) -> 
         first = Schema(Field("name", "string"), Field("x", "integer", nullable=True))
         return migration_script(SchemaHistory("t", first=first, steps={2: operations}), 1, 2, dialect, phase)
 
-    with pytest.raises(
-        SqlError, match=r"t\.x: another field of this name is in the table until it is dropped"
-    ):
+    with pytest.raises(SqlError, match=r"t\.x: another field of this name .* until it is dropped"):
         script(DropField("x"), AddField("x", "string", nullable=True))
     with pytest.raises(SqlError, match="the character NUL"):
         script(AddField("y", "string", default="a\0b"))
