@@ -36,8 +36,8 @@ def test_a_release_shows_no_solution_no_hidden_test_and_no_model_answer(course: 
         assert '"SEED = 3\\n"' in text and not any(cell.get("outputs") for cell in released.cells)
         locked = [cell.metadata.nbgrader.locked for cell in code_cells(released) if not is_solution(cell)]
         assert len(locked) > 20 and all(locked), "a student can change nothing but answers"
-    assert (course / "release" / name / "data/capstone/version_4.zip").exists()
-    assert "| 15_capstone-seed3 | 35 | Friday, noon |" in (course / "README.md").read_text(encoding="utf-8")
+    assert (course / "release" / name / "data/capstone/reviewed.zip").exists()
+    assert "| 15_capstone-seed3 | 38 | Friday, noon |" in (course / "README.md").read_text(encoding="utf-8")
 
 
 def test_exercises_and_points_are_chosen() -> None:

@@ -1,14 +1,18 @@
-"""Lesson 15's merged release: both forms agree with the migration, whoever wrote which; the service and workers run the code of a tree."""
+"""Lesson 15's release: what stage 4 takes of the learner's; both forms agree with the migration; services and workers run a tree."""
 
 from __future__ import annotations
 
+import contextlib
+import io
+import linecache
 import shutil
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
 
+import psycopg
 import pytest
-from lessons import LESSONS, ROOT
+from lessons import LESSONS, ROOT, code_cells, is_solution, read
 
 from lib.deployment.platforms.local import Local
 from lib.deployment.replicas import call
@@ -19,12 +23,66 @@ from lib.stage.servers import postgres
 from lib.versioning import DataVersionManager, UnknownVersionError, make_users
 from lib.versioning.users import in_all_forms
 
-PACKED = LESSONS / "data/capstone/version_4.zip"
+PACKED = ZipFile(LESSONS / "data/capstone/reviewed.zip")
+REVIEWED = PACKED.read("version_4.py").decode()
 MERGED: dict[str, Any] = {"__name__": "version_4"}
-exec(ZipFile(PACKED).read("version_4.py"), MERGED)  # noqa: S102 (a file of ours)
+exec(REVIEWED, MERGED)  # noqa: S102 (a file of ours)
 HISTORY, both = MERGED["USERS"], MERGED["in_all_forms"]
+LESSON = read(LESSONS / "15_capstone.ipynb")
 OLD = {"name": "Núria Ñíguez", "phone": "+34 600 123 456"}
 NEW = {"full_name": "Núria Ñíguez", "phone_country": "+34", "phone_number": "600 123 456"}
+
+
+def test_the_packed_answers_are_the_solutions() -> None:
+    packed = PACKED.read("reviewed.py").decode()
+    solutions = {cell.id: cell.source for cell in code_cells(LESSON) if is_solution(cell)}
+    for number in (1, 3, 4, 5, 6, 7):
+        lines = solutions[f"exercise-15-{number}"].splitlines(keepends=True)
+        assert "".join(line for line in lines if "### " not in line) in packed
+
+
+YOURS = """\
+def both_forms(user):
+    if "full_name" in user:
+        return user | {"name": user["full_name"]}
+    return user | {"full_name": user.get("name"), "phone_country": None, "phone_number": None}
+"""
+
+
+def chosen(**answers: str) -> tuple[set[str], str]:
+    """The parts that stage 4 replaces by reviewed ones, with these answers to stages 1 to 3; and what the tag adds to them."""
+    cells = {cell.id: cell.source for cell in code_cells(LESSON)}
+    names: dict[str, Any] = {"__name__": "__main__"}
+    wanted = ("setup", "parameters", "define", "data-15")
+    with contextlib.chdir(LESSONS), contextlib.redirect_stdout(io.StringIO()) as said, postgres() as database:
+        for identity, source in cells.items():
+            if identity.startswith(wanted) and "draw" not in identity:
+                exec(source, names)  # noqa: S102 (the lesson's own code)
+        for name, source in answers.items():
+            linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
+            exec(compile(source, name, "exec"), names)  # noqa: S102
+        with psycopg.connect(database.dsn, autocommit=True) as connection:
+            parts, tag = names["chosen"](connection)
+    reviewed = {line.partition(":")[0] for line in said.getvalue().splitlines() if "reviewed" in line}
+    assert {name for name, part in parts.items() if part is not names.get(name)} == reviewed
+    return reviewed, tag
+
+
+def test_stage_4_takes_what_the_learner_made_and_says_what_is_wrong_or_missing() -> None:
+    ids = {"steps_v4": 1, "both_forms": 3, "expand_sql": 4, "backfill_sql": 5, "mend": 6, "evidence": 7}
+    cells = {cell.id: cell.source for cell in code_cells(LESSON)}
+    right = {name: cells[f"exercise-15-{number}"] for name, number in ids.items()}
+    reviewed, tag = chosen(**right)
+    assert not reviewed and "SplitField(name='phone'" in tag and right["both_forms"] in tag
+    wrong = {
+        "steps_v4": "def steps_v4(): return [versioning.RenameField('name', 'full_name')]",
+        "both_forms": YOURS,
+        "expand_sql": right["expand_sql"].replace("full_name", "fullname"),
+        "backfill_sql": right["backfill_sql"].replace("COALESCE(full_name, name)", "name"),
+        "evidence": "def evidence(first, second): raise TypeError",
+    }
+    reviewed, tag = chosen(**wrong)
+    assert reviewed == set(ids) and "SplitField" not in tag and "both_forms" not in tag
 
 
 def test_a_release_that_is_in_no_phase_writes_one_form() -> None:
@@ -69,7 +127,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The code of v4.0.0."""
     tree = tmp_path_factory.mktemp("tree")
     shutil.copytree(ROOT / "lib", tree / "lib", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.unpack_archive(PACKED, tree / "lib/versioning")
+    (tree / "lib/versioning/version_4.py").write_text(REVIEWED, encoding="utf-8")
     with (tree / "lib/versioning/users.py").open("a") as file:
         file.write("\n\nfrom lib.versioning.version_4 import USERS, in_all_forms\n")
     return tree

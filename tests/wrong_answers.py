@@ -2496,6 +2496,77 @@ return worst, profile.loc[worst, "calls"]
     return lost
 """,
     ],
+    "exercise-15-11": [
+        # drops at once: the new release runs, after all
+        """\
+    careful(connection, "ALTER TABLE users DROP COLUMN IF EXISTS name, DROP COLUMN IF EXISTS phone")
+    return []
+""",
+        # never
+        'return ["too early"]',
+        # asks which release runs, and not to which one would go back
+        """\
+    reasons = []
+    if deployment.state != "idle" or deployment.running.version < 4:
+        reasons.append("an old release may still read")
+    different = '''SELECT count(*) FROM users WHERE full_name IS DISTINCT FROM name
+        OR phone_country || ' ' || phone_number IS DISTINCT FROM phone'''
+    if connection.execute(different).fetchone()[0]:
+        reasons.append("rows differ")
+    if not reasons:
+        careful(connection, "ALTER TABLE users DROP COLUMN name, DROP COLUMN phone")
+    return reasons
+""",
+        # counts what is empty, and does not compare what is not
+        """\
+    old = [one.name for one in (deployment.running, deployment.before) if one and one.version < 4]
+    reasons = [f"{name} reads the old form" for name in old]
+    if deployment.state != "idle":
+        reasons.append("a deployment is under way")
+    if connection.execute("SELECT count(*) FROM users WHERE full_name IS NULL").fetchone()[0]:
+        reasons.append("rows are not filled")
+    if not reasons:
+        careful(connection, "ALTER TABLE users DROP COLUMN name, DROP COLUMN phone")
+    return reasons
+""",
+        # compares by <>, which is never true of NULL
+        """\
+    old = [one.name for one in (deployment.running, deployment.before) if one and one.version < 4]
+    reasons = [f"{name} reads the old form" for name in old]
+    if deployment.state != "idle":
+        reasons.append("a deployment is under way")
+    different = '''SELECT count(*) FROM users WHERE full_name <> name
+        OR phone_country || ' ' || phone_number <> phone'''
+    if connection.execute(different).fetchone()[0]:
+        reasons.append("rows differ")
+    if not reasons:
+        careful(connection, "ALTER TABLE users DROP COLUMN name, DROP COLUMN phone")
+    return reasons
+""",
+        # gives its reasons, and drops all the same
+        """\
+    old = [one.name for one in (deployment.running, deployment.before) if one and one.version < 4]
+    reasons = [f"{name} reads the old form" for name in old]
+    careful(connection, "ALTER TABLE users DROP COLUMN IF EXISTS name, DROP COLUMN IF EXISTS phone")
+    return reasons
+""",
+        # insists on its lock while the report has the table
+        """\
+    reasons = []
+    if deployment.state != "idle":
+        reasons.append("a deployment is under way")
+    for release in (deployment.running, deployment.before):
+        if release and release.version < 4:
+            reasons.append(f"{release.name} reads the old form")
+    different = '''SELECT count(*) FROM users WHERE full_name IS DISTINCT FROM name
+        OR phone_country || ' ' || phone_number IS DISTINCT FROM phone'''
+    if connection.execute(different).fetchone()[0]:
+        reasons.append("rows differ")
+    if not reasons:
+        connection.execute("ALTER TABLE users DROP COLUMN name, DROP COLUMN phone")
+    return reasons
+""",
+    ],
 }
 
 #: More mistakes of the capstone, and what the check says to each.
