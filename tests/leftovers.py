@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import time
 from pathlib import Path
+
+import psutil
+
+from lib.stage.waiting import wait_for
 
 
 def processes_in(directory: Path) -> list[int]:
@@ -15,21 +17,18 @@ def processes_in(directory: Path) -> list[int]:
     they leave their parent's session and process group.
     """
     found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and int(entry.name) != os.getpid():
-            with contextlib.suppress(FileNotFoundError, ProcessLookupError, PermissionError):
-                named = os.fsencode(directory) in (entry / "cmdline").read_bytes()
-                if named or Path(os.readlink(entry / "cwd")).is_relative_to(directory):
-                    found.append(int(entry.name))
-    return found
+    for process in psutil.process_iter(["cmdline", "cwd"]):
+        named = str(directory) in " ".join(process.info["cmdline"] or [])
+        if named or Path(process.info["cwd"] or "/").is_relative_to(directory):
+            found.append(process.pid)
+    return [pid for pid in found if pid != os.getpid()]
 
 
 def left_in(directory: Path, seconds: float = 60.0) -> list[str]:
     """What processes and files are left in `directory` after at most `seconds`; empty once all is gone."""
-    deadline = time.monotonic() + seconds
-    while True:
-        left = [f"process {pid}" for pid in processes_in(directory)]
-        left += [str(path) for path in directory.iterdir()] if directory.exists() else []
-        if not left or time.monotonic() > deadline:
-            return left
-        time.sleep(0.02)
+
+    def left() -> list[str]:
+        files = directory.iterdir() if directory.exists() else ()
+        return [f"process {pid}" for pid in processes_in(directory)] + [str(path) for path in files]
+
+    return [] if wait_for(lambda: not left(), seconds) else left()

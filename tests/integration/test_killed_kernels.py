@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from killed_kernels import MIDDLE, left_of
 from lessons import LESSONS
-from test_killed_kernel import QUICK
+from test_killed_kernel import MIDDLE, QUICK, left_of
 
 
 @pytest.mark.parametrize("number", [number for number in MIDDLE if number not in QUICK])

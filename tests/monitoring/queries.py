@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -34,13 +35,16 @@ class Query:
     labels: dict[str, str] = field(default_factory=dict)
 
 
+def groups() -> list[list[dict[str, Any]]]:
+    """The rules of each group."""
+    texts = [path.read_text(encoding="utf-8") for path in sorted((MONITORING / "rules").glob("*.yml"))]
+    return [group["rules"] for text in texts for group in yaml.safe_load(text)["groups"]]
+
+
 def rules() -> Iterator[Query]:
-    for path in sorted((MONITORING / "rules").glob("*.yml")):
-        for group in yaml.safe_load(path.read_text(encoding="utf-8"))["groups"]:
-            for rule in group["rules"]:
-                name = rule.get("record") or rule["alert"]
-                labels = rule.get("labels", {})
-                yield Query(f"{path.name}: {name}", rule["expr"], rule.get("record", ""), labels)
+    for rule in itertools.chain(*groups()):
+        record = rule.get("record", "")
+        yield Query(record or rule["alert"], rule["expr"], record, rule.get("labels", {}))
 
 
 def panels() -> Iterator[Query]:
@@ -51,16 +55,22 @@ def panels() -> Iterator[Query]:
                 yield Query(f"{path.name}: {panel['title']}", expression)
 
 
-def nodes(tree: Any) -> list[Any]:
-    """All parts of an expression, itself included."""
+def nodes(tree: Any, kind: type) -> list[Any]:
+    """All parts of an expression that are of a kind, itself included."""
     found: list[Any] = []
     promql_parser.walk(tree, pre_visit=found.append)
-    return found
+    return [node for node in found if isinstance(node, kind)]
 
 
 def selectors(tree: Any) -> list[Any]:
     """The selectors of series: of one value each, or of those in a window."""
-    return [node for node in nodes(tree) if isinstance(node, promql_parser.VectorSelector)]
+    return nodes(tree, promql_parser.VectorSelector)
+
+
+def grouped(tree: Any) -> list[tuple[Any, list[str]]]:
+    """The aggregations in an expression, and the labels by which each groups."""
+    found = nodes(tree, promql_parser.AggregateExpr)
+    return [(node, node.modifier.labels) for node in found if node.modifier]
 
 
 def selects(selector: Any, series: Series) -> bool:
@@ -72,26 +82,19 @@ def selects(selector: Any, series: Series) -> bool:
 
 def recorded(query: Query) -> Series:
     """The series that a recording rule makes: its own labels, and those by which its expression groups."""
-    groups = [
-        label
-        for node in nodes(promql_parser.parse(query.expression))
-        if isinstance(node, promql_parser.AggregateExpr) and node.modifier
-        for label in node.modifier.labels
-    ]
-    return {"__name__": query.record} | dict.fromkeys(groups, "any") | query.labels
+    labels = [label for _, labels in grouped(promql_parser.parse(query.expression)) for label in labels]
+    return {"__name__": query.record} | dict.fromkeys(labels, "any") | query.labels
 
 
 def problems(query: Query, series: list[Series]) -> list[str]:
     """What a query asks for in vain: series that nobody has, labels that they don't have."""
-    tree, found = promql_parser.parse(query.expression), []
-    for selector in selectors(tree):
-        if not any(selects(selector, one) for one in series):
-            found.append(f"{query.place}: nothing is selected by {selector}")
-    for node in nodes(tree):
-        labels = (
-            node.modifier.labels if isinstance(node, promql_parser.AggregateExpr) and node.modifier else []
-        )
-        inside = selectors(node) if labels else []
-        known = {label for one in series for part in inside if selects(part, one) for label in one}
+    tree = promql_parser.parse(query.expression)
+    found = [
+        f"{query.place}: nothing is selected by {selector}"
+        for selector in selectors(tree)
+        if not any(selects(selector, one) for one in series)
+    ]
+    for node, labels in grouped(tree):
+        known = {label for one in series for part in selectors(node) if selects(part, one) for label in one}
         found += [f"{query.place}: nothing has a label {label!r}" for label in labels if label not in known]
     return found
