@@ -42,7 +42,7 @@ ROOT = Path(__file__).parents[2]
 #: How a worker does several tasks at a time. `solo` does one, in its main process.
 Kind = Literal["prefork", "threads", "solo"]
 PAUSE = 0.02  # seconds between two looks at the broker
-HEARD = 0.05  # seconds until a main process has surely heard that its child has begun a task
+HEARD = 0.05  # seconds until a main process has most likely heard that its child has begun a task; else it notices a kill seconds later
 #: Of `WorkerPool.events`, with their types.
 COLUMNS: dict[str, Any] = {"task": str, "worker": str, "pid": "Int64"}
 COLUMNS |= dict.fromkeys(("queued", "start", "end", "cpu"), float)
@@ -197,7 +197,8 @@ class WorkerPool(Running):
         if not whole_worker:
             time.sleep(HEARD)
         try:
-            self._signal(worker, found, signal.SIGSTOP)
+            self._signal(worker, found, signal.SIGSTOP, states="TZ")
+            self.store.ping()  # what they had sent has arrived
             if self._under_way(worker) != found or not once(set(found)):
                 return set()
             if whole_worker:
@@ -205,8 +206,7 @@ class WorkerPool(Running):
             # Celery looks for a child when its pipe closes, which is before the kernel has it ready to be reaped. A main process
             # that looks too early, or has not heard who does the task, looks again after five seconds: so it is stopped meanwhile.
             worker.process.signal(signal.SIGSTOP)
-            self._signal(worker, found, signal.SIGKILL)
-            time.sleep(PAUSE)
+            self._signal(worker, found, signal.SIGKILL, states="Z")
         finally:
             worker.process.signal(signal.SIGCONT)
             self._signal(worker, found, signal.SIGCONT)
@@ -215,10 +215,16 @@ class WorkerPool(Running):
             raise TimeoutError(f"Worker {worker.name} has not noticed the kill within {self.timeout:g} s")
         return set(found)
 
-    @staticmethod
-    def _signal(worker: Worker, found: dict[str, int], number: int) -> None:
+    def _signal(self, worker: Worker, found: dict[str, int], number: int, states: str = "") -> None:
+        """Send a signal to the processes of tasks. states: wait until each is in one of these (letters of proc(5)), or gone."""
         for pid in found.values():
             worker.process.signal(number, pid=pid)
+        if states:  # on a busy machine a tenth of a second later
+            wait_for(
+                lambda: all(worker.process.state(pid) in states for pid in found.values()),
+                self.timeout,
+                PAUSE,
+            )
 
     def _under_way(self, worker: Worker) -> dict[str, int]:
         """The tasks that a worker does now, and the ids of the processes that do them."""

@@ -115,6 +115,9 @@ class Container(Process):
     def owns(self, pid: int) -> bool:
         return self._shell(f"kill -s 0 -- {pid}") is not None
 
+    def state(self, pid: int) -> str:
+        return (self._shell(f"cat /proc/{pid}/stat") or "").rpartition(") ")[2][:1]
+
     def memory(self) -> int:
         return pss(self._shell("cat /proc/[0-9]*/smaps_rollup 2>&1; true") or "")
 

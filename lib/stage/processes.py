@@ -174,6 +174,12 @@ class Process(Running):
         except ProcessLookupError:
             return False
 
+    def state(self, pid: int) -> str:
+        """The state of one of its processes, as in proc(5): T if stopped, Z if dead and not yet reaped; empty when it has gone."""
+        with contextlib.suppress(OSError):
+            return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0]
+        return ""
+
     def memory(self) -> int:
         """The bytes of memory that all its processes take; shared memory counts once. 0 when none lives."""
         texts = []
