@@ -8,6 +8,7 @@ from collections import Counter
 import pandas as pd
 from waiting import until
 
+from lib.deployment.replicas import call
 from lib.stage.traffic import Traffic
 
 
@@ -27,6 +28,12 @@ def assert_all_ok(requests: pd.DataFrame) -> None:
     """No request has failed."""
     found = Counter(requests["outcome"])
     assert found == {"ok": len(requests)}, found
+
+
+def assert_no_write_is_lost(port: int, requests: pd.DataFrame) -> None:
+    """Every user whose creation was acknowledged is read at this port."""
+    users = requests.loc[(requests["kind"] == "write") & (requests["outcome"] == "ok"), "user"]
+    assert len(users) and all(call(port, f"/users/{user}")[0] == 200 for user in users)
 
 
 def colours(requests: pd.DataFrame) -> set[str]:

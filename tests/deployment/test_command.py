@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -18,7 +19,7 @@ import psutil
 import pytest
 from controllers import killed_at
 from endpoints import fetch
-from traffic_checks import assert_all_ok, colours, sent_after
+from traffic_checks import assert_all_ok, assert_no_write_is_lost, colours, sent_after
 from waiting import until
 
 from lib.deployment import __main__ as command_line
@@ -63,18 +64,10 @@ def slowly(state: Path, *arguments: str) -> list[str]:
     return [*COMMAND, *arguments, "--bake", "600", "--state-dir", str(state)]
 
 
-def test_without_an_argument_it_says_how_and_fails() -> None:
-    status, output = run()
-    assert (
-        status == 1
-        and output.startswith("usage: deploy-zero-downtime.sh [-h]")
-        and "required: new_version" in output
-    )
-
-
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
+        ([], "usage: deploy-zero-downtime.sh"),
         (["v1", "--target", "elsewhere"], "invalid choice: 'elsewhere'"),
         (["status", "--dry-run"], "only with a new version"),
         (["v1", "--replicas", "0"], "replicas=0: choose one from 1 to 100"),
@@ -82,11 +75,8 @@ def test_without_an_argument_it_says_how_and_fails() -> None:
         (["v1", "--port", "70000"], "port=70000: choose one from 0 to 65535"),
         (["v1", "--bake", "nan"], "bake=nan: at least 0"),
         (["resume", "--bake", "-1"], "bake=-1.0: at least 0"),
-        (["v1", "--schema", "0"], "known: 1, 2, 3"),
         (["v1", "--schema", "9"], "known: 1, 2, 3"),
-        (["v1", "--no-such"], "unrecognized arguments"),
         (["v1/x"], "letters, digits, dots"),
-        (["v1", "--schema", "x"], "invalid int value"),
     ],
 )
 def test_bad_arguments(arguments: list[str], complaint: str, tmp_path: Path) -> None:
@@ -159,6 +149,7 @@ def test_one_version_after_the_other_interrupted_resumed_and_rolled_back(state: 
         status, output = run("rollback", "--state-dir", state)
         assert status == 0 and "running: v3" in output and release() == "v3"
     assert_all_ok(traffic.requests())
+    assert_no_write_is_lost(port, traffic.requests())
     status, output = run("rollback", "--state-dir", state)
     assert status == 2 and "nothing is under way" in output
 
@@ -283,15 +274,13 @@ def test_a_tag_runs_its_own_tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         for command in (["add", "."], ["commit", "--quiet", "-m", "x"], ["tag", f"v{latest}"]):
             subprocess.run([*git, *command], check=True)
     monkeypatch.setattr(command_line, "ROOT", repository)
+    tree_of = partial(command_line._tree_of_tag, directory=tmp_path / "state")
     for latest in (7, 8, 7):
-        tree = command_line._tree_of_tag(f"v{latest}", tmp_path / "state")
+        tree = tree_of(f"v{latest}")
         assert tree is not None and command_line._latest_schema(tree) == latest
-    assert command_line._tree_of_tag("no-tag", tmp_path / "state") is None
-    assert command_line._tree_of_tag("HEAD", tmp_path / "state") is None
+    assert tree_of("no-tag") is None and tree_of("HEAD") is None
     subprocess.run([*git, "tag", "--annotate", "-m", "x", "v9"], check=True)
-    assert command_line._tree_of_tag("v9", tmp_path / "state") == command_line._tree_of_tag(
-        "v8", tmp_path / "state"
-    )
+    assert tree_of("v9") == tree_of("v8")
 
     for name, value, complaint in [
         ("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1", r"git .* ended with status 128:(?s:.*)dubious ownership"),
@@ -300,6 +289,6 @@ def test_a_tag_runs_its_own_tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ]:
         with monkeypatch.context() as patch, pytest.raises(ProcessError, match=complaint):
             patch.setenv(name, value)
-            command_line._tree_of_tag("v7", tmp_path / "state")
+            tree_of("v7")
     (repository / ".git").rename(tmp_path / "git")
-    assert command_line._tree_of_tag("v7", tmp_path / "state") is None, "without a repository there is no tag"
+    assert tree_of("v7") is None, "without a repository there is no tag"

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import chain, repeat
-
 import pandas as pd
 import pytest
 
@@ -44,13 +41,11 @@ BACKWARD, FORWARD = "backward, green reads blue", "forward, blue reads green"
 CHANGES: dict[str, tuple[list[object], set[str], set[str]]] = {
     "add an optional field": ([AddField("email", "string", nullable=True)], set(), set()),
     "add a field with a default": ([AddField("level", "integer", default=1)], set(), set()),
-    "add a field copied from another": ([AddField("seen", "timestamp", copy_from="joined")], set(), set()),
     "drop a field with a default": ([DropField("note")], set(), set()),
     "drop a required field": ([DropField("points", default=0)], {FORWARD}, set()),
     "rename": ([RenameField("name", "full_name")], {FORWARD}, set()),
     "split": ([SplitField("phone", ("code", "number"), " ")], {BACKWARD, FORWARD}, {BACKWARD}),
     "integer to float": ([ConvertField("points", "float")], {FORWARD}, {FORWARD}),
-    "integer to string": ([ConvertField("points", "string")], {FORWARD}, {FORWARD}),
     "string to integer": ([ConvertField("name", "integer")], {BACKWARD, FORWARD}, {BACKWARD, FORWARD}),
     "rename, and another field of the old name": (
         [RenameField("name", "full_name"), AddField("name", "string", default="")],
@@ -104,28 +99,13 @@ def test_evidence_counts_where_a_migration_may_fail() -> None:
 
 
 @pytest.mark.parametrize(
-    ("answers", "passed", "used"),
-    [
-        ([True] * 3, True, 3),
-        ([True, True, False, True, True, True], True, 6),
-        ([False] * 4 + [True] * 3, True, 7),
-        ([False] * 5, False, 5),
-        ([True, True] + [False] * 5, False, 7),
-    ],
+    ("answers", "passed"),
+    [([1, 1, 1], True), ([1, 1, 0, 1, 1, 1], True), ([0] * 4 + [1] * 3, True), ([1, 1] + [0] * 5, False)],
 )
-def test_the_health_gate_forgives_one_bad_probe_and_not_five(
-    answers: list[bool], passed: bool, used: int
-) -> None:
-    asked: Iterator[bool] = chain(answers, repeat(None))  # type: ignore[arg-type]
-    count = []
-
-    def probe() -> bool:
-        count.append(next(asked))
-        assert count[-1] is not None
-        return count[-1]
-
-    gate = health_gate(probe, interval=0.0)
-    assert (gate.passed, len(count)) == (passed, used)
+def test_the_health_gate_forgives_one_bad_probe_and_not_five(answers: list[int], passed: bool) -> None:
+    left = iter(answers)
+    gate = health_gate(lambda: bool(next(left)), interval=0.0)
+    assert gate.passed == passed and not list(left), "no probe too many"
     assert passed or "not ready 5 times in a row" in str(gate)
 
 

@@ -74,24 +74,13 @@ def test_a_partition_comes_out_as_the_manager_says(source: Path, target: Path) -
     assert sorted(state(target)) == files_of("part-1.ndjson")
 
 
-@pytest.mark.parametrize(
-    ("file", "content"),
-    [
-        ("part-0.ndjson", None),
-        ("quarantine/part-0.ndjson", None),
-        ("manifest/part-0.ndjson.json", None),
-        ("manifest/part-0.ndjson.json", b"half a fi"),
-    ],
-)
-def test_a_file_that_is_gone_is_written_again(
-    file: str, content: bytes | None, source: Path, target: Path
-) -> None:
+def test_a_file_that_is_gone_or_cut_off_is_written_again(source: Path, target: Path) -> None:
     first = upgrade_file(source / "part-0.ndjson", target, 3)
     good = {name: content for name, (_, _, content) in state(target).items()}
-    if content is None:
-        (target / file).unlink()
-    else:
-        (target / file).write_bytes(content)
+    for name in files_of("part-0.ndjson"):
+        (target / name).unlink()
+        assert upgrade_file(source / "part-0.ndjson", target, 3) == first
+    (target / "manifest" / "part-0.ndjson.json").write_bytes(b"half a fi")
     assert upgrade_file(source / "part-0.ndjson", target, 3) == first
     assert {name: content for name, (_, _, content) in state(target).items()} == good
 
@@ -138,8 +127,7 @@ def test_every_record_is_accounted_for_and_a_second_run_does_nothing(
 ) -> None:
     manifest = upgrade_partitions(pool, source, target, 3)
     assert list(manifest.index) == [f"part-{number}.ndjson" for number in range(4)]
-    assert manifest["read"].sum() == 2000
-    assert (manifest["read"] == manifest["passed"] + manifest["quarantined"]).all()
+    assert manifest["read"].sum() == 2000 == manifest["passed"].sum() + manifest["quarantined"].sum()
     for name, row in manifest.iterrows():
         quarantined = lines(target / "quarantine" / str(name))
         assert len(lines(target / str(name))) == row["passed"]
@@ -163,8 +151,6 @@ def test_one_bad_partition_is_named_and_the_others_are_done(
 def test_what_can_not_be_done_is_refused(pool: WorkerPool, source: Path, target: Path) -> None:
     with pytest.raises(UnknownVersionError, match="9"):
         upgrade_partitions(pool, source, target, 9)
-    with pytest.raises(ValueError, match="timeout=nan: at least 0"):
-        upgrade_partitions(pool, source, target, 3, timeout=float("nan"))
     with pytest.raises(FileNotFoundError, match=r"no file that ends in \.ndjson"):
         upgrade_partitions(pool, source.parent, target, 3)
     with pytest.raises(ValueError, match="must be another folder than the source"):

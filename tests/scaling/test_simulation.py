@@ -132,25 +132,3 @@ def test_a_failed_worker_is_away_until_it_has_restarted():
 
 
 # ── Refusals ─────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"workers": 0}, "workers=0: at least 1"),
-        ({"workers": 2.5}, "workers=2.5: give a whole number"),
-        ({"service_s": 0}, "service_s=0: at least 1e-09"),
-        ({"broker_limit": 0}, "broker_limit=0: at least 1e-09"),
-        ({"straggler_share": 1.5}, "straggler_share=1.5: choose one from 0 to 1"),
-        ({"failure_s": -1}, "failure_s=-1: at least 0.01"),
-        ({"failure_s": 0.02, "straggler_factor": 4}, "failure_s=0.02: at least 0.04"),
-        ({"tasks": 1.5}, "tasks=1.5: give a whole number"),
-        ({"seed": -1}, "seed=-1: at least 0"),
-        ({"rate": 0}, "rate=0: at least 1e-09"),
-    ],
-)
-def test_numbers_that_make_no_sense_are_refused(options, message):
-    given = {"workers": 1, "service_s": 1.0, "tasks": 1} | options
-    run = {name: given.pop(name) for name in ("tasks", "rate", "seed") if name in given}
-    with pytest.raises(ValueError, match=message):
-        simulate(Cluster(**given), **run)

@@ -3,35 +3,27 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
+import psutil
 import pytest
 from celery.exceptions import NotRegistered
-from owners import line, owner
 from waiting import until
 
 from lib.scaling.settings import EARLY, LATE, REJECTING, RESTORING, Delivery
-from lib.scaling.workers import Kind, WorkerPool
+from lib.scaling.workers import Kind, Worker, WorkerPool
 from lib.stage.processes import ProcessError
 from lib.stage.servers import Server
 
 
-def session(leader: int | None) -> list[int]:
-    """The processes of a session that are alive."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        with contextlib.suppress(ValueError, OSError):
-            dead = (entry / "stat").read_text().rpartition(") ")[2][0] == "Z"
-            if os.getsid(int(entry.name)) == leader and not dead:
-                found.append(int(entry.name))
-    return found
+def processes(worker: Worker) -> list[int]:
+    """The processes of a worker that are there."""
+    return [pid for pid in psutil.pids() if worker.process.owns(pid)]
 
 
 @pytest.fixture(scope="module")
@@ -112,20 +104,19 @@ def test_threads_that_read_the_events_at_the_same_time_lose_none(broker: Server)
 
 
 def test_scaled_under_load_no_task_is_lost_and_no_process_left(broker: Server) -> None:
-    leaders = set[int | None]()
+    seen = set[Worker]()
     with WorkerPool(2, broker=broker) as pool:
         sent = pool.send("book", [(0.2,)] * 40)
         for number in (4, 1, 3):
             pool.scale(number)
-            leaders |= {worker.process.pid for worker in pool.workers}
+            seen |= set(pool.workers)
             assert len(pool.workers) == number
-        assert len(leaders) == 2 + 2 + 2
+        assert len(seen) == 2 + 2 + 2
         assert pool.wait(60) == 0
         assert pool.ledger() == dict.fromkeys(sent, 1)
         assert Counter(pool.events()["outcome"]) == {"done": 40}
-        gone = leaders - {worker.process.pid for worker in pool.workers}
-        assert [session(leader) for leader in gone] == [[]] * 3
-    assert [session(leader) for leader in leaders] == [[]] * 6
+        assert [processes(worker) for worker in seen - set(pool.workers)] == [[]] * 3
+    assert [processes(worker) for worker in seen] == [[]] * 6
 
 
 def test_a_worker_that_stops_while_tasks_begin_and_end_acknowledges_what_it_has_done(broker: Server) -> None:
@@ -141,17 +132,14 @@ def test_a_worker_that_stops_while_tasks_begin_and_end_acknowledges_what_it_has_
         assert set(pool.ledger().values()) == {1}
 
 
-@pytest.mark.parametrize("end", ["stop", "kill", "scale"])
-def test_no_file_is_left(end: str, broker: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_file_is_left(broker: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    with WorkerPool(1, broker=broker) as pool:
-        pool.send("pause", [(0.1,)])
+    with WorkerPool(3, broker=broker) as pool:
+        pool.send("pause", [(0.1,)] * 3)
         assert pool.wait() == 0 and list(tmp_path.iterdir())
-        if end == "kill":
-            pool.workers[0].process.kill()
-        elif end == "scale":
-            pool.scale(0)
+        pool.workers[0].process.kill()
+        pool.scale(1)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -267,65 +255,17 @@ def test_without_a_task_under_way_there_is_nothing_to_cut_off(
     with pytest.raises(TimeoutError, match=r"in the middle of its tasks within 0\.1 s: are there tasks"):
         idle.kill()
     assert len(idle.workers) == 1
-    monkeypatch.setattr(idle, "_under_way", lambda _: {"a task": -1})
-    with pytest.raises(TimeoutError, match=r"Worker w1 has not noticed the kill within 0\.1 s"):
-        idle.kill(whole_worker=False)
-
-
-def test_an_owner_killed_leaves_no_process() -> None:
-    code = """
-from lib.scaling.workers import WorkerPool
-pool = WorkerPool(3)
-pool.send("pause", [(60,)] * 3)
-while (pool.events()["outcome"] == "under way").sum() < 3: time.sleep(0.05)
-print(*[worker.process.pid for worker in pool.workers], flush=True)
-time.sleep(300)
-"""
-    with owner(code) as process:
-        leaders = list(map(int, line(process).split()))
-        assert len(leaders) == 3 and all(len(session(leader)) == 2 for leader in leaders)
-        process.kill()
-        until(lambda: not any(map(session, leaders)))
 
 
 # ── Refused, and kept secret ─────────────────────────────────────────────────────────────────────────────────────
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"workers": -1}, "workers=-1: at least 0"),
-        ({"workers": 1.5}, "workers=1.5: give a whole number"),
-        ({"workers": float("nan")}, "workers=nan: give a whole number"),
-        ({"concurrency": 0}, "concurrency=0: at least 1"),
-        ({"concurrency": True}, "concurrency=True: give a whole number"),
-        ({"backend": "podman"}, "backend='podman': choose one of process, docker"),
-    ],
-)
-def test_an_argument_out_of_its_range_is_refused_before_anything_starts(
-    options: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("lib.scaling.workers.valkey", lambda **_: pytest.fail("a broker was started"))
-    with pytest.raises(ValueError, match=message):
-        WorkerPool(**options)
-
-
-@pytest.mark.parametrize(
-    "options",
-    [{"visibility_timeout": 0}, {"visibility_timeout": float("nan")}, {"restore_interval": -1.0}],
-)
-def test_a_delivery_has_times_above_0(options: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match=f"{next(iter(options))}=.*: at least 0.1"):
-        Delivery(**options)
 
 
 def test_what_a_pool_can_not_do_is_refused(broker: Server) -> None:
     with WorkerPool(0, broker=broker) as pool:
         with pytest.raises(ValueError, match="workers=-1: at least 0"):
             pool.scale(-1)
-        for timeout in (-1, float("nan"), float("inf")):
-            with pytest.raises(ValueError, match=f"timeout={timeout}: at least 0"):
-                pool.wait(timeout)
+        with pytest.raises(ValueError, match="timeout=nan: at least 0"):
+            pool.wait(float("nan"))
         with pytest.raises(NotRegistered, match="lib.scaling.tasks.remove"):
             pool.send("remove", [()])
         with pytest.raises(Exception, match="not JSON serializable"):
@@ -345,7 +285,7 @@ def test_a_worker_that_does_not_start_is_explained_and_leaves_nothing(broker: Se
 def test_the_password_is_on_no_command_line(broker: Server, idle: WorkerPool) -> None:
     [password] = re.findall(r":(\w+)@", broker.url)
     [worker] = idle.workers
-    lines = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in session(worker.process.pid)]
+    lines = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in processes(worker)]
     assert len(lines) == 2 and password.encode() not in b"".join(lines)
     assert password not in worker.process.output()
 

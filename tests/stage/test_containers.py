@@ -6,8 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from lib.stage.containers import check_engine, docker_network
-from lib.stage.processes import ProcessError
+from lib.stage.containers import docker_network
 from lib.stage.servers import valkey
 
 
@@ -18,13 +17,6 @@ def nowhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     docker_network.cache_clear()
     yield
     docker_network.cache_clear()
-
-
-def test_the_remedy_is_named() -> None:
-    with pytest.raises(
-        ProcessError, match=r"(?s)No container engine answers \(.+\)\. Start Docker, or give .* DOCKER_HOST"
-    ):
-        check_engine()
 
 
 def test_without_an_engine_one_warning_comes_and_processes_run() -> None:

@@ -8,7 +8,7 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,7 +17,6 @@ from leftovers import left_in, processes_in
 from owners import line, owner
 
 from lib.stage.locks import file_lock
-from lib.stage.ports import run_on_free_port
 from lib.stage.processes import Process, ProcessError
 
 pytestmark = pytest.mark.filterwarnings("error")  # a supervisor that fails is covered for, with a warning
@@ -36,15 +35,6 @@ os.wait()
 time.sleep(300)
 """
 PROGRAMS = f"SLEEP = {SLEEP!r}\nSTUBBORN = [sys.executable, '-S', '-c', {STUBBORN!r}]\n"
-
-
-@pytest.fixture
-def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The directory for temporary files, of this test alone."""
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    yield tmp_path
-    assert left_in(tmp_path) == []
 
 
 def has_said(process: Process, text: str) -> Callable[[], bool]:
@@ -118,21 +108,6 @@ def test_memory_is_that_of_all_its_processes(temporary: Path) -> None:
         assert process.memory() == 0
 
 
-def test_signal_to_process_and_to_descendant(temporary: Path) -> None:
-    code = (
-        f"import subprocess; subprocess.run({SLEEP!r}); print('gone', flush=True); subprocess.run({SLEEP!r})"
-    )
-    with Process().run([sys.executable, "-c", code]) as process:
-        process.wait_until(has_said(process, "up"), name="child")
-        child = int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text())
-        process.signal(signal.SIGKILL, pid=child)
-        process.wait_until(has_said(process, "gone"), name="the process notices")
-        process.signal(signal.SIGTERM)
-        assert process.wait(60) == -signal.SIGTERM
-        process.signal(signal.SIGTERM)  # it has ended: nothing happens
-    process.signal(signal.SIGTERM)
-
-
 @pytest.mark.parametrize("program", ["no-such-program", "/etc/passwd"])
 def test_a_program_that_cannot_start(temporary: Path, program: str) -> None:
     with pytest.raises(ProcessError, match=f"Cannot start '{program}': .*Error"):
@@ -150,13 +125,9 @@ def test_a_supervisor_that_cannot_start_is_not_left(temporary: Path, monkeypatch
 def test_not_ready_and_not_complete_show_the_log(temporary: Path) -> None:
     code = "print('\\n'.join(map(str, range(100)))); print('boom'); raise SystemExit(3)"
     with Process().run([sys.executable, "-c", code]) as process:
-        with pytest.raises(ProcessError) as caught:
+        message = r"(?s)^Thing ended with status 3 before it was ready\. Its log ends with:\n    86\n.*\n    boom\nDo this\.$"
+        with pytest.raises(ProcessError, match=message):
             process.wait_until(lambda: False, name="Thing", remedy="Do this.")
-        message = str(caught.value)
-        assert message.startswith(
-            "Thing ended with status 3 before it was ready. Its log ends with:\n    86\n"
-        )
-        assert message.endswith("\n    boom\nDo this.")
         with pytest.raises(
             ProcessError, match=r"(?s)Job ended with status 3\. Its log ends with:.*\n    boom"
         ):
@@ -286,11 +257,8 @@ def test_used_from_many_threads(temporary: Path) -> None:
         for thread in threads:
             thread.join(60)
             assert not thread.is_alive()
-    with ThreadPoolExecutor(8) as pool:
-        processes = list(pool.map(lambda _: Process().run(SLEEP), range(8)))
-        assert len({process.pid for process in processes}) == 8
-        list(pool.map(Process.stop, processes * 2))
-    assert left_in(temporary) == []
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(Process.stop, [Process().run(SLEEP) for _ in range(2)] * 2))
 
 
 def test_a_lock_whose_file_was_removed_is_released(tmp_path: Path) -> None:
@@ -300,15 +268,3 @@ def test_a_lock_whose_file_was_removed_is_released(tmp_path: Path) -> None:
         path.unlink()
     with file_lock(path) as held:
         assert held
-
-
-def test_another_failure_is_not_retried(temporary: Path) -> None:
-    tried: list[int] = []
-
-    def start(port: int) -> Process:
-        tried.append(port)
-        return process.run([sys.executable, "-c", "raise SystemExit('another reason')"])
-
-    with Process() as process, pytest.raises(ProcessError, match="another reason"):
-        run_on_free_port(start, lambda port: False, name="Server")
-    assert len(tried) == 1

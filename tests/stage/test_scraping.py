@@ -41,11 +41,6 @@ def address(asked: list[str]) -> Iterator[str]:
         yield url
 
 
-def test_samples_have_name_labels_and_value() -> None:
-    [sample] = parse(PAGE % 7)
-    assert sample[:3] == ("answers_total", {"code": "200"}, 7.0)
-
-
 def test_what_runs_here_is_asked_directly_whatever_proxy_is_set(
     address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,7 +15,7 @@ from traffic_checks import assert_all_ok, sent_after
 from waiting import until
 
 from lib.stage.ports import free_port
-from lib.stage.traffic import Load, Traffic
+from lib.stage.traffic import Traffic
 
 
 def outcomes(url: str, number: int = 20, **options: float) -> Counter[str]:
@@ -130,18 +130,3 @@ def test_long_requests_are_always_under_way() -> None:
     middle = (ends[4] + ends[5]) / 2  # between the end of the first five and of the next
     assert ((long["sent"] < middle) & (long["ended"] > middle)).sum() == 5
     assert (long["latency"] > 0.99).all() and set(long["outcome"]) == {"ok"}
-
-
-def test_bad_options_are_refused() -> None:
-    nan, inf = float("nan"), float("inf")
-    for name, values in {
-        "rate": [0, -1, nan, inf],
-        "timeout": [0, nan, inf],
-        "long": [-1],
-        "writes": [1.1],
-    }.items():
-        for value in values:
-            with pytest.raises(ValueError, match=f"^{name}={value}: (choose one from|at least) "):
-                Load("http://127.0.0.1:1", **{name: value})
-    with pytest.raises(TypeError, match="no_such"):
-        Traffic("http://127.0.0.1:1", no_such=1)
