@@ -160,9 +160,7 @@ def test_one_version_after_the_other_interrupted_resumed_and_rolled_back(state: 
     status, output = run("resume", "--state-dir", state)
     assert status == 2 and "the platform has ended, and its data with it: deploy a version" in output
     status, output = deploy(state, "v1", 1)
-    assert (
-        status == 0 and "the platform has ended since" in output and "nothing to be compatible with" in output
-    )
+    assert status == 0 and "has ended since" in output and "nothing to be compatible with" in output
 
     assert run("down", "--state-dir", state)[0] == 0 and owners(state) == []
     with pytest.raises(OSError):
@@ -254,11 +252,7 @@ def test_a_second_deployment_at_once_is_refused(state: Path) -> None:
 def test_a_platform_that_does_not_start_is_explained(state: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         status, output = deploy(state, "v1", 1, "--port", taken.getsockname()[1])
-    assert (
-        status == 2
-        and "the platform did not start" in output
-        and "Is another program using its port?" in output
-    )
+    assert status == 2 and "the platform did not start" in output and "Is another program" in output
 
 
 def test_a_tag_runs_its_own_tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -235,9 +235,7 @@ def test_refused_by_a_gate_it_goes_back_and_says_why(
     steps = rollout._steps() | refused
     monkeypatch.setattr(rollout, "_steps", lambda: steps)
     runs = running.name if running else "nothing"
-    with pytest.raises(
-        DeploymentError, match=rf"(?s)a gate: refused\n  it is raining\nWent back: {runs} runs\."
-    ):
+    with pytest.raises(DeploymentError, match=rf"a gate: refused\n  it is raining\nWent back: {runs} runs"):
         rollout.deploy(TWO)
     check(fake, rollout, running)
 
@@ -390,9 +388,7 @@ def test_rolling_tells_releases_apart_by_all_that_they_are(fake: Fake, tmp_path:
         rollout.deploy(new)
 
 
-def test_a_bad_batch_goes_back_before_the_next(
-    fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_bad_batch_goes_back(fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     machine(fake, tmp_path).deploy(FIVE)
     rollout = machine(fake, tmp_path, Rolling)
     monkeypatch.setattr(rollout, "_test", lambda now: Gate("smoke", ("it is raining",)))
@@ -479,9 +475,7 @@ def test_replicas_that_died_are_replaced_and_those_of_the_same_release_stay(plat
     assert first not in platform.create("blue", TWO)
 
 
-def test_a_platform_in_another_process(
-    platform: Local, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_platform_in_another_process(platform: Local, tmp_path: Path) -> None:
     remote = Detached(tmp_path)
     with pytest.raises(PlatformError, match="no platform runs there"):
         remote.active()

@@ -107,9 +107,7 @@ def test_users_are_listed_page_by_page(new: Replica, database: Server) -> None:
     assert seen == sorted(seen)
 
 
-def test_a_record_that_can_not_be_read_is_told_and_not_made_up(
-    database: Server, old: Replica, new: Replica
-) -> None:
+def test_an_unreadable_record_is_told_and_not_made_up(database: Server, old: Replica, new: Replica) -> None:
     record = {"id": "strange", "full_name": "Ana Gil", "created_at": "2024-01-01", "schema_version": 4}
     with psycopg.connect(database.dsn, autocommit=True) as connection:
         connection.execute("INSERT INTO service_users (id, record) VALUES ('strange', %s)", [Json(record)])
@@ -140,17 +138,14 @@ def counted(replica: Replica, **labels: str) -> dict[str, float]:
     return found | {one.name: one.value for one in samples if not one.labels}
 
 
-def test_requests_are_counted_by_method_route_code_and_time(
-    old: Replica, new: Replica, database: Server
-) -> None:
+def test_requests_are_counted_by_what_they_were(old: Replica, new: Replica, database: Server) -> None:
     labels = {"method": "GET", "route": "/users/{identity}", "code": "404"}
     before = counted(old, **labels).get("+Inf", 0)
     for name in ("nobody", "nothing"):
         call(old.port, f"/users/{name}")
     now = counted(old, **labels)
-    assert now["+Inf"] == before + 2 and now["http_requests_in_progress"] == 1, (
-        "the scrape itself is under way"
-    )
+    assert now["+Inf"] == before + 2
+    assert now["http_requests_in_progress"] == 1, "the scrape itself is under way"
     assert now["process_cpu_seconds_total"] > 0
     _, ana = create(old, ANA)
     old.fault("slow", 0.3)
@@ -158,9 +153,8 @@ def test_requests_are_counted_by_method_route_code_and_time(
     old.mend("slow")
     slow = counted(old, method="GET", route="/users/{identity}", code="200")
     assert slow["+Inf"] - slow["0.25"] >= 1, "what slows the service is measured, too"
-    [info] = [
-        one for one in parse(fetch(f"http://127.0.0.1:{new.port}/metrics")) if one.name == "service_info"
-    ]
+    page = parse(fetch(f"http://127.0.0.1:{new.port}/metrics"))
+    [info] = [one for one in page if one.name == "service_info"]
     assert info.labels == {"release": "v3.0.0", "schema_version": "3"} and info.value == 1
     unreadable = counted(old, **labels | {"code": "500"}).get("+Inf", 0)
     with psycopg.connect(database.dsn, autocommit=True) as connection:
@@ -173,9 +167,7 @@ def test_requests_are_counted_by_method_route_code_and_time(
     assert failed["+Inf"] == unreadable + 1, "an error that nobody caught is counted as what users got"
 
 
-def test_faults_on_request_and_only_where_they_are_enabled(
-    database: Server, old: Replica, new: Replica
-) -> None:
+def test_faults_only_where_they_are_enabled(database: Server, old: Replica, new: Replica) -> None:
     with pytest.raises(ValueError, match="faults=True"):
         new.fault("slow", 1.0)
     with pytest.raises(ValueError, match="fault 'no such': refused"):
@@ -219,13 +211,9 @@ def test_the_password_is_on_no_command_line(database: Server, old: Replica) -> N
 
 
 def test_a_release_that_can_not_start_is_explained(database: Server) -> None:
-    with pytest.raises(
-        ProcessError, match=r"(?s)Release v9 at schema version 9 ended with status 1.*known: 1, 2, 3"
-    ):
+    with pytest.raises(ProcessError, match=r"(?s)Release v9 .* ended with status 1.*known: 1, 2, 3"):
         Replica(database.url, Release("v9", 9))
-    with pytest.raises(
-        ProcessError, match=r"(?s)Release v1.0.0 at schema version 1 ended with status 1.*refused"
-    ):
+    with pytest.raises(ProcessError, match=r"(?s)Release v1.0.0 .* ended with status 1.*refused"):
         Replica("postgresql+psycopg://postgres:x@127.0.0.1:1/postgres", Release("v1.0.0", 1))
 
 

@@ -122,9 +122,7 @@ def pool(broker: Server) -> Iterator[WorkerPool]:
         yield pool
 
 
-def test_every_record_is_accounted_for_and_a_second_run_does_nothing(
-    pool: WorkerPool, source: Path, target: Path
-) -> None:
+def test_every_record_is_accounted_for_once(pool: WorkerPool, source: Path, target: Path) -> None:
     manifest = upgrade_partitions(pool, source, target, 3)
     assert list(manifest.index) == [f"part-{number}.ndjson" for number in range(4)]
     assert manifest["read"].sum() == 2000 == manifest["passed"].sum() + manifest["quarantined"].sum()
@@ -137,9 +135,7 @@ def test_every_record_is_accounted_for_and_a_second_run_does_nothing(
     assert state(target) == before
 
 
-def test_one_bad_partition_is_named_and_the_others_are_done(
-    pool: WorkerPool, source: Path, target: Path
-) -> None:
+def test_one_bad_partition_is_named(pool: WorkerPool, source: Path, target: Path) -> None:
     (source / "part-9.ndjson").mkdir()
     with pytest.raises(PartitionError, match=r"not upgraded:\npart-9.ndjson: IsADirectoryError: "):
         upgrade_partitions(pool, source, target, 3)
@@ -170,9 +166,7 @@ def test_killed_in_the_middle_it_goes_on(broker: Server, tmp_path: Path, target:
         first = thread.submit(upgrade_partitions, pool, source, target, 3)
         pool.kill(once=lambda _: len(list(target.glob("manifest/*.json"))) >= 2)
         done = {name: content for name, content in state(target).items() if name.endswith(".json")}
-        with pytest.raises(
-            TimeoutError, match=r"of 6 partitions not done within 0 s: call it again to go on"
-        ):
+        with pytest.raises(TimeoutError, match=r"of 6 partitions not done within 0 s: call it again"):
             upgrade_partitions(pool, source, target, 3, timeout=0)  # nobody is there
         assert 2 <= len(done) < 6
         pool.scale(2)

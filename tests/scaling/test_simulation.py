@@ -108,9 +108,8 @@ def test_stragglers_are_as_many_and_as_slow_as_they_should_be():
         simulate(Cluster(2000, 1.0, straggler_share=share, straggler_factor=7), tasks=2000, seed=4)
         for share in (0.0, 0.2)
     )
-    factors = (slowed["ended"] / calm["ended"]).round(
-        9
-    )  # the same seed, the same service times, all from the start
+    # The same seed, the same service times, all from the start.
+    factors = (slowed["ended"] / calm["ended"]).round(9)
     assert set(factors) == {1.0, 7.0}
     assert (factors == 7).mean() == pytest.approx(0.2, abs=0.03)
 

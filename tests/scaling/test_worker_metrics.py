@@ -29,9 +29,8 @@ def test_each_task_is_counted_once_with_its_times(broker: Server, kind: Kind, co
     with WorkerPool(2, concurrency=concurrency, kind=kind, broker=broker, metrics=True) as pool:
         pool.send("pause", [(0.12,)] * 8 + [("nonsense",)])
         assert pool.wait() == 0
-        until(
-            lambda: scraped(pool)["celery_task_duration_seconds_count",] == 9
-        )  # counted a moment after it is over
+        # Counted a moment after it is over.
+        until(lambda: scraped(pool)["celery_task_duration_seconds_count",] == 9)
         events, sums = pool.events(), scraped(pool)
     assert (sums["celery_tasks_total", "done"], sums["celery_tasks_total", "failure"]) == (8, 1)
     for name in ("celery_task_wait_seconds", "celery_task_duration_seconds"):

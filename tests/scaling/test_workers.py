@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 from celery.exceptions import NotRegistered
@@ -71,9 +72,8 @@ def test_events_tell_who_did_what_and_when(broker: Server) -> None:
     assert set(events["task"]) == {*sent, *waiting}
     begun = events[events["outcome"] != "waiting"]
     assert set(begun["worker"]) <= {"w1", "w2"} and set(begun["try"]) == {1}
-    assert (
-        (before <= begun["queued"]) & (begun["queued"] <= begun["start"]) & (begun["start"] <= begun["end"])
-    ).all()
+    times = begun[["queued", "start", "end"]].to_numpy()
+    assert (times >= before).all() and (np.diff(times) >= 0).all()
     failed = events[events["outcome"] == "failure"].iloc[0]
     assert failed["task"] == sent[-1] and failed["error"].startswith("TypeError: ")
     last = events.iloc[-1]
@@ -148,9 +148,7 @@ def test_a_task_too_long_for_a_patient_stop_is_reported(broker: Server) -> None:
         pool.send("pause", [(300.0,)])
         until(lambda: under_way(pool))
         pool.timeout = 0.5
-        with pytest.raises(
-            TimeoutError, match=r"Worker w1 still has a task under way after 0\.5 s; `stop` cuts it off"
-        ):
+        with pytest.raises(TimeoutError, match=r"Worker w1 still has a task under way after 0\.5 s"):
             pool.scale(0)
 
 
@@ -234,7 +232,7 @@ def test_workers_killed_one_after_another(broker: Server) -> None:
         assert pool.queue_length() == 0 and pool.unacknowledged() == set()
 
 
-def test_a_worker_killed_while_it_looks_for_abandoned_tasks_holds_up_the_others_for_seconds_only(
+def test_a_killed_worker_holds_up_the_search_for_abandoned_tasks_for_seconds_only(
     idle: WorkerPool,
 ) -> None:
     """The worker that looks has a lock on the broker. If it dies, it can't give the lock back: so the lock ends by itself."""
@@ -248,9 +246,7 @@ def test_a_worker_killed_while_it_looks_for_abandoned_tasks_holds_up_the_others_
     assert int(words[words.index("PX") + 1]) == 5000
 
 
-def test_without_a_task_under_way_there_is_nothing_to_cut_off(
-    idle: WorkerPool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_tasks_there_is_nothing_to_cut_off(idle: WorkerPool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(idle, "timeout", 0.1)
     with pytest.raises(TimeoutError, match=r"in the middle of its tasks within 0\.1 s: are there tasks"):
         idle.kill()
@@ -276,9 +272,7 @@ def test_what_a_pool_can_not_do_is_refused(broker: Server) -> None:
 def test_a_worker_that_does_not_start_is_explained_and_leaves_nothing(broker: Server, tmp_path: Path) -> None:
     (tmp_path / "lib").mkdir()  # there is no application in it
     (tmp_path / "lib" / "__init__.py").touch()
-    with pytest.raises(
-        ProcessError, match=r"(?s)Worker w1 ended with status \d before it was ready.*Its log ends with"
-    ):
+    with pytest.raises(ProcessError, match=r"(?s)Worker w1 ended with status \d .*Its log ends with"):
         WorkerPool(1, broker=broker, tree=tmp_path)
 
 

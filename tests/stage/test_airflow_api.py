@@ -52,11 +52,8 @@ def url(asked: list[str]) -> Iterator[str]:
             return (201, '{"access_token": "token"}') if right else (401, "no such user")
         if request.path.endswith("/dagRuns"):
             asked.append(request.command)
-            return (
-                (200, '{"dag_run_id": "r"}')
-                if len(asked) > 1 and request.path == RUNS
-                else (404, "not read yet")
-            )
+            read = len(asked) > 1 and request.path == RUNS
+            return (200, '{"dag_run_id": "r"}') if read else (404, "not read yet")
         known = request.path in ANSWERS and request.headers["Authorization"] == "Bearer token"
         return (200, json.dumps(ANSWERS[request.path])) if known else (404, "unknown")
 

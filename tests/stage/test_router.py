@@ -139,9 +139,7 @@ def test_it_counts_what_users_got_and_begins_anew_at_the_same_address(blue: Bare
 
 
 @pytest.mark.parametrize("late", [False, True], ids=["there from the start", "came later"])
-def test_reads_under_way_on_one_that_dies_are_answered_by_the_warm_colour(
-    late: bool, blue: Bare, green: Bare
-) -> None:
+def test_reads_on_one_that_dies_are_answered_by_the_warm_colour(late: bool, blue: Bare, green: Bare) -> None:
     """As far as their answers have not begun; the proxy may send a read again, and never a write."""
     with Router({} if late else {"blue": [blue.port], "green": [green.port]}) as router:
         router.set_replicas("blue", [blue.port])
@@ -230,8 +228,5 @@ def test_what_can_not_be_done_is_refused(router: Router) -> None:
 
 
 def test_a_proxy_that_can_not_start_is_explained(blue: Bare) -> None:
-    message = (
-        r"(?s)HAProxy ended with status 1.*Its log ends with:.*ddress (already )?in use.*Is another program"
-    )
-    with pytest.raises(ProcessError, match=message):
+    with pytest.raises(ProcessError, match=r"(?s)HAProxy ended with status 1.*Is another program"):
         Router({}, port=blue.port)

@@ -41,9 +41,7 @@ def address(asked: list[str]) -> Iterator[str]:
         yield url
 
 
-def test_what_runs_here_is_asked_directly_whatever_proxy_is_set(
-    address: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_runs_here_is_asked_without_a_proxy(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "HTTP_PROXY"):
         monkeypatch.setenv(name, f"http://127.0.0.1:{free_port()}")
     for name in ("no_proxy", "NO_PROXY"):
@@ -69,9 +67,7 @@ def test_rounds_are_kept_and_one_comes_after_the_end(address: str, asked: list[s
         scraper.read("x")
 
 
-def test_who_does_not_answer_as_he_should_is_down_and_the_others_go_on(
-    address: str, asked: list[str]
-) -> None:
+def test_who_answers_wrongly_is_down_and_the_others_go_on(address: str, asked: list[str]) -> None:
     targets = {name: Target("job", f"{address}/{name}") for name in ("metrics", "words", "error")}
     targets["nobody"] = Target("job", "http://127.0.0.1:1/metrics")
     with Scraper(lambda: targets, every=0.05) as scraper:
