@@ -8,6 +8,7 @@ import sys
 import threading
 import urllib.request
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -17,28 +18,28 @@ from lib.stage.processes import Process
 BARE = Path(__file__).with_name("bare.py")
 
 
+@dataclass
 class Bare:
     """A bare endpoint in a process of its own."""
 
-    def __init__(self, name: str) -> None:
-        self.name, self.process = name, Process()
-        self.port = run_on_free_port(self._run, self._ready, name=name)
-
-    def _run(self, port: int) -> Process:
-        return self.process.run([sys.executable, BARE, str(port), self.name])
-
-    def _ready(self, port: int) -> bool:
-        with contextlib.suppress(OSError):
-            return fetch(f"http://127.0.0.1:{port}/")[0] == self.name
-        return False
+    port: int
+    process: Process
 
 
 @contextlib.contextmanager
 def bare(name: str) -> Iterator[Bare]:
     """A bare endpoint that answers with its name."""
-    endpoint = Bare(name)
-    with endpoint.process:
-        yield endpoint
+
+    def run(port: int) -> Process:
+        return process.run([sys.executable, BARE, str(port), name])
+
+    def ready(port: int) -> bool:
+        with contextlib.suppress(OSError):
+            return fetch(f"http://127.0.0.1:{port}/")[0] == name
+        return False
+
+    with Process() as process:
+        yield Bare(run_on_free_port(run, ready, name=name), process)
 
 
 def fetch(url: str) -> tuple[str, str]:
@@ -63,8 +64,7 @@ def server(answer: Callable[[socket.socket, int], bool]) -> Iterator[str]:
     def accept() -> None:
         with contextlib.suppress(OSError):
             while True:
-                connection, _ = listener.accept()
-                threading.Thread(target=serve, args=(connection,), daemon=True).start()
+                threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
 
     threading.Thread(target=accept, daemon=True).start()
     try:

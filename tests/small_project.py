@@ -46,14 +46,10 @@ class SmallProject:
         pip = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": self.wheels.as_uri(), "PIP_CONFIG_FILE": os.devnull}
         uv = {"UV_NO_INDEX": "1", "UV_FIND_LINKS": str(self.wheels), "UV_NO_CONFIG": "1"}
         caches = dict.fromkeys(("PIP_CACHE_DIR", "UV_CACHE_DIR"), str(self.wheels / "cache"))
+        environ = clean | pip | uv | caches | {"LC_ALL": "C.UTF-8"} | more
         streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
         command = [str(shutil.which("make")), *arguments]
-        return subprocess.Popen(
-            command,
-            cwd=self.folder,
-            env={**clean, **pip, **uv, **caches, "LC_ALL": "C.UTF-8", **more},
-            **streams,
-        )
+        return subprocess.Popen(command, cwd=self.folder, env=environ, **streams)
 
     def make(self, *arguments: str, **more: str) -> tuple[int, str]:
         """Run `make`: its exit status and all it printed."""

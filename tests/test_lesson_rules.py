@@ -39,9 +39,7 @@ def text_output(text: str, name: str = "stdout") -> Change:
 
 def picture(alt: str = "A bar.", plain: str = "A bar.") -> Change:
     """Give a cell a figure."""
-    data, about = {"image/png": "iVBORw0KGgo=", "text/plain": plain}, {"image/png": {"alt": alt}}
-    shown = new_output("display_data", data=data, metadata=about)
-    return lambda nb: cell(nb, "draw-sum").update(outputs=[shown])
+    return lambda nb: cell(nb, "draw-sum").update(outputs=[sample.picture(alt, plain)])
 
 
 def rename(old: str, new: str) -> Change:
@@ -114,10 +112,10 @@ def test_broken_lesson_is_told_what_to_fix(rule: str, case: str, damage: Change,
 
 def test_innocent_text_passes(tmp_path: Path) -> None:
     nb = sample.build_executed()
-    text = (
-        "GET /users/7 and ../work/x, ~/work, https://example.org/home/page and a/root/b; root cause; 1/tmp\n"
+    addresses = (
+        "GET /users/7, ../work/x, ~/work, https://example.org/home/page, a/root/b; root cause; 1/tmp\n"
     )
-    text_output(text)(nb)
+    text_output(addresses)(nb)
     assert check(sample.write(tmp_path, nb)) == []
 
 

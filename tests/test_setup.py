@@ -48,10 +48,8 @@ def full(tmp_path: Path) -> str:
 def stand_in(path: Path, lie: str) -> str:
     """A Python that believes something else about itself when it runs a script."""
     code = f"import sys, runpy; sys.argv[:] = sys.argv[1:]; {lie}; runpy.run_path(sys.argv[0], run_name='__main__')"
-    path.write_text(
-        f"""#!/bin/sh\ncase "$1" in -c) exec "{sys.executable}" "$@";; esac\nexec "{sys.executable}" -c "{code}" "$@"\n""",
-        encoding="utf-8",
-    )
+    truly = f'case "$1" in -c) exec "{sys.executable}" "$@";; esac'
+    path.write_text(f'#!/bin/sh\n{truly}\nexec "{sys.executable}" -c "{code}" "$@"\n', encoding="utf-8")
     path.chmod(0o755)
     return str(path)
 
@@ -114,11 +112,10 @@ def test_an_environment_that_was_moved_is_made_anew(built: SmallProject, full: s
 
 def test_a_python_that_was_removed_or_another_one_makes_it_anew(built: SmallProject, tmp_path: Path) -> None:
     asked = ("-q", ".venv/.lab")  # status 1: there is something to do
-    other = tmp_path / "other"
-    other.write_text("#!/bin/sh\necho 3.99.\n", encoding="utf-8")
+    (other := tmp_path / "other").write_text("#!/bin/sh\necho 3.99.\n", encoding="utf-8")
     other.chmod(0o755)
-    assert [built.make(*asked)[0], built.make(*asked, f"PYTHON={sys.executable}")[0]] == [0, 0]
-    assert built.make(*asked, f"PYTHON={other}")[0] == 1
+    pythons = [(), (f"PYTHON={sys.executable}",), (f"PYTHON={other}",)]
+    assert [built.make(*asked, *python)[0] for python in pythons] == [0, 0, 1]
     status, output = built.make("lab", "PYTHON=python9")
     assert status != 0 and "PYTHON=python9 does not fit: this project needs 3.11, 3.12, " in output
     config = built.folder / ".venv" / "pyvenv.cfg"

@@ -21,25 +21,16 @@ COMPOSE = Path(__file__).resolve().parents[2] / "compose"
 PARAMETERS = {"dataset": "users", "version": 3, "partitions": 6, "records": 50, "wait": 0}
 
 
-class Tasks(SimpleNamespace):
-    """The functions below `@task`, by name; `options` has what the decorator got."""
-
-    partitions: Callable[..., list[str]]
-    upgrade: Callable[..., dict[str, int]]
-    account: Callable[..., dict[str, int]]
+#: The functions below `@task`, by name, each with what the decorator got.
+Tasks = dict[str, tuple[Callable[..., Any], dict[str, Any]]]
 
 
 @pytest.fixture
 def tasks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Tasks:
-    found = Tasks(options={})
+    found: Tasks = {}
 
     def task(**options: Any) -> Callable[[Any], MagicMock]:
-        def keep(function: Any) -> MagicMock:
-            setattr(found, function.__name__, function)
-            found.options[function.__name__] = options
-            return MagicMock()
-
-        return keep
+        return lambda function: found.update({function.__name__: (function, options)}) or MagicMock()
 
     airflow = SimpleNamespace(Param=MagicMock(), dag=lambda **_: lambda function: function, task=task)
     monkeypatch.setitem(sys.modules, "airflow", MagicMock())
@@ -51,10 +42,11 @@ def tasks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Tasks:
 
 def run(tasks: Tasks, **parameters: Any) -> dict[str, int]:
     """A whole run, as Airflow does it."""
-    names = tasks.partitions(params=PARAMETERS | parameters)
+    partitions, upgrade, account = (tasks[name][0] for name in ("partitions", "upgrade", "account"))
+    names = partitions(params=PARAMETERS | parameters)
     for name in names:
-        tasks.upgrade(name, params=PARAMETERS | parameters)
-    return tasks.account(names, params=PARAMETERS | parameters)
+        upgrade(name, params=PARAMETERS | parameters)
+    return account(names, params=PARAMETERS | parameters)
 
 
 def test_runs_that_begin_on_a_new_data_set_at_once_all_do_the_same_one(tasks: Tasks, tmp_path: Path) -> None:
@@ -83,8 +75,7 @@ def test_what_a_killed_try_has_left_is_not_published(
 
 
 def test_each_task_is_tried_again_when_its_worker_is_lost(tasks: Tasks) -> None:
-    retries = {name: given["retries"] for name, given in tasks.options.items()}
-    assert retries == {"partitions": 3, "upgrade": 3, "account": 3}
+    assert [options["retries"] for _, options in tasks.values()] == [3, 3, 3]
 
 
 def test_the_stack_takes_as_many_partitions_as_the_dag_promises() -> None:

@@ -6,22 +6,22 @@ import json
 import shutil
 import subprocess
 import sys
-import time
 import urllib.parse
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from lib.deployment.platforms.local import Local
+from lib.deployment.replicas import answers, call
 from lib.deployment.states import Release
 from lib.scaling.workers import WorkerPool
 from lib.stage.files import replace_file
-from lib.stage.ports import ask, run_on_free_port
+from lib.stage.ports import run_on_free_port
 from lib.stage.processes import Process
 from lib.stage.servers import postgres
 from lib.stage.traffic import Traffic
+from lib.stage.waiting import wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 MONITORING = ROOT / "compose" / "monitoring"
@@ -35,9 +35,8 @@ pytestmark = pytest.mark.skipif(
 
 
 def promtool(*arguments: str) -> str:
-    done = subprocess.run(
-        ["promtool", *arguments], cwd=MONITORING, capture_output=True, text=True, timeout=300
-    )
+    command = ["promtool", *arguments]
+    done = subprocess.run(command, cwd=MONITORING, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -67,24 +66,18 @@ class Prometheus:
         return self.process.run(command, cwd=self.folder)
 
     def _ready(self, port: int) -> bool:
-        with suppress(OSError):
-            return ask(f"http://127.0.0.1:{port}/-/ready")[0] == 200
-        return False
+        return answers(port, "/-/ready")
 
     def ask(self, query: str) -> list[dict[str, str]]:
         """The labels of what a query finds, and its value."""
         text = urllib.parse.urlencode({"query": query})
-        status, answer = ask(f"http://127.0.0.1:{self.port}/api/v1/query?{text}", timeout=30)
+        status, answer = call(self.port, f"/api/v1/query?{text}", timeout=30)
         assert status == 200, f"{query}: {answer}"
-        found = json.loads(answer)["data"]["result"]
-        return [one["metric"] | {"value": one["value"][1]} for one in found]
+        return [one["metric"] | {"value": one["value"][1]} for one in answer["data"]["result"]]
 
     def until(self, query: str, seconds: float = 60.0) -> list[dict[str, str]]:
-        deadline = time.monotonic() + seconds
-        while not (found := self.ask(query)):
-            assert time.monotonic() < deadline, f"nothing is found by {query}"
-            time.sleep(0.5)
-        return found
+        assert wait_for(lambda: self.ask(query), seconds, pause=0.5), f"nothing is found by {query}"
+        return self.ask(query)
 
 
 @pytest.fixture(scope="module")
@@ -106,27 +99,22 @@ def test_a_real_prometheus_sees_a_bad_release_and_names_it(prometheus: Prometheu
         targets = [("service", f"http://127.0.0.1:{port}/metrics") for port in ports]
         targets += [("proxy", platform.router.metrics_url)]
         targets += [("workers", url) for url in pool.metrics_urls.values()]
-        groups = [
-            {"targets": [urllib.parse.urlsplit(url).netloc], "labels": {"job": job}} for job, url in targets
-        ]
+        hosts = [(job, urllib.parse.urlsplit(url).netloc) for job, url in targets]
+        groups = [{"targets": [host], "labels": {"job": job}} for job, host in hosts]
         replace_file(prometheus.folder / "targets" / "test.json", json.dumps(groups))
         with Traffic(platform.router.url, rate=50, writes=0.5) as traffic:
             prometheus.until(f"sum(up) == {len(targets)}")
             pool.send("pause", [(0.1,)] * 20 + [("nonsense",)])
             platform.canary(0.5)
             prometheus.until("sum(increase(haproxy_frontend_http_responses_total[1m])) > 500")
-            assert (
-                prometheus.ask(FIRES) == [] and prometheus.ask("slo:error_budget_burn:ratio_rate1h > 5") == []
-            )
+            assert prometheus.ask(f"{FIRES} or slo:error_budget_burn:ratio_rate1h > 5") == []
             platform.replicas["green"][0].fault("failing writes")
             [alert] = prometheus.until(FIRES)[:1]
             assert alert["slo"] == "availability"
             [bad] = prometheus.until('ALERTS{alertname="ReleaseFails"}')
             assert bad["release"] == "v2.0.0"
-            assert {one["release"] for one in prometheus.ask("release:http_requests:rate5m")} == {
-                "v1.0.0",
-                "v2.0.0",
-            }
+            releases = [one["release"] for one in prometheus.ask("release:http_requests:rate5m")]
+            assert set(releases) == {"v1.0.0", "v2.0.0"}
             for query in panels():
                 if not any(name in query.expression for name in ("airflow_", "redis_")):
                     assert prometheus.ask(query.expression), f"{query.place}: an empty panel"
