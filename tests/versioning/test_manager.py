@@ -44,7 +44,6 @@ def errors(vm: DataVersionManager, record: Any) -> list[str]:
         # exact types; NaN is a valid float and an error elsewhere
         ("s", b"5", "expected string (got bytes)"),
         ("s", ["a"], "expected string (got array of 1)"),
-        ("o", {"a": 1}, "expected string (got object of 1)"),
         ("i", True, "expected integer (got boolean True)"),
         ("i", 5.0, "expected integer (got float 5.0)"),
         ("i", Number.ONE, "expected integer (got Number)"),
@@ -85,7 +84,6 @@ def test_every_error_of_a_record_is_told() -> None:
     [
         (None, "record: expected an object (got null)"),
         ([ANA], "record: expected an object (got array of 1)"),
-        (5, "record: expected an object (got integer 5)"),
         (ANA | {"schema_version": 4}, "schema_version: unknown version (got integer 4; known: 1, 2, 3)"),
         (ANA | {"schema_version": None}, "schema_version: expected a version as an integer (got null)"),
     ],
