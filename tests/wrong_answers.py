@@ -1818,6 +1818,20 @@ choice = {
     ratios = np.array(old) / np.array(new)
     return float(np.median(ratios)) if (ratios > 1).all() or (ratios < 1).all() else None
 """,
+        # a round in which both took equally long counts as lost
+        """\
+    rounds, wins = len(old), sum(a > b for a, b in zip(old, new))
+    k = max(wins, rounds - wins)
+    chance = 2 * sum(math.comb(rounds, n) for n in range(k, rounds + 1)) / 2**rounds
+    return None if chance > 0.05 else float(np.median(np.array(old) / np.array(new)))
+""",
+        # leaves out the rounds in which both took equally long
+        """\
+    wins, lost = sum(a > b for a, b in zip(old, new)), sum(a < b for a, b in zip(old, new))
+    k, rounds = max(wins, lost), wins + lost
+    chance = 2 * sum(math.comb(rounds, n) for n in range(k, rounds + 1)) / 2**rounds
+    return None if chance > 0.05 else float(np.median(np.array(old) / np.array(new)))
+""",
     ],
     "exercise-13-2": [
         # time that is spent in what it calls counts twice, so the outermost is always the worst
@@ -1886,6 +1900,18 @@ return worst, profile.loc[worst, "calls"]
     source = pa.DictionaryArray.from_arrays(pa.array(np.zeros(len(table), np.int8)), ["import"])
     return table.select(["id", "created_at"]).rename_columns(["id", "full_name"]).append_column("source", source)
 """,
+        # makes one chunk of several, which copies
+        """\
+    source = pa.DictionaryArray.from_arrays(pa.array(np.zeros(len(table), np.int8)), ["import"])
+    kept = table.combine_chunks().select(["id", "name"]).rename_columns(["id", "full_name"])
+    return kept.append_column("source", source)
+""",
+        # takes the first chunk for the column
+        """\
+    ids, names = table["id"].chunk(0), table["name"].chunk(0)
+    source = pa.DictionaryArray.from_arrays(pa.array(np.zeros(len(ids), np.int8)), ["import"])
+    return pa.table({"id": ids, "full_name": names, "source": source})
+""",
     ],
     "exercise-13-5": [
         # one pass, fast, and names that occur twice are listed twice
@@ -1916,6 +1942,15 @@ return worst, profile.loc[worst, "calls"]
         day = user["created_at"][:10]
         counts[day] = counts.get(day, 0) + 1
         names.setdefault(day, set()).add(user["name"].split()[0])
+    return [(day, counts[day], sorted(names[day])) for day in sorted(counts)]
+""",
+        # the name up to the first space, which may be its first character
+        """\
+    counts, names = {}, {}
+    for user in users:
+        day = user["created_at"][:10]
+        counts[day] = counts.get(day, 0) + 1
+        names.setdefault(day, set()).add(user["name"].split(" ")[0])
     return [(day, counts[day], sorted(names[day])) for day in sorted(counts)]
 """,
     ],
@@ -1998,6 +2033,20 @@ return worst, profile.loc[worst, "calls"]
         "uncounted": sent - grown["ended"].sum(),
     }
 """,
+        # the longest queue after the first moment
+        """\
+    counters = ["ended", "failed", "fast"]
+    start, end = scrapes["at"].min(), scrapes["at"].max()
+    before = scrapes[scrapes["at"] == start].set_index("instance")[counters]
+    grown = scrapes.groupby("instance")[counters].last().sub(before, fill_value=0).sum()
+    return {
+        "traffic": grown["ended"] / (end - start),
+        "errors": grown["failed"] / grown["ended"],
+        "latency": 1 - grown["fast"] / grown["ended"],
+        "saturation": scrapes["queue"][scrapes["at"] > start].max(),
+        "uncounted": sent - grown["ended"],
+    }
+""",
     ],
     "exercise-14-2": [
         # the last minus the first, or what is left after the restart
@@ -2029,6 +2078,14 @@ return worst, profile.loc[worst, "calls"]
         """\
     there = [value for value in values if value is not None]
     return max(there) - min(there) if there else 0
+""",
+        # looks for one restart, the first
+        """\
+    there = [value for value in values if value is not None]
+    for at in range(1, len(there)):
+        if there[at] < there[at - 1]:
+            return there[at - 1] - there[0] + there[-1]
+    return there[-1] - there[0] if there else 0
 """,
     ],
     "exercise-14-3": [
@@ -2067,6 +2124,21 @@ return worst, profile.loc[worst, "calls"]
     if limit == float("inf"):
         return 0
     return sum(replica[float("inf")] - replica[0.25] for replica in replicas) / total if total else 0
+""",
+        # leaves idle replicas out before it asks whether the limit is an end
+        """\
+    replicas = [replica for replica in replicas if replica[float("inf")]]
+    if any(limit not in replica for replica in replicas):
+        raise ValueError(f"no bucket ends at {limit} s in every histogram")
+    total = sum(replica[float("inf")] for replica in replicas)
+    return sum(replica[float("inf")] - replica[limit] for replica in replicas) / total if total else 0
+""",
+        # asks for requests first
+        """\
+    total = sum(replica[float("inf")] for replica in replicas)
+    if total and any(limit not in replica for replica in replicas):
+        raise ValueError(f"no bucket ends at {limit} s in every histogram")
+    return sum(replica[float("inf")] - replica[limit] for replica in replicas) / total if total else 0
 """,
     ],
     "exercise-14-4": [
@@ -2115,6 +2187,14 @@ return worst, profile.loc[worst, "calls"]
 """,
         # never
         "return []",
+        # takes a minute without requests for a window without requests
+        """\
+    def burns(minute, window):
+        part = slice(max(0, minute - window + 1), minute + 1)
+        return sum(failed[part]) > rate * budget * sum(total[part])
+
+    return [m for m in range(len(total)) if total[m] and burns(m, long) and burns(m, short)]
+""",
     ],
     "exercise-14-5": [
         # takes the release with the most failures, which is the one with the most traffic
@@ -2158,6 +2238,22 @@ return worst, profile.loc[worst, "calls"]
     failed, slow = table["failed"] > 0.01 * table["requests"], table["slow"] > 0.1 * table["requests"]
     bad = (failed & ~failed.iloc[0]) | (slow & ~slow.iloc[0])
     return table["release"][bad].iloc[-1] if bad.any() else None
+""",
+        # 100 requests are too few
+        """\
+    enough = table["requests"] > 100
+    failed = (table["failed"] > 0.01 * table["requests"]) & enough
+    slow = (table["slow"] > 0.1 * table["requests"]) & enough
+    bad = (failed & (not failed.iloc[0])) | (slow & (not slow.iloc[0]))
+    return table["release"][bad].iloc[-1] if bad.any() else None
+""",
+        # bad, and at least twice as bad as the oldest
+        """\
+    suspects = []
+    for name, limit in (("failed", 0.01), ("slow", 0.1)):
+        share = (table[name] / table["requests"]).where(table["requests"] >= 100, 0)
+        suspects += table.index[(share > limit) & (share >= 2 * share[0])].drop(0, errors="ignore").tolist()
+    return table["release"][max(suspects)] if suspects else None
 """,
     ],
     "exercise-15-1": [
