@@ -34,13 +34,6 @@ def postgres_connection(postgres_dsn: str) -> Iterator[psycopg.Connection]:
         yield connection
 
 
-@pytest.fixture(scope="module")
-def postgres_module_connection(postgres_server: Server) -> Iterator[psycopg.Connection]:
-    """A connection in autocommit mode that a whole module shares: it prepares nothing, as tables change their types."""
-    with psycopg.connect(postgres_server.dsn, autocommit=True, prepare_threshold=None) as connection:
-        yield connection
-
-
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database(request: pytest.FixtureRequest) -> Iterator[tuple[str, Any]]:
     """The name of a dialect and a connection to a new database of it."""
@@ -52,7 +45,7 @@ def database(request: pytest.FixtureRequest) -> Iterator[tuple[str, Any]]:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def live_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+def live(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
     """Each kind of database, new and empty, in a file or on a server, as `run_migration` takes it."""
     file = tmp_path / "test.db"
     address = str(file) if request.param == "sqlite" else request.getfixturevalue("postgres_dsn")

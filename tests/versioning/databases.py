@@ -116,9 +116,7 @@ class Database:
         insert(self.connection, history.name, [{name: record[name] for name in names} for record in records])
 
     def rows(self, table: str) -> list[dict[str, Any]]:
-        cursor = self.execute(f"SELECT * FROM {table} ORDER BY id")
-        names = [column[0] for column in cursor.description]
-        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+        return rows(self.connection, table, columns(self.connection, table), "ORDER BY id")
 
     def state(self) -> list[tuple[Any, ...]]:
         query = "SELECT table_name, version, target, phase, position FROM schema_versions"

@@ -36,15 +36,9 @@ class MergeFields(Operation):
         return {name: part(self.into, self.separator, n) for n, name in enumerate((self.name, self.other))}
 
 
-PEOPLE = SchemaHistory(
-    "people",
-    first=Schema(
-        Field("id", "integer"),
-        Field("first", "string", nullable=True),
-        Field("last", "string", nullable=True),
-    ),
-    steps={2: [MergeFields("first", "last", into="full")]},
-)
+NAMES = [Field(name, "string", nullable=True) for name in ("first", "last")]
+MERGE = MergeFields("first", "last", into="full")
+PEOPLE = SchemaHistory("people", first=Schema(Field("id", "integer"), *NAMES), steps={2: [MERGE]})
 MANAGER = DataVersionManager(PEOPLE)
 SEPARATE = [
     {"id": 1, "first": "Ana", "last": "López Gil"},
@@ -110,9 +104,8 @@ class Rearrange(Operation):
     """Make a number of a text that is kept, and split another at two separators."""
 
     def apply(self, before: Schema) -> Schema:
-        return before.replace(
-            "n", Field("n", "integer"), *(Field(name, "string") for name in ("raw", "x", "y"))
-        )
+        texts = [Field(name, "string") for name in ("raw", "x", "y")]
+        return before.replace("n", Field("n", "integer"), *texts)
 
     def forward(self, before: Schema) -> dict[str, Expression]:
         moved: dict[str, Expression] = {"n": convert("n", ("string", "integer")), "raw": Copy("n")}

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,12 +49,6 @@ PEOPLE = [
 ]
 
 
-@pytest.fixture
-def database(live_database: Database) -> Database:
-    """Each kind of database, new and empty, in a file or on a server."""
-    return live_database
-
-
 def users(count: int, **options: Any) -> list[dict[str, Any]]:
     return list(make_users(count, seed=1, **options))
 
@@ -65,83 +60,65 @@ def phases(result: Any) -> list[tuple[Any, ...]]:
 # ── Phases ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_users_from_1_to_3_and_back(database: Database) -> None:
+def test_users_from_1_to_3_and_back(live: Database) -> None:
     records = users(25)
-    database.table(USERS, 1, records)
-    first = run_migration(database.target, USERS, 1, 3, batch_size=10)
+    live.table(USERS, 1, records)
+    first = run_migration(live.target, USERS, 1, 3, batch_size=10)
     assert phases(first) == [("expand", 0, 0, None), ("backfill", 25, 3, None)]
-    assert database.state() == [("users", 1, 3, "backfill", None)]
-    again = run_migration(database.target, USERS, 1, 3, batch_size=10)
+    assert live.state() == [("users", 1, 3, "backfill", None)]
+    again = run_migration(live.target, USERS, 1, 3, batch_size=10)
     assert phases(again) == [("expand", 0, 0, None), ("backfill", 0, 3, None)]
-    last = run_migration(database.target, USERS, 1, 3, phase="contract")
+    last = run_migration(live.target, USERS, 1, 3, phase="contract")
     assert phases(last) == [("contract", 0, 1, {})]
-    assert database.state() == [("users", 3, None, None, None)]
-    found = {row["id"]: row for row in database.rows("users")}
+    assert live.state() == [("users", 3, None, None, None)]
+    found = {row["id"]: row for row in live.rows("users")}
     assert all(str(found[r["id"]]["updated_at"])[:10] == r["created_at"][:10] for r in records)
-    assert run_migration(database.target, USERS, 1, 3, phase="contract") == ()
-    database.execute("UPDATE users SET email = 'a@example.org' WHERE id = '7'")
-    back = run_migration(database.target, USERS, 3, 1)
+    assert run_migration(live.target, USERS, 1, 3, phase="contract") == ()
+    live.execute("UPDATE users SET email = 'a@example.org' WHERE id = '7'")
+    back = run_migration(live.target, USERS, 3, 1)
     assert phases(back) == [("expand", 0, 0, None), ("backfill", 0, 0, None)]
-    assert len(database.rows("users")[0]) == 6, "nothing is dropped unless contract is asked for by name"
-    contracted = run_migration(database.target, USERS, 3, 1, phase="contract", discard=["email"])
+    assert len(live.rows("users")[0]) == 6, "nothing is dropped unless contract is asked for by name"
+    contracted = run_migration(live.target, USERS, 3, 1, phase="contract", discard=["email"])
     assert phases(contracted) == [("contract", 0, 0, {"email": 1})]
-    assert database.rows("users") == sorted(records, key=lambda record: record["id"])
+    assert live.rows("users") == sorted(records, key=lambda record: record["id"])
 
 
-def test_every_operation_forward_and_back(database: Database) -> None:
-    database.table(CHANGES, 1, PEOPLE)
-    run_migration(database.target, CHANGES, 1, 3)
-    assert database.rows("people")[0] == PEOPLE[0] | {
-        "first": "Ana", "last": "María", "mobile": "1", "order_v3": "7", "level": 1, "copied": "1",
-    }  # fmt: skip
-    result = run_migration(database.target, CHANGES, 1, 3, phase="contract", discard=["note"])
-    assert result[0].lost == {"note": 2}
-    assert database.rows("people")[1] == {
-        "id": "b", "first": "Bo", "last": "Li Su", "mobile": None, "order": str(-(2**63)), "level": 1, "copied": None,
-    }  # fmt: skip
-    database.execute("UPDATE people SET level = 2 WHERE id = 'a'")
-    run_migration(database.target, CHANGES, 3, 1)
-    result = run_migration(database.target, CHANGES, 3, 1, phase="contract", discard=["level"])
-    assert result[0].lost == {"level": 1}
-    assert database.rows("people") == [record | {"note": None} for record in PEOPLE]
-
-
-def test_required_columns_are_required_after_contract(database: Database) -> None:
-    if database.dialect == "sqlite":
+def test_required_columns_are_required_after_contract(live: Database) -> None:
+    if live.dialect == "sqlite":
         pytest.skip("SQLite can't make a column required that is there already")
-    database.table(USERS, 1, users(3))
-    run_migration(database.target, USERS, 1, 3)
-    database.execute("INSERT INTO users (id, name, created_at) VALUES ('old', 'x', '2024-01-01')")
-    run_migration(database.target, USERS, 1, 3, phase="contract")  # its catch-up fills what old code wrote
+    live.table(USERS, 1, users(3))
+    run_migration(live.target, USERS, 1, 3)
+    live.execute("INSERT INTO users (id, name, created_at) VALUES ('old', 'x', '2024-01-01')")
+    run_migration(live.target, USERS, 1, 3, phase="contract")  # its catch-up fills what old code wrote
     with pytest.raises(psycopg.errors.NotNullViolation):
-        database.execute("INSERT INTO users (id, name, created_at) VALUES ('older', 'x', '2024-01-01')")
+        live.execute("INSERT INTO users (id, name, created_at) VALUES ('older', 'x', '2024-01-01')")
 
 
-def test_an_unfinished_migration_can_be_given_up(database: Database) -> None:
-    database.table(CHANGES, 1, PEOPLE)
-    run_migration(database.target, CHANGES, 1, 2)
-    database.execute("UPDATE people SET mobile = 'new', phone = 'new' WHERE id = 'a'")
-    assert phases(run_migration(database.target, CHANGES, 2, 1))[0] == ("expand", 0, 0, None)
-    assert database.state() == [("people", 1, 2, "backfill", None)]
-    result = run_migration(database.target, CHANGES, 2, 1, phase="contract")
+def test_an_unfinished_migration_can_be_given_up(live: Database) -> None:
+    live.table(CHANGES, 1, PEOPLE)
+    run_migration(live.target, CHANGES, 1, 2)
+    live.execute("UPDATE people SET mobile = 'new', phone = 'new' WHERE id = 'a'")
+    assert phases(run_migration(live.target, CHANGES, 2, 1))[0] == ("expand", 0, 0, None)
+    assert live.state() == [("people", 1, 2, "backfill", None)]
+    result = run_migration(live.target, CHANGES, 2, 1, phase="contract")
     assert result[0].lost == {}, "both forms were written"
-    assert database.rows("people") == [PEOPLE[0] | {"phone": "new"}, *PEOPLE[1:]]
-    assert database.state() == [("people", 1, None, None, None)]
+    assert live.rows("people") == [PEOPLE[0] | {"phone": "new"}, *PEOPLE[1:]]
+    assert live.state() == [("people", 1, None, None, None)]
 
 
-def test_a_step_without_a_contract_ends_with_its_backfill(database: Database) -> None:
+def test_a_step_without_a_contract_ends_with_its_backfill(live: Database) -> None:
     history = SchemaHistory("users", first=USERS.schema(1), steps={2: [AddField("email", "string", True)]})
-    database.table(history, 1, users(3))
-    run_migration(database.target, history, 1, 2)
-    assert database.state() == [("users", 2, None, None, None)]
+    live.table(history, 1, users(3))
+    run_migration(live.target, history, 1, 2)
+    assert live.state() == [("users", 2, None, None, None)]
 
 
 # ── What is refused ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_the_order_of_phases_and_versions_is_kept(database: Database) -> None:
-    database.table(CHANGES, 1, PEOPLE)
-    run: Callable[..., Any] = lambda *args, **more: run_migration(database.target, CHANGES, *args, **more)  # noqa: E731
+def test_the_order_of_phases_and_versions_is_kept(live: Database) -> None:
+    live.table(CHANGES, 1, PEOPLE)
+    run = partial(run_migration, live.target, CHANGES)
     with pytest.raises(MigrationError, match="before phase 'backfill' comes 'expand'"):
         run(1, 2, phase="backfill")
     run(1, 2, phase="expand")
@@ -157,26 +134,26 @@ def test_the_order_of_phases_and_versions_is_kept(database: Database) -> None:
         run(1, 2, phase="explode")
 
 
-def test_what_is_not_there_is_named(database: Database) -> None:
+def test_what_is_not_there_is_named(live: Database) -> None:
     with pytest.raises(MigrationError, match="users: there is no such table"):
-        run_migration(database.target, USERS, 1, 2)
-    database.table(USERS, 1, users(1))
+        run_migration(live.target, USERS, 1, 2)
+    live.table(USERS, 1, users(1))
     with pytest.raises(MigrationError, match="users.key: give as key=… a unique column"):
-        run_migration(database.target, USERS, 1, 2, key="key")
+        run_migration(live.target, USERS, 1, 2, key="key")
     with pytest.raises(MigrationError, match="users is not at version 2: no email, updated_at"):
-        run_migration(database.target, USERS, 2, 3)
+        run_migration(live.target, USERS, 2, 3)
     with pytest.raises(MigrationError, match="people.name: give as key=…"):
-        database.table(CHANGES, 1, PEOPLE)
-        run_migration(database.target, CHANGES, 1, 2, key="name")
+        live.table(CHANGES, 1, PEOPLE)
+        run_migration(live.target, CHANGES, 1, 2, key="name")
 
 
-def test_values_that_can_not_be_converted_stop_contract_too(database: Database) -> None:
-    database.table(CHANGES, 1, PEOPLE)
-    run_migration(database.target, CHANGES, 1, 2)
-    database.execute("UPDATE people SET name = 'x' WHERE id = 'b'")
+def test_values_that_can_not_be_converted_stop_contract_too(live: Database) -> None:
+    live.table(CHANGES, 1, PEOPLE)
+    run_migration(live.target, CHANGES, 1, 2)
+    live.execute("UPDATE people SET name = 'x' WHERE id = 'b'")
     with pytest.raises(MigrationError, match=r"people\.name: no separator to split at \(rows: 1\)"):
-        run_migration(database.target, CHANGES, 1, 2, phase="contract")
-    assert database.state()[0][1:4] == (1, 2, "backfill")
+        run_migration(live.target, CHANGES, 1, 2, phase="contract")
+    assert live.state()[0][1:4] == (1, 2, "backfill")
 
 
 def test_other_databases_are_refused() -> None:
@@ -189,23 +166,23 @@ def test_other_databases_are_refused() -> None:
 
 
 def test_a_second_runner_waits_or_is_told_who_is_at_work(
-    database: Database, monkeypatch: pytest.MonkeyPatch
+    live: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    database.table(USERS, 1, users(20))
+    live.table(USERS, 1, users(20))
     inside, go_on = threading.Event(), threading.Event()
 
     monkeypatch.setattr(Session, "transact", calling_after_batches(lambda: (inside.set(), go_on.wait(20))))
     outcome: list[Any] = []
 
     def run() -> None:
-        outcome.append(run_migration(database.target, USERS, 1, 2, batch_size=10, wait=20))
+        outcome.append(run_migration(live.target, USERS, 1, 2, batch_size=10, wait=20))
 
     first, waiting = threading.Thread(target=run), threading.Thread(target=run)
     first.start()
     assert inside.wait(20)
-    named = "another migration is at work" if database.dialect == "sqlite" else "the lock .* held by process "
+    named = "another migration is at work" if live.dialect == "sqlite" else "the lock .* held by process "
     with pytest.raises(LockedError, match=f"users: {named}"):
-        run_migration(database.target, USERS, 1, 2, wait=0.2)
+        run_migration(live.target, USERS, 1, 2, wait=0.2)
     waiting.start()
     time.sleep(0.2)
     assert outcome == []
@@ -221,20 +198,20 @@ def test_tables_that_are_migrated_for_the_first_time_at_once_share_the_table_of_
     first, names = USERS.schema(1), [f"users_{number}" for number in range(6)]
     steps = {2: [AddField("email", "string", nullable=True)]}
     histories = [SchemaHistory(name, first=first, steps=steps) for name in names]
-    with engine_for("postgresql", postgres_dsn) as database:
+    with engine_for("postgresql", postgres_dsn) as live:
         for history in histories:
-            database.table(history, 1, [])
+            live.table(history, 1, [])
         for _ in range(5):
-            database.execute("DROP TABLE IF EXISTS schema_versions")
+            live.execute("DROP TABLE IF EXISTS schema_versions")
             start = threading.Barrier(len(histories))
 
             def run(history: SchemaHistory, start: threading.Barrier = start) -> None:
                 start.wait(60)
-                run_migration(database.target, history, 1, 2, phase="expand")
+                run_migration(live.target, history, 1, 2, phase="expand")
 
             with ThreadPoolExecutor(len(histories)) as pool:
                 list(pool.map(run, histories))
-            assert sorted(row[0] for row in database.state()) == names
+            assert sorted(row[0] for row in live.state()) == names
 
 
 # ── Killed, under live writes ────────────────────────────────────────────────────────────────────────────────────
@@ -243,8 +220,8 @@ def test_tables_that_are_migrated_for_the_first_time_at_once_share_the_table_of_
 class LiveWriter:
     """An application that writes while a table migrates, and remembers what it wrote."""
 
-    def __init__(self, database: Database, address: str, ids: list[str]) -> None:
-        self.dialect, self.address, self.ids = database.dialect, address, ids
+    def __init__(self, live: Database, address: str, ids: list[str]) -> None:
+        self.dialect, self.address, self.ids = live.dialect, address, ids
         self.written: dict[str, tuple[str, str]] = {}  # by id: created_at, updated_at
         self.deleted: set[str] = set()
         self.statements = 0
@@ -261,10 +238,10 @@ class LiveWriter:
 
     def _write(self) -> None:
         rng, number = random.Random(5), 0
-        with engine_for(self.dialect, self.address) as database:
+        with engine_for(self.dialect, self.address) as live:
             while not self._end.wait(0.001):
                 number += 1
-                self._one(database.execute, rng, number, f"2030-01-01T00:00:{number % 60:02}")
+                self._one(live.execute, rng, number, f"2030-01-01T00:00:{number % 60:02}")
                 self.statements += 1
 
     def _one(self, execute: Callable[..., Any], rng: random.Random, number: int, moment: str) -> None:
@@ -281,11 +258,11 @@ class LiveWriter:
             self.written[key] = ("2030-01-01", moment)
 
 
-def check_nothing_is_lost(database: Database, records: list[dict[str, Any]], writer: LiveWriter) -> None:
+def check_nothing_is_lost(live: Database, records: list[dict[str, Any]], writer: LiveWriter) -> None:
     expected = {record["id"]: (record["created_at"],) * 2 for record in records} | writer.written
     for key in writer.deleted:
         del expected[key]
-    found = {row["id"]: (at(row["created_at"]), at(row["updated_at"])) for row in database.rows("users")}
+    found = {row["id"]: (at(row["created_at"]), at(row["updated_at"])) for row in live.rows("users")}
     assert found == {key: (to_utc(created), to_utc(updated)) for key, (created, updated) in expected.items()}
 
 
@@ -302,30 +279,24 @@ def test_a_backfill_killed_ten_times_loses_nothing_and_overwrites_nothing(
 ) -> None:
     address = str(tmp_path / "test.db") if dialect == "sqlite" else request.getfixturevalue("postgres_dsn")
     records = users(1500)  # more batches than the killed runs may do
-    killed_runs = [
-        sys.executable,
-        str(Path(__file__).with_name("killed_runner.py")),
-        dialect,
-        address,
-        "1",
-        "3",
-    ]
+    killed_runs = [sys.executable, str(Path(__file__).with_name("killed_runner.py")), dialect, address]
+    numbers = ["1", "3", "10", str(BATCH), "42"]
     path = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
-    with engine_for(dialect, address) as database:
-        database.execute("BEGIN")
-        database.table(USERS, 1, records)
-        database.execute("COMMIT")
-        run_migration(database.target, USERS, 1, 3, phase="expand")
-        with LiveWriter(database, address, [record["id"] for record in records]) as writer:
-            told = json.loads(subprocess.check_output([*killed_runs, "10", str(BATCH), "42"], env=path))
+    with engine_for(dialect, address) as live:
+        live.execute("BEGIN")
+        live.table(USERS, 1, records)
+        live.execute("COMMIT")
+        run_migration(live.target, USERS, 1, 3, phase="expand")
+        with LiveWriter(live, address, [record["id"] for record in records]) as writer:
+            told = json.loads(subprocess.check_output([*killed_runs, *numbers], env=path))
             meanwhile = writer.statements
             until(lambda: writer.statements > 100)  # the last of them come between backfill and contract
-        result = run_migration(database.target, USERS, 1, 3, phase="contract")
+        result = run_migration(live.target, USERS, 1, 3, phase="contract")
         assert told["killed"] >= 5, told
-        all_batches = len(database.rows("users")) / BATCH  # the writer has added rows, more on a slow machine
+        all_batches = len(live.rows("users")) / BATCH  # the writer has added rows, more on a slow machine
         assert told["done"] >= 10, told
         assert told["batches"] < all_batches - told["done"] / 2, f"it began at the start again: {told}"
         assert meanwhile > 10, "SQLite lets one write at a time: the writer seldom gets its turn"
         assert writer.written and writer.deleted
-        check_nothing_is_lost(database, records, writer)
+        check_nothing_is_lost(live, records, writer)
         assert result[0].lost == {}

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lib.versioning import DeclarationError, Field, Schema
-from lib.versioning.schema import MISSING, NO_DEFAULT, describe, is_unicode, timestamp_problem
+from lib.versioning.schema import MISSING, describe, timestamp_problem
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -37,12 +37,8 @@ def test_valid_timestamps(text: str) -> None:
     assert oracle.is_timestamp(text)
 
 
-SHAPE, DAY, TIME, RANGE = (
-    "not in the accepted form",
-    "no such calendar day",
-    "no such time of day or offset",
-    "outside the years 0001 to 9999 in UTC",
-)
+SHAPE, DAY, TIME = "not in the accepted form", "no such calendar day", "no such time of day or offset"
+RANGE = "outside the years 0001 to 9999 in UTC"
 
 
 @pytest.mark.parametrize(
@@ -65,12 +61,8 @@ def test_what_is_no_timestamp_and_why(text: str, reason: str) -> None:
     assert not oracle.is_timestamp(text)
 
 
-_EDITS = st.lists(
-    st.tuples(
-        st.integers(0, 32), st.sampled_from([*"0123456789-:T.Z+ \n٣", "24", "60", ""]), st.integers(0, 2)
-    ),
-    max_size=3,
-)
+_PIECES = st.sampled_from([*"0123456789-:T.Z+ \n٣", "24", "60", ""])
+_EDITS = st.lists(st.tuples(st.integers(0, 32), _PIECES, st.integers(0, 2)), max_size=3)
 
 
 @given(strategies.timestamps(), _EDITS)
@@ -92,15 +84,9 @@ class Colour(enum.StrEnum):
 @given(st.data())
 def test_a_field_takes_exactly_the_values_of_its_type(data: st.DataObject) -> None:
     field = data.draw(strategies.fields("f"))
-    value = data.draw(
-        st.one_of(strategies.values(field), st.sampled_from([v for v in strategies._ODD if v is not MISSING]))
-    )
+    odd = st.sampled_from([value for value in strategies._ODD if value is not MISSING])
+    value = data.draw(strategies.values(field) | odd)
     assert (field.problem(value) is None) == oracle.is_valid(field, value)
-
-
-@given(st.text(st.characters(codec=None), max_size=10))
-def test_text_with_half_a_surrogate_pair_is_no_unicode(text: str) -> None:
-    assert is_unicode(text) == (not any(0xD800 <= ord(character) <= 0xDFFF for character in text))
 
 
 def test_descriptions_are_short_and_safe_to_print_however_odd_the_value() -> None:
@@ -174,14 +160,11 @@ def test_schemas_are_values() -> None:
 
 def test_a_schema_comes_through_pickle_and_copy_into_another_process() -> None:
     schema = Schema(Field("a", "string", nullable=True), Field("b", "integer", default=5))
-    for other in (pickle.loads(pickle.dumps(schema)), copy.deepcopy(schema)):
-        assert other == schema
-        assert hash(other) == hash(schema)
-        assert other["a"].default is NO_DEFAULT
-    assert pickle.loads(pickle.dumps(MISSING)) is MISSING
     code = (
-        "import pickle, sys; from lib.versioning.schema import *; schema = pickle.load(sys.stdin.buffer)\n"
+        "import pickle, sys; from lib.versioning.schema import *; schema, missing = pickle.load(sys.stdin.buffer)\n"
         "same = Schema(Field('a', 'string', nullable=True), Field('b', 'integer', default=5))\n"
-        "assert schema == same and hash(schema) == hash(same) and schema['a'].default is NO_DEFAULT"
+        "assert schema == same and hash(schema) == hash(same)\n"
+        "assert schema['a'].default is NO_DEFAULT and missing is MISSING"
     )
-    subprocess.run([sys.executable, "-c", code], input=pickle.dumps(schema), cwd=ROOT, check=True)
+    data = pickle.dumps((copy.deepcopy(schema), MISSING))
+    subprocess.run([sys.executable, "-c", code], input=data, cwd=ROOT, check=True)

@@ -16,17 +16,10 @@ from lib.versioning.operations import AddField, ConvertField, DropField, Operati
 from lib.versioning.sql import migration_script
 
 V1 = [
-    {"id": "1", "name": "Juan Pérez", "created_at": "2024-01-01T10:00:00"},
-    {"id": "2", "name": "O'Brien %s", "created_at": "2024-01-01"},
-    {"id": "3", "name": "Zoë", "created_at": "2024-02-29T23:30:00.123456+02:00"},
-    {"id": "4", "name": "Łukasz", "created_at": "0999-12-31T23:59:59.999999Z"},
+    {"id": "1", "name": "O'Brien %s", "created_at": "2024-01-01"},
+    {"id": "2", "name": "Zoë", "created_at": "2024-02-29T23:30:00.123456+02:00"},
+    {"id": "3", "name": "Łukasz", "created_at": "0999-12-31T23:59:59.999999Z"},
 ]
-INSTANTS = {
-    "1": datetime(2024, 1, 1, 10),
-    "2": datetime(2024, 1, 1),
-    "3": datetime(2024, 2, 29, 21, 30, 0, 123456),
-    "4": datetime(999, 12, 31, 23, 59, 59, 999999),
-}
 
 
 def test_the_chain_migrates_a_real_table(database: tuple[str, Any]) -> None:
@@ -36,10 +29,13 @@ def test_the_chain_migrates_a_real_table(database: tuple[str, Any]) -> None:
     run(connection, DataVersionManager().create_migration_script(1, 3, dialect))
     assert tuple(columns(connection, "users")) == USERS.schema(3).names
     found = rows(connection, "users", USERS.schema(3).names, "ORDER BY id")
-    empty = {"email": None, "phone": None}
-    assert [row | {"updated_at": moment(row["updated_at"])} for row in found] == [
-        user | empty | {"updated_at": INSTANTS[user["id"]]} for user in V1
+    instants = [
+        datetime(2024, 1, 1),
+        datetime(2024, 2, 29, 21, 30, 0, 123456),
+        datetime(999, 12, 31, 23, 59, 59, 999999),
     ]
+    assert [moment(row.pop("updated_at")) for row in found] == instants
+    assert found == [user | {"email": None, "phone": None} for user in V1]
 
 
 # ── Phases ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -48,14 +44,10 @@ WORDS = SchemaHistory(
     "order",
     first=Schema(Field("id", "integer"), Field("group", "string"), Field("user", "integer", nullable=True)),
     steps={
-        2: [
-            SplitField("group", ("select", "From"), "'"),
-            RenameField("user", "table"),
-            ConvertField("id", "string", length=6),
-        ],
+        2: [SplitField("group", ("select", "From"), "'"), RenameField("user", "table"), ConvertField("id", "string", 6)],
         3: [DropField("From", default="it's"), AddField("default", "boolean", default=True)],
     },
-)
+)  # fmt: skip
 ROWS = [
     {"id": 1, "group": "a'b'c", "user": 5},
     {"id": -20, "group": "'", "user": None},
@@ -165,9 +157,8 @@ def test_conversions_are_those_of_records(
     conversion = convert("v", kinds)
     found = evaluate(database, kinds[0], values, dialect_named(database[0]).call(conversion, "v"))
     expected = list(map(conversion.function, values))
-    assert list(zip(values, map(repr, found), strict=True)) == list(
-        zip(values, map(repr, expected), strict=True)
-    )
+    for value, ours, theirs in zip(values, found, expected, strict=True):
+        assert repr(ours) == repr(theirs), value
 
 
 def test_timestamps_are_converted_to_the_instant(database: tuple[str, Any]) -> None:
@@ -231,11 +222,8 @@ def test_what_a_database_can_not_tell_apart_or_hold_is_refused(dialect: str) -> 
 def test_a_literal_can_not_end_the_script(database: tuple[str, Any]) -> None:
     dialect, connection = database
     nasty = "$$ $x$ '; DROP TABLE t; -- \\' \" %s {} :name \n"
-    history = SchemaHistory(
-        "t",
-        first=Schema(Field("id", "integer"), Field("x", "string")),
-        steps={2: [AddField("y", "string", default=nasty), SplitField("x", ("a", "b"), nasty)]},
-    )
+    steps = {2: [AddField("y", "string", default=nasty), SplitField("x", ("a", "b"), nasty)]}
+    history = SchemaHistory("t", first=Schema(Field("id", "integer"), Field("x", "string")), steps=steps)
     make_table(connection, dialect, "t", history.schema(1), key="id")
     insert(connection, "t", [{"id": 1, "x": f"left{nasty}right"}])
     for phase in ("expand", "backfill", "contract"):

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from itertools import product
 from typing import Any
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 from databases import ERRORS, columns, connect_sqlite, insert, make_table, moment, rows, run
@@ -31,10 +32,11 @@ Database = tuple[str, Any]
 
 
 @pytest.fixture(scope="module")
-def databases(postgres_module_connection: Any) -> Iterator[list[Database]]:
-    """The names of dialects, and connections to databases that all examples share."""
-    with connect_sqlite() as sqlite:
-        yield [("sqlite", sqlite), ("postgresql", postgres_module_connection)]
+def databases(postgres_server: Server) -> Iterator[list[Database]]:
+    """The names of dialects, and connections that all examples share; they prepare nothing, as tables change their types."""
+    server = psycopg.connect(postgres_server.dsn, autocommit=True, prepare_threshold=None)
+    with connect_sqlite() as sqlite, server:
+        yield [("sqlite", sqlite), ("postgresql", server)]
 
 
 @pytest.fixture(scope="module")

@@ -354,20 +354,12 @@ def test_arrow_timestamps_beyond_the_years_or_of_less_than_a_microsecond_are_put
 
 # ── Timestamps as bytes ──────────────────────────────────────────────────────────────────────────────────────────
 
-DATES = [
-    f"{y}-{m:02}-{d:02}"
-    for y in ("0000", "0100", "1900", "2000", "2023", "2024", "9999")
-    for m in range(14)
-    for d in range(33)
-]
+YEARS = ("0000", "0100", "1900", "2000", "2023", "2024", "9999")
+DATES = [f"{year}-{month:02}-{day:02}" for year, month, day in product(YEARS, range(14), range(33))]
 TAILS = ("", "Z", ".1", ".123456", ".1234567", "+00:00", "-23:59", "+24:00", "+00:60", ".12+01:00", ".123456-01:00", ".Z",
          "z", "+0100", "+01", " ", "é")  # fmt: skip
-TIMES = [
-    f"2024-02-29T{hour}:{minute}:{second}{tail}"
-    for hour, minute, second, tail in product(
-        ("00", "19", "23", "24", "99", "2:"), ("00", "59", "60", "5/"), ("00", "59", "60"), TAILS
-    )
-]
+HOURS, MINUTES, SECONDS = ("00", "19", "23", "24", "99", "2:"), ("00", "59", "60", "5/"), ("00", "59", "60")
+TIMES = [f"2024-02-29T{h}:{m}:{s}{tail}" for h, m, s, tail in product(HOURS, MINUTES, SECONDS, TAILS)]
 NEARLY = [
     text[:at] + chr(code) + text[at + 1 :]
     for text in ("2024-02-29", "2024-02-29T10:00:00.5Z", "2024-02-29T10:00:00.25+02:00")

