@@ -357,6 +357,30 @@ for step in history.steps(record.get("schema_version", 1), history.latest):
         filled[add.name] = (record | filled)[add.copy_from] if add.copy_from else add.field().default
 return filled, kept
 """,
+        # copies what the record says, although it is None and filled in on the way
+        """
+filled, kept = {}, {}
+for step in history.steps(record.get("schema_version", 1), target):
+    add = step.operation
+    if record.get(add.name) is not None:
+        kept[add.name] = record[add.name]
+    elif add.copy_from:
+        filled[add.name] = record.get(add.copy_from, filled.get(add.copy_from))
+    else:
+        filled[add.name] = add.field().default
+return filled, kept
+""",
+        # does what it should only say: it fills the record that it is given
+        """
+filled, kept = {}, {}
+for step in history.steps(record.get("schema_version", 1), target):
+    add = step.operation
+    if record.get(add.name) is None:
+        record[add.name] = filled[add.name] = record[add.copy_from] if add.copy_from else add.field().default
+    else:
+        kept[add.name] = record[add.name]
+return filled, kept
+""",
     ],
     "exercise-4-3": [
         # all that a step takes away is lost, if it is filled
@@ -460,6 +484,40 @@ return records, []
 """,
         # leaves all of it where it is
         "return [], list(quarantined)",
+        # takes for a label whatever int() makes a number of
+        """
+records, rest = [], []
+check = versioning.DataVersionManager().validate_schema
+for e in quarantined:
+    new = dict(e["raw"]) if isinstance(e["raw"], dict) else {}
+    if "schema_version" in new:
+        try:
+            new["schema_version"] = int(new["schema_version"])
+        except (ValueError, TypeError):
+            pass
+    c = new.get("created_at")
+    if isinstance(c, str) and c[10:11] == " ":
+        new["created_at"] = f"{c[:10]}T{c[11:]}"
+    ok = check(new)["valid"]
+    (records if ok else rest).append(new if ok else e)
+return records, rest
+""",
+        # a space for the T is safe to fix in one field, so it fixes it in another
+        """
+records, rest = [], []
+check = versioning.DataVersionManager().validate_schema
+for e in quarantined:
+    new = dict(e["raw"]) if isinstance(e["raw"], dict) else {}
+    label = new.get("schema_version")
+    if isinstance(label, str) and label.isdigit():
+        new["schema_version"] = int(label)
+    for name in ("created_at", "updated_at"):
+        if isinstance(new.get(name), str):
+            new[name] = new[name].replace(" ", "T")
+    ok = check(new)["valid"]
+    (records if ok else rest).append(new if ok else e)
+return records, rest
+""",
     ],
     "exercise-4-5": [
         # searches among records that its author thought of: none of them is ahead
@@ -531,6 +589,37 @@ for record in (plain, plain | {"email": "a@example.com", "updated_at": "2025-01-
     half_way = manager.upgrade_data(record, 2, report=report)
     assert manager.upgrade_data(half_way, 3, report=report) == manager.upgrade_data(record, 3, report=report)
     assert record == before
+""",
+        # goes one way only: what was there is kept
+        """
+times, report = st.dates().map(str), versioning.Report()
+records = st.fixed_dictionaries({"id": st.text(), "name": st.text(max_size=255), "created_at": times},
+    optional={"email": st.text(max_size=255), "updated_at": times, "phone": st.text(max_size=50)})
+@SEARCH
+@hypothesis.given(records)
+def prop(record):
+    before = dict(record)
+    up = manager.upgrade_data(record, 3, report=report)
+    assert record == before
+    for n, v in record.items():
+        assert v is None or up[n] == v
+    assert up["updated_at"]
+prop()
+""",
+        # compares the keys of the record, not its values
+        """
+times, report = st.dates().map(str), versioning.Report()
+records = st.fixed_dictionaries({"id": st.text(), "name": st.text(max_size=255), "created_at": times},
+    optional={"email": st.text(max_size=255), "updated_at": times, "phone": st.text(max_size=50)})
+@SEARCH
+@hypothesis.given(records)
+def prop(record):
+    names = set(record)
+    once = manager.upgrade_data(record, 3, report=report)
+    twice = manager.upgrade_data(manager.upgrade_data(record, 2, report=report), 3, report=report)
+    assert once == twice
+    assert set(record) == names
+prop()
 """,
     ],
     "exercise-5-1": [
@@ -783,6 +872,42 @@ for record in (plain, plain | {"email": "a@example.com", "updated_at": "2025-01-
     blocked = min(wait, timeout)
     return {"done": at + wait if wait <= timeout else None, "longest": blocked, "in all": blocked}
 """,
+        # knows the reports that hold the table and those in the queue, and forgets who asks in the pause
+        """
+done, blocked = None, []
+ends = [a + s for a, s in reports if a <= at]
+for _ in range(tries):
+    wait = max([0, *(e - at for e in ends)])
+    blocked.append(min(wait, timeout))
+    if wait <= timeout:
+        done = at + wait
+        break
+    over = at + timeout
+    ends += [over + s for a, s in reports if at < a < over]
+    at = over + pause
+return {"done": done, "longest": max(blocked), "in all": sum(blocked)}
+""",
+        # what was queued begins one after another
+        """
+done, blocked = None, []
+
+for _ in range(tries):
+    wait = max([0, *(a + s - at for a, s in reports if a <= at)])
+    blocked.append(min(wait, timeout))
+    if wait <= timeout:
+        done = at + wait
+        break
+    over = at + timeout
+    new, free = [], over
+    for a, s in reports:
+        if at < a < over:
+            new.append((free, s)); free += s
+        else:
+            new.append((a, s))
+    reports = new
+    at = over + pause
+return {"done": done, "longest": max(blocked), "in all": sum(blocked)}
+""",
     ],
     "exercise-6-3": [
         # one statement for all rows
@@ -841,6 +966,35 @@ for record in (plain, plain | {"email": "a@example.com", "updated_at": "2025-01-
 """,
         # the numbers of the check's first run
         "return 189 if stop_after else 360",
+        # as many ids as rows: the table has no gaps
+        """
+statement = "UPDATE users SET country = 'ES' WHERE id > ? AND id <= ? AND country IS NULL"
+filled = batches = 0
+last = connection.execute("SELECT count(*) FROM users").fetchone()[0] or 0
+for low in range(0, last, size):
+    if batches == stop_after:
+        break
+    n = connection.execute(statement, (low, low + size)).rowcount
+    connection.commit()
+    filled += n
+    batches += 1
+return filled
+""",
+        # a batch that fills nothing does not count
+        """
+statement = "UPDATE users SET country = 'ES' WHERE id > ? AND id <= ? AND country IS NULL"
+filled = batches = 0
+last = connection.execute("SELECT max(id) FROM users").fetchone()[0] or 0
+for low in range(0, last, size):
+    if batches == stop_after:
+        break
+    n = connection.execute(statement, (low, low + size)).rowcount
+    if n:
+        connection.commit()
+        filled += n
+        batches += 1
+return filled
+""",
     ],
     "exercise-6-4": [
         # fills while old code still writes, and drops while it still runs
@@ -923,6 +1077,21 @@ history_6_4 = versioning.SchemaHistory(
 release_plan = [
     {"deploy": "writes old", "phases": []},
     {"deploy": "writes new", "phases": ["expand", "backfill", "contract"]},
+]
+""",
+        # expands with the release of the text, which brings no phase
+        """
+history_6_4 = versioning.SchemaHistory(
+    "users",
+    first=versioning.USERS.schema(3),
+    steps={2: [versioning.SplitField("phone", ("country_code", "number"), " ")]},
+)
+release_plan = [
+    {"deploy": "writes old", "phases": ["expand"]},
+    {"deploy": "writes both", "phases": []},
+    {"deploy": "reads new", "phases": ["backfill"]},
+    {"deploy": "writes new", "phases": []},
+    {"deploy": "writes new", "phases": ["contract"]},
 ]
 """,
     ],
