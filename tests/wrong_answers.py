@@ -31,6 +31,19 @@ while laws.wait_percentile(share, arrivals, service_s, servers) > 0.5:
     servers += 1
 return servers
 """,
+        # begins one server too high
+        """
+servers = int(np.ceil(arrivals * service_s)) + 1
+while laws.wait_percentile(share, arrivals, service_s, servers) > limit_s:
+    servers += 1
+return servers
+""",
+        # believes that a hundred are enough for anybody
+        """
+for servers in range(int(arrivals * service_s) + 1, 100):
+    if laws.wait_percentile(share, arrivals, service_s, servers) <= limit_s:
+        return servers
+""",
     ],
     "exercise-1-3": [
         # each row counts alike, however long it lasted
@@ -69,6 +82,13 @@ return "horizontal" if np.isfinite(row["horizontal"]) else "vertical" if np.isfi
         'return "horizontal"',
         # what shares anything goes big
         'return "neither" if demand > limit else "horizontal" if fit.alpha < 0.1 and fit.beta < 0.01 else "vertical"',
+        # takes the limit itself for too much
+        """
+if demand >= limit:
+    return "neither"
+cheaper = costs.compare_costs(demand, fit=fit)["cheaper"].iloc[0]
+return "horizontal" if cheaper == "equal" else cheaper
+""",
     ],
     "exercise-1-5": [
         # asks the curve, which is right half of the time
@@ -96,6 +116,18 @@ return int(enough[0]) if len(enough) else None
 """,
         # the peak, whatever is asked for
         "return round(fitting.fit_usl(workers, throughput).peak_workers)",
+        # searches the band as if it never fell
+        """
+lower, _ = fitting.fit_usl(workers, throughput).band(np.arange(1, max(workers) + 1))
+at = int(np.searchsorted(lower, demand))
+return at + 1 if at < len(lower) else None
+""",
+        # begins at the smallest number that was measured
+        """
+numbers = np.arange(min(workers), max(workers) + 1)
+enough = numbers[fitting.fit_usl(workers, throughput).band(numbers)[0] >= demand]
+return int(enough[0]) if len(enough) else None
+""",
     ],
     "exercise-2-1": [
         # takes for each worker the time from its own first start to its own last end
@@ -137,6 +169,11 @@ return {"waiting": at_once, "computing": processes, "cut off": concurrency, "lef
 """,
         # the four workers of the lesson
         'return {"waiting": 4, "computing": 2, "cut off": 1, "left": 3}',
+        # threads of several processes are believed to need no cores
+        """
+computing = workers if kind == "threads" else min(cores, workers * concurrency)
+return {"waiting": workers * concurrency, "computing": computing, "cut off": concurrency, "left": workers - 1}
+""",
     ],
     "exercise-2-3": [
         # nothing arrives any more while the queue is emptied
@@ -160,6 +197,13 @@ return 0.0 if grows <= 0 else grow_s + grows * grow_s / (abs(shrinks) or 1)
 """,
         # the lesson's queue
         "return 4.5",
+        # a queue that stays empty is thought to grow
+        """
+if arrivals < 1 / service_s:
+    return 0.0
+grows, shrinks = arrivals - 1 / service_s, workers / service_s - arrivals
+return grow_s + grows * grow_s / shrinks if shrinks > 0 else None
+""",
     ],
     "exercise-2-4": [
         # forgets the task that nobody has begun: it has no row
@@ -196,6 +240,17 @@ return 0.0 if grows <= 0 else grow_s + grows * grow_s / (abs(shrinks) or 1)
         for task in sent
     }
 """,
+        # takes each failure for a loss, although the broker still keeps the task
+        """\
+    fates = {}
+    for task in sent:
+        outcomes = list(events["outcome"][events["task"] == task])
+        if "done" in outcomes:
+            fates[task] = "repeated" if len(outcomes) > 1 else "completed"
+        else:
+            fates[task] = "unacknowledged" if task in unacknowledged and "failure" not in outcomes else "lost"
+    return fates
+""",
     ],
     "exercise-2-5": [
         # takes late acknowledgement for enough
@@ -228,6 +283,25 @@ return 0.0 if grows <= 0 else grow_s + grows * grow_s / (abs(shrinks) or 1)
         late=may_be_repeated, reject_on_worker_lost=True, visibility_timeout=2 * longest_s, restore_interval=1.0
     )
 """,
+        # leaves the default where nothing may be repeated
+        """\
+    if may_be_repeated:
+        return settings.Delivery(
+            late=True, reject_on_worker_lost=True, visibility_timeout=2 * longest_s, restore_interval=1.0
+        )
+    if may_be_lost:
+        return settings.EARLY
+    raise ValueError("impossible")
+""",
+        # a minute on top, whatever a task takes
+        """\
+    if not may_be_lost and not may_be_repeated:
+        raise ValueError("impossible")
+    return settings.Delivery(
+        late=may_be_repeated, reject_on_worker_lost=may_be_repeated,
+        visibility_timeout=longest_s + 60, restore_interval=1.0,
+    )
+""",
     ],
     "exercise-2-6": [
         # marks the payment as done before it is
@@ -255,6 +329,13 @@ return 0.0 if grows <= 0 else grow_s + grows * grow_s / (abs(shrinks) or 1)
     store[source, "last"] = -cents
     store[target, "last"] = cents
 """,
+        # takes the amount for an id
+        """\
+    store[source, target, cents] = -cents
+    store[target, source, cents] = cents
+""",
+        # believes two entries to be one write
+        "store |= {(source, payment): -cents, (target, payment): cents}",
     ],
     "exercise-4-1": [
         # stops at the first error
@@ -1127,6 +1208,28 @@ release_plan = [
 """,
         # the names of the lesson, whatever the file says
         'return {"begins": stopped == "watcher", "ends": stopped in ("scheduler", "broker", "queue", "watcher")}',
+        # follows only the first address on the way to the end
+        """\
+    def needs(name):
+        return {name}.union(*(needs(other) for other in asked(services[name]).values()))
+
+    to_end, name = {"worker"}, asked(services["worker"])["REPORTS_TO"]
+    while name:
+        to_end.add(name)
+        name = next(iter(asked(services[name]).values()), None)
+    return {"begins": stopped not in needs("scheduler") | needs("worker"), "ends": stopped not in to_end}
+""",
+        # gives up after three services in a row
+        """\
+    def needs(name):
+        found = {name}
+        for _ in range(3):
+            found |= {other for service in found for other in asked(services[service]).values()}
+        return found
+
+    to_end = {"worker"} | needs(asked(services["worker"])["REPORTS_TO"])
+    return {"begins": stopped not in needs("scheduler") | needs("worker"), "ends": stopped not in to_end}
+""",
     ],
     "exercise-9-2": [
         # runs it twice, and kills it nowhere
@@ -1152,6 +1255,17 @@ release_plan = [
         'return "done" in run(task, store)',
         # kills it after the first step only
         "return run(task, run(task, store, 1)) == run(task, store)",
+        # never kills a task of ten steps after its last one
+        """\
+    once = run(task, store)
+    return all(run(task, run(task, store, steps)) == once for steps in range(10))
+""",
+        # does not see what a killed run has left beside the result
+        """\
+    once = run(task, store)
+    agains = [run(task, run(task, store, steps)) for steps in range(11)]
+    return all(again.get(name) == once[name] for again in agains for name in once)
+""",
     ],
     "exercise-9-3": [
         # counts the time of one worker, whatever their number
@@ -1223,6 +1337,11 @@ release_plan = [
 """,
         # no limit is too short
         "return -(-tasks // max(1, int(limit_s // task_s)))",
+        # counts in whole seconds
+        """\
+    each = int(limit_s) // int(task_s)
+    return -(-tasks // each) if each else None
+""",
     ],
     "exercise-10-1": [
         # as if the outage began when the old process has ended
