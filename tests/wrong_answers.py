@@ -1366,6 +1366,12 @@ release_plan = [
         "return 81.0",
         # users wait until the service is back
         "return 0.0",
+        # counts whole requests, rate by rate
+        """\
+    ends = [begin for begin, _ in rates[1:]] + [float("inf")]
+    spans = [(rate, min(end, events["ready"]) - max(begin, events["stop"])) for (begin, rate), end in zip(rates, ends)]
+    return sum(int(rate * max(0.0, span)) for rate, span in spans)
+""",
     ],
     "exercise-10-2": [
         # whatever is sent after the switch reaches green
@@ -1437,6 +1443,17 @@ release_plan = [
 """,
         # what the first log has
         'return {"first green": 0.6, "last blue": 0.9, "late on blue": 1, "under way": 2}',
+        # exactly at the return is after it
+        """\
+    blue = requests[requests["served_by"].str.startswith("blue")]
+    green = requests[requests["served_by"].str.startswith("green")]
+    return {
+        "first green": green["ended"].min(),
+        "last blue": blue["ended"].max(),
+        "late on blue": int((blue["sent"] > returned).sum()),
+        "under way": int(((blue["sent"] < returned) & (blue["ended"] >= returned)).sum()),
+    }
+""",
     ],
     "exercise-10-4": [
         # whatever was under way fails
@@ -1538,6 +1555,24 @@ release_plan = [
     proxy.reload()
     proxy.stop_blue()
 """,
+        # never asks: blue has been idle for a while
+        """\
+    proxy.reload()
+    idle = 0
+    while idle < 20:
+        idle = 0 if proxy.in_flight() else idle + 1
+    proxy.stop_blue()
+""",
+        # a pause instead of draining
+        """\
+    proxy.reload()
+    in_a_row = 0
+    while in_a_row < 5:
+        in_a_row = in_a_row + 1 if proxy.ask() == "green" else 0
+    for _ in range(70):
+        proxy.in_flight()
+    proxy.stop_blue()
+""",
     ],
     "exercise-11-1": [
         # compares numbers only, and users of somebody else fill the gap
@@ -1584,6 +1619,20 @@ release_plan = [
 """,
         # as in the lesson
         'return {"failed": 0, "lost": 0, "possible": 3 / len(requests)}',
+        # users who were only read count as well
+        """\
+    ok = requests["outcome"] == "ok"
+    users = set(requests.loc[ok, "user"])
+    possible = 1 - 0.05 ** (1 / len(requests)) if ok.all() else None
+    return {"failed": int((~ok).sum()), "lost": sum(stored.get(u) != NAME for u in users), "possible": possible}
+""",
+        # counts writes, not users
+        """\
+    ok = requests["outcome"] == "ok"
+    users = requests.loc[ok & (requests["kind"] == "write"), "user"]
+    possible = 1 - 0.05 ** (1 / len(requests)) if ok.all() else None
+    return {"failed": int((~ok).sum()), "lost": sum(stored.get(u) != NAME for u in users), "possible": possible}
+""",
     ],
     "exercise-11-2": [
         # only the way onwards is asked
@@ -1625,7 +1674,7 @@ release_plan = [
 """,
         # the health check finds all that is wrong
         'return ("health", 0) if not release["ready"] or release["dies_after"] is not None else ("nothing", None)',
-        # the lesson's objective
+        # one limit for all
         """\
     for gate, passed in (
         ("schema", release["reads blue"] and release["blue reads it"]),
@@ -1636,7 +1685,7 @@ release_plan = [
             return gate, 0
     if release["dies_after"] is not None and release["dies_after"] < watched:
         return "replicas", rate * release["dies_after"]
-    return ("service-level objective", rate * watched) if release["p99_s"] > 0.3 else ("nothing", None)
+    return ("service-level objective", rate * watched) if release["p99_s"] > 0.5 else ("nothing", None)
 """,
         # does not look when the release dies
         """\
@@ -1649,6 +1698,19 @@ release_plan = [
     if release["dies_after"]:
         return "replicas", rate * release["dies_after"]
     return ("service-level objective", rate * watched) if release["p99_s"] > limit_s else ("nothing", None)
+""",
+        # exactly at the limit is above it
+        """\
+    for gate, passed in (
+        ("schema", release["reads blue"] and release["blue reads it"]),
+        ("health", release["ready"]),
+        ("smoke tests", release["right"]),
+    ):
+        if not passed:
+            return gate, 0
+    if release["dies_after"] is not None and release["dies_after"] < watched:
+        return "replicas", rate * release["dies_after"]
+    return ("service-level objective", rate * watched) if release["p99_s"] >= limit_s else ("nothing", None)
 """,
     ],
     "exercise-11-3": [
@@ -1809,6 +1871,15 @@ release_plan = [
 """,
         # green can read it, so blue can
         'return {r["id"]: "reads" for r in records}',
+        # an empty text under the new name is not missed
+        """\
+    return {
+        r["id"]: "fails" if any(fields[name] and name not in r for name in fields)
+        else "misses" if any(r.get(name) is None and r.get(moved.get(name)) for name in fields)
+        else "reads"
+        for r in records
+    }
+""",
     ],
     "exercise-11-5": [
         # blue goes as soon as green has the traffic: there is nothing to go back to while it bakes
@@ -1885,6 +1956,14 @@ runbook = [
     needed = -(-peak // each)
     return (needed, -(-replicas // needed)) if 0 < needed < replicas else (0, 0)
 """,
+        # equal batches, not the largest
+        """\
+    away = max(replicas - -(-peak // each), 0)
+    if not away:
+        return 0, 0
+    n = -(-replicas // away)
+    return -(-replicas // n), n
+""",
     ],
     "exercise-12-2": [
         # takes an old reader for "backward"
@@ -1923,6 +2002,32 @@ runbook = [
     parts = {"forward": reads[by_new & ~to_new], "backward": reads[~by_new & to_new]}
     return {name: (len(part), int((part["outcome"] != "ok").sum())) for name, part in parts.items()}
 """,
+        # remembers the last write only, and not one for each user
+        """\
+    counts, last = {"forward": [0, 0], "backward": [0, 0]}, None
+    for row in log.itertuples():
+        to_new = row.served_by in new
+        if row.kind == "write" and row.outcome == "ok":
+            last = row.user, to_new
+        elif row.kind == "read" and last and last[0] == row.user and last[1] != to_new:
+            pair = counts["forward" if last[1] else "backward"]
+            pair[0] += 1
+            pair[1] += row.outcome != "ok"
+    return {name: tuple(numbers) for name, numbers in counts.items()}
+""",
+        # only an error is not ok
+        """\
+    counts, by_new = {"forward": [0, 0], "backward": [0, 0]}, {}
+    for row in log.itertuples():
+        to_new = row.served_by in new
+        if row.kind == "write" and row.outcome == "ok":
+            by_new[row.user] = to_new
+        elif row.kind == "read" and row.user in by_new and by_new[row.user] != to_new:
+            pair = counts["forward" if by_new[row.user] else "backward"]
+            pair[0] += 1
+            pair[1] += row.outcome == "error"
+    return {name: tuple(numbers) for name, numbers in counts.items()}
+""",
     ],
     "exercise-12-3": [
         # as if the first share lasted until it is seen
@@ -1954,6 +2059,15 @@ runbook = [
         """\
     share = sum(share * seconds for share, seconds in steps) / sum(s for _, s in steps) if steps else 1.0
     return rate * failing * share * seen_after
+""",
+        # takes every answer after the last step for wrong
+        """\
+    left, hit = seen_after, 0.0
+    for share, seconds in steps:
+        during = min(seconds, left)
+        hit += rate * failing * share * during
+        left -= during
+    return hit + rate * left
 """,
     ],
     "exercise-12-4": [
@@ -2041,6 +2155,18 @@ runbook = [
         "git checkout main",
         "git merge --no-ff -m repair develop",
         f"git tag {tag}",
+    ]
+""",
+        # repairs main, and sets the branch afterwards
+        """\
+    return [
+        "git checkout main",
+        f"git add {repair}",
+        "git commit -m repair",
+        f"git tag -a {tag} -m repair",
+        "git branch hotfix/repair",
+        "git checkout develop",
+        "git merge --no-ff -m repair hotfix/repair",
     ]
 """,
     ],
