@@ -2697,6 +2697,22 @@ return worst, profile.loc[worst, "calls"]
         'return [versioning.RenameField("name", "full_name")]',
     ],
     "exercise-15-2": [
+        # steps downward are taken for safe
+        """
+for step in range(1, len(plan)):
+    upward = plan[step].version >= plan[step - 1].version
+    if upward and not schema_gate(history, plan[step - 1], plan[step], evidence=evidence).passed:
+        return step
+return None
+""",
+        # the evidence is for the first step only
+        """
+for step in range(1, len(plan)):
+    proof = evidence if step == 1 else None
+    if not schema_gate(history, plan[step - 1], plan[step], evidence=proof).passed:
+        return step
+return None
+""",
         # looks at the first and the last release only
         "return None if schema_gate(history, plan[0], plan[-1], evidence=evidence).passed else 1",
         # judges by the evidence of somebody else
@@ -2870,6 +2886,12 @@ return worst, profile.loc[worst, "calls"]
 """,
     ],
     "exercise-15-7": [
+        # one row of the mended records
+        """
+passed = int(first["passed"].sum() + second["passed"].iloc[0])
+read = int(first["read"].sum())
+return versioning.Report(read=read, passed=passed, quarantined=read - passed)
+""",
         # adds everything up: what was mended counts as new, and as put aside
         """\
     both = pd.concat([first, second]).sum()
@@ -2891,6 +2913,13 @@ return worst, profile.loc[worst, "calls"]
 """,
     ],
     "exercise-15-8": [
+        # checks the tag out
+        """
+git(repository, "checkout", "--quiet", tag)
+with open(f"{repository}/RELEASE.json") as file:
+    about = json.load(file)
+return tag, about["schema"], about["phase"]
+""",
         # reads what is checked out
         """\
     with open(f"{repository}/RELEASE.json", encoding="utf-8") as file:
