@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from lib.deployment.replicas import call
 from lib.deployment.states import Release
+from lib.stage.ranges import check_range
 from lib.versioning.bulk import Report
 from lib.versioning.compatibility import judge
 from lib.versioning.history import SchemaHistory
@@ -78,6 +79,8 @@ def health_gate(
 
     probe: says whether it is ready. Refused after `failures` in a row.
     """
+    check_range(1, successes=successes, failures=failures)
+    check_range(0, interval=interval)
     good = bad = 0
     while good < successes and bad < failures:
         if good or bad:
@@ -110,6 +113,8 @@ def slo_gate(requests: pd.DataFrame, *, failed: float = 0.001, p99_s: float = 0.
 
     requests: rows of `Traffic.requests()`. Fewer than `least` prove nothing, and are refused.
     """
+    check_range(0, 1, failed=failed)
+    check_range(0, p99_s=p99_s, least=least)
     if len(requests) < least:
         return Gate("service-level objective", (f"{len(requests)} requests prove nothing: wait for {least}",))
     reasons, share = [], (requests["outcome"] != "ok").mean()

@@ -6,8 +6,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import pandas as pd
 import pytest
 
+from lib.deployment.gates import health_gate, slo_gate
 from lib.deployment.rollout import BlueGreen
 from lib.deployment.states import Release
 from lib.deployment.strategies import Canary, Rolling
@@ -36,6 +38,8 @@ REFUSED: list[tuple[Callable[..., Any], dict[str, list[float]]]] = [
     (partial(Load, "http://127.0.0.1:1"), {"rate": [0, NAN], "timeout": [0, INF], "long": [-1]}),
     (partial(Load, "http://127.0.0.1:1"), {"writes": [-0.1, 1.1]}),
     (partial(Router, {}), {"port": [-1, 70_000], "max_requests": [0], "max_wait": [0.0, NAN]}),
+    (partial(slo_gate, pd.DataFrame()), {"failed": [1.1, NAN], "p99_s": [NAN], "least": [-1]}),
+    (partial(health_gate, bool), {"successes": [0], "failures": [0], "interval": [-1, NAN]}),
     (watching, {"failed": [-0.1, NAN], "p99_s": [-1, NAN, INF], "least": [-1]}),
     (partial(Release, "v1"), {"version": [0, NAN]}),
     (partial(Release, "v1", 1), {"replicas": [0, -1, NAN]}),
