@@ -9,6 +9,8 @@ airflow.tries("upgrade_users", run)
 from __future__ import annotations
 
 import json
+import time
+from datetime import datetime
 from typing import Any
 
 import pandas as pd
@@ -16,17 +18,17 @@ import pandas as pd
 from lib.stage.ports import ask
 from lib.stage.waiting import wait_for
 
-#: What a table of tries shows, by Airflow's names.
-COLUMNS = {"task": "task", "try_number": "try", "hostname": "worker"}
-COLUMNS |= {"queued_when": "queued", "start_date": "start", "end_date": "end", "state": "state"}
-TIMES = ["queued_when", "start_date", "end_date"]
+COLUMNS = ["task", "try", "worker", "queued", "start", "end", "state"]
 OVER = {"success", "failed"}
 PAGE = 100  # rows that Airflow gives at once, unless `[api] maximum_page_limit` says otherwise
-PATIENCE = 60.0  # seconds that an Airflow just started gets to read its DAGs
 
 
 class AirflowError(RuntimeError):
-    """Airflow refuses a request; the message has the status of HTTP, and the reason."""
+    """Airflow refuses a request; the message has its reason, `status` the status of HTTP."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class Airflow:
@@ -41,14 +43,20 @@ class Airflow:
     def _ask(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         status, text = ask(self.url + path, body, timeout=60, **self._headers)
         if status >= 400:
-            raise AirflowError(f"{path}: {status} {text[:500]}")
+            raise AirflowError(f"{path}: {status} {text[:500]}", status)
         return json.loads(text)
 
-    def trigger(self, dag: str, parameters: dict[str, Any]) -> str:
-        """Start a run of a DAG, once Airflow has read it, and return the id of the run."""
-        runs = f"/api/v2/dags/{dag}/dagRuns"
-        wait_for(lambda: ask(self.url + runs, **self._headers)[0] != 404, PATIENCE, pause=1.0)
-        return self._ask(runs, {"logical_date": None, "conf": parameters})["dag_run_id"]
+    def trigger(self, dag: str, parameters: dict[str, Any], *, patience: float = 60.0) -> str:
+        """Start a run of a DAG and return its id. Airflow just started has not read its DAGs yet: it is asked for so many seconds."""
+        deadline = time.monotonic() + patience
+        body = {"logical_date": None, "conf": parameters}
+        while True:
+            try:
+                return self._ask(f"/api/v2/dags/{dag}/dagRuns", body)["dag_run_id"]
+            except AirflowError as error:
+                if error.status != 404 or time.monotonic() > deadline:
+                    raise
+            time.sleep(1)
 
     def wait(self, dag: str, run: str, *, timeout: float) -> str:
         """Wait until a run has ended, and return `success` or `failed`. TimeoutError after so many seconds."""
@@ -68,16 +76,28 @@ class Airflow:
         """
         path = f"/api/v2/dags/{dag}/dagRuns/{run}/taskInstances"
         tasks, rows = list[dict[str, Any]](), []
-        while page := self._ask(f"{path}?limit={PAGE}&offset={len(tasks)}")["task_instances"]:
-            tasks += page
+        while True:
+            page = self._ask(f"{path}?limit={PAGE}&offset={len(tasks)}")
+            tasks += page["task_instances"]
+            if len(tasks) >= page["total_entries"] or not page["task_instances"]:
+                break
         for task in tasks:
-            name, index = task["task_id"], task["map_index"]
-            place, task_name = (f"{name}/{index}", f"{name}[{index}]") if index >= 0 else (name, name)
-            tries = self._ask(f"{path}/{place}/tries")["task_instances"]
-            rows += [one | {"task": task_name} for one in tries]
-        table = pd.DataFrame(rows)
-        moments = table[TIMES].apply(pd.to_datetime, utc=True, format="ISO8601")
-        table[TIMES] = (moments - moments["queued_when"].min()) / pd.Timedelta(seconds=1)
-        return table.rename(columns=COLUMNS)[[*COLUMNS.values()]].sort_values(
-            ["start", "task"], ignore_index=True
-        )
+            tries = [task]
+            if task["try_number"] > 1:
+                mapped = f"/{task['map_index']}" if task["map_index"] >= 0 else ""
+                tries = self._ask(f"{path}/{task['task_id']}{mapped}/tries")["task_instances"]
+            rows += map(_row, tries)
+        table = pd.DataFrame(rows, columns=COLUMNS)
+        times = ["queued", "start", "end"]
+        table[times] = (table[times] - table["queued"].min()).astype(float).round(3)
+        return table.sort_values(["start", "task"], ignore_index=True)
+
+
+def _row(task: dict[str, Any]) -> tuple[Any, ...]:
+    name = f"{task['task_id']}[{task['map_index']}]" if task["map_index"] >= 0 else task["task_id"]
+    times = (_seconds(task[key]) for key in ("queued_when", "start_date", "end_date"))
+    return (name, task["try_number"], task["hostname"], *times, task["state"])
+
+
+def _seconds(moment: str | None) -> float:
+    return datetime.fromisoformat(moment).timestamp() if moment else float("nan")
