@@ -85,12 +85,11 @@ def run_all(page: Page, cells: int) -> None:
     """
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.locator('[data-command="runmenu:run-all"]').click()
-    prompts = (
-        "[...document.querySelectorAll('.jp-CodeCell .jp-InputArea-prompt')].map(one => one.textContent)"
-    )
+    texts = "[...document.querySelectorAll('.jp-CodeCell .jp-InputArea-prompt')].map(one => one.textContent)"
     page.wait_for_function(
-        f"count => {{ const all = {prompts}; const cells = document.querySelectorAll('.jp-CodeCell').length; "
-        "return cells == count && all.length > count / 2 && all.every(text => /^\\[\\d+\\]:$/.test(text)); }",
+        f"count => {{ const shown = {texts}.filter(text => text); "
+        "return document.querySelectorAll('.jp-CodeCell').length == count && shown.length > count / 2 "
+        "&& shown.every(text => /^\\[\\d+\\]:$/.test(text)); }",
         arg=cells,
         timeout=FINISHED,
     )
