@@ -30,9 +30,9 @@ ROOMS = {
 
 
 def readable(nb: NotebookNode) -> NotebookNode:
-    """A lesson for the site (the argument is changed): what is folded stays so, with solutions; pictures have their text."""
+    """A lesson for the site (the argument is changed): solutions are folded, too; pictures have their text."""
     for cell in lessons.code_cells(nb):
-        if lessons.is_solution(cell) or cell.metadata.get("jupyter"):
+        if lessons.is_solution(cell):
             cell.metadata["tags"] = [*lessons.tags(cell), "hide-input"]
         for output in cell.outputs:
             if alt := output.get("metadata", {}).get("image/png", {}).get("alt"):

@@ -19,7 +19,7 @@ from urllib.parse import unquote
 import lessons
 from nbformat import NotebookNode
 
-TAGS = {"parameters", "predict", "exercise-data", "nbval-ignore-output", "raises-exception"}
+TAGS = {"parameters", "predict", "exercise-data", "hide-input", "nbval-ignore-output", "raises-exception"}
 PLACES = re.compile(
     r"(?<![\w.~:/-])/(?:home|root|Users|tmp|private|mnt|opt|srv|workspace|work|var/folders)/|[A-Z]:\\\w"
 )

@@ -148,7 +148,7 @@ def minutes(nb: NotebookNode) -> int:
             text = re.sub(r"(?s)<details>.*?</details>|\]\([^)]*\)", "", cell.source)
             total += len(re.findall(r"[^\W_]+(?:[-'’.][^\W_]+)*", text)) / 110
         else:
-            folded = cell.metadata.get("jupyter", {}).get("source_hidden", False)
+            folded = "hide-input" in tags(cell)
             total += sum(bool(line.strip()) for line in cell.source.splitlines()) / (45 if folded else 15)
             total += 1.5 * ("predict" in tags(cell))
     return math.ceil(total / 5) * 5

@@ -81,7 +81,7 @@ def tidy(nb: NotebookNode) -> NotebookNode:
     own = {"kernelspec": lessons.KERNELSPEC, "language_info": {"name": "python"}}
     nb.metadata = from_dict({**own, "lesson": nb.metadata.get("lesson", {})})
     for cell in nb.cells:
-        kept = [key for key in ("tags", "nbgrader", "jupyter") if cell.metadata.get(key)]
+        kept = [key for key in ("tags", "nbgrader") if cell.metadata.get(key)]
         cell.metadata = NotebookNode({key: cell.metadata[key] for key in kept})
         if cell.cell_type == "code":
             cell.outputs = join_streams(cell.outputs)

@@ -79,17 +79,15 @@ def open_lesson(browser: Browser, server: str, name: str) -> Page:
 
 
 def run_all(page: Page, cells: int) -> None:
-    """Choose Run All from the menu and wait until `cells` code cells have run, the last of which is not folded.
-
-    The number comes from the file, not from the page. A folded cell shows no prompt, but those after it wait for it.
-    """
+    """Choose Run All from the menu and wait until `cells` code cells have run. The number comes from the file, not from the page."""
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.locator('[data-command="runmenu:run-all"]').click()
-    texts = "[...document.querySelectorAll('.jp-CodeCell .jp-InputArea-prompt')].map(one => one.textContent)"
+    prompts = (
+        "[...document.querySelectorAll('.jp-CodeCell .jp-InputArea-prompt')].map(one => one.textContent)"
+    )
     page.wait_for_function(
-        f"count => {{ const shown = {texts}.filter(text => text); "
-        "return document.querySelectorAll('.jp-CodeCell').length == count && shown.length > count / 2 "
-        "&& shown.every(text => /^\\[\\d+\\]:$/.test(text)); }",
+        f"count => {{ const all = {prompts}; "
+        "return all.length == count && all.every(text => /^\\[\\d+\\]:$/.test(text)); }",
         arg=cells,
         timeout=FINISHED,
     )
