@@ -5,6 +5,7 @@ Guesses are remembered in the file that the variable LESSONS_GUESSES names, a li
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping
@@ -45,7 +46,11 @@ def compare(guess: Mapping[Any, Any], measured: Mapping[Any, Any]) -> pd.DataFra
             "off": off,
         }
         lines.append(json.dumps(entry) + "\n")
-    with open(os.environ.get(FILE) or os.devnull, "a", encoding="utf-8") as file:
+    # A place that can't be written must not stop a lesson.
+    with (
+        contextlib.suppress(OSError),
+        open(os.environ.get(FILE) or os.devnull, "a", encoding="utf-8") as file,
+    ):
         file.writelines(lines)
     return pd.DataFrame.from_dict(rows, orient="index", columns=["guess", "measured", "distance"])
 

@@ -49,6 +49,11 @@ def test_the_last_guess_counts_and_the_furthest_comes_first(
     monkeypatch.setenv("LESSONS_GUESSES", str(tmp_path / "guesses.jsonl"))
     monkeypatch.setenv("JPY_SESSION_NAME", "work/02_scaling_out_with_celery.ipynb")
     assert furthest().empty, "Nothing was guessed so far."
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setenv("LESSONS_GUESSES", str(tmp_path / "gone" / "guesses.jsonl"))
+        assert len(compare({"lost": 9}, {"lost": 1})) == 1, (
+            "A place that can't be written must not stop a lesson."
+        )
     compare(
         {"lost": 9, "done": 30, "setting": "late", "again": None},
         {"lost": 1, "done": 40, "setting": "early", "again": 2},
