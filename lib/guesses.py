@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 
 FILE = "LESSONS_GUESSES"
+COLUMNS = ("lesson", "asked", "guess", "measured", "off")
 
 
 def compare(guess: Mapping[Any, Any], measured: Mapping[Any, Any]) -> pd.DataFrame:
@@ -38,14 +39,8 @@ def compare(guess: Mapping[Any, Any], measured: Mapping[Any, Any]) -> pd.DataFra
     for asked, value in guesses.items():
         distance, off = _distance(value, found[asked])
         rows[asked] = [_shown(value), _shown(found[asked]), distance]
-        entry = {
-            "lesson": lesson,
-            "asked": asked,
-            "guess": rows[asked][0],
-            "measured": rows[asked][1],
-            "off": off,
-        }
-        lines.append(json.dumps(entry) + "\n")
+        answer = dict(zip(COLUMNS, [lesson, asked, *rows[asked][:2], off], strict=True))
+        lines.append(json.dumps(answer) + "\n")
     # A place that can't be written must not stop a lesson.
     with (
         contextlib.suppress(OSError),
@@ -63,7 +58,7 @@ def furthest(count: int = 5) -> pd.DataFrame:
     path = Path(os.environ.get(FILE) or os.devnull)
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     last = {(one["lesson"], one["asked"]): one for one in map(json.loads, lines)}
-    table = pd.DataFrame(last.values(), columns=["lesson", "asked", "guess", "measured", "off"])
+    table = pd.DataFrame(last.values(), columns=list(COLUMNS))
     return table[table["off"] > 0].sort_values("off", ascending=False, ignore_index=True).head(count)
 
 

@@ -104,11 +104,15 @@ def png(fig: Figure, alt: str) -> bytes:
 
 
 def show(fig: Figure, *, alt: str) -> None:
-    """Display a figure with its alt text and close it.
+    """Display a figure with its alt text and close it. Raises ValueError for an empty one.
 
     The alt text goes into the output's metadata (for pages made from the notebook) and is the output's plain text (for
-    terminals, for readers of the file, and for nbval, which compares it). The rules of lessons refuse an empty one.
+    terminals, for readers of the file, and for nbval, which compares it).
     """
+    if not alt.strip():
+        raise ValueError(
+            "alt is empty: say in a sentence what the figure shows, for readers who cannot see it."
+        )
     data = {"image/png": base64.b64encode(png(fig, alt)).decode(), "text/plain": alt}
     plt.close(fig)
     display(data, metadata={"image/png": {"alt": alt}}, raw=True)

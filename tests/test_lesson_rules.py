@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import re
 import socket
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import lesson_rules
 import pytest
 import sample_lesson as sample
 from lesson_rules import check
-from lessons import ROOT, code_hash, lesson_paths
+from lessons import ROOT, code_cells, code_hash, lesson_paths, read
 from nbformat import NotebookNode
 from nbformat.v4 import new_output
 from sample_lesson import cell, replace
@@ -98,6 +99,17 @@ BROKEN: list[tuple[str, str, Change]] = [
 @pytest.mark.parametrize("path", lesson_paths(), ids=lambda path: path.stem)
 def test_lesson_keeps_every_rule(path: Path) -> None:
     assert check(path) == []
+
+
+#: A comment that nbval obeys, what hides an output, and a command whose failure passes; of the magics, %ipytest alone is used.
+ESCAPES = r"(?m)^\s*#\s*(NBVAL|PYTEST_VALIDATE)_|;\s*(#.*)?\Z|^\s*(\w+\s*=\s*)?(!|%(?!%ipytest\b))"
+
+
+@pytest.mark.parametrize("path", lesson_paths(), ids=lambda path: path.stem)
+def test_no_cell_escapes_the_comparison_by_its_code(path: Path) -> None:
+    assert [cell.id for cell in code_cells(read(path)) if re.search(ESCAPES, cell.source.rstrip())] == []
+    for code in ("# NBVAL_SKIP\nx", "x;  # quiet", "files = !ls", "%timeit x"):
+        assert re.search(ESCAPES, code), code
 
 
 @pytest.mark.filterwarnings("ignore:Non-unique cell id")

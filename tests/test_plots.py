@@ -57,6 +57,11 @@ def test_same_figure_gives_the_same_bytes_on_opaque_white_whatever_the_session_p
     assert picture.getpixel((0, 0)) == (255, 255, 255, 255) and picture.getextrema()[3] == (255, 255)
 
 
+def test_figure_without_alt_text_is_refused() -> None:
+    with pytest.raises(ValueError, match="alt is empty: say in a sentence"):
+        show(curves(), alt="  \n")
+
+
 def test_named_looks_differ_in_more_than_colour_and_stand_out() -> None:
     assert set(LOOKS) == set(COLORS) == {"blue", "green", "predicted", "measured", "failed"}
     assert len({(look["marker"], look["linestyle"]) for look in LOOKS.values()}) == len(LOOKS)

@@ -237,7 +237,7 @@ class Service:
         if request.method == "DELETE":
             self.faults.pop(fault, None)
         else:
-            self.faults[fault] = seconds = float(request.query_params["seconds"])
+            self.faults[fault] = seconds = float(request.query_params.get("seconds", 0))
             if fault == "crash":
                 threading.Timer(max(seconds, 0.1), os._exit, [1]).start()  # this request is answered yet
         return JSONResponse(self.faults)

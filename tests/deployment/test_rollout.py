@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -20,6 +21,7 @@ from lib.deployment import rollout as rollouts
 from lib.deployment import states
 from lib.deployment.gates import Gate
 from lib.deployment.platform import PlatformError
+from lib.deployment.platforms import detached
 from lib.deployment.platforms.detached import LOCK, NOTE, Detached, listen
 from lib.deployment.platforms.local import Local
 from lib.deployment.rollout import BlueGreen, BusyError, DeploymentError
@@ -496,3 +498,13 @@ def test_a_platform_in_another_process(platform: Local, tmp_path: Path) -> None:
                 remote.active()
         assert remote.exists()
     assert not remote.exists()
+
+
+def test_a_platform_that_hangs_is_named_with_a_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(detached, "LONG", 0.2)
+    with shared(Mock(ports=lambda _: time.sleep(5)), tmp_path):
+        message = r"process 7, has not answered within 0\.2 s: `kill -9 7` ends it"
+        with pytest.raises(PlatformError, match=message):
+            Detached(tmp_path).ports("blue")

@@ -28,10 +28,8 @@ from lib.stage.servers import Server, postgres, postgres_answers
 from lib.stage.waiting import wait_for
 
 NOTE, LOCK, LOG = "platform.json", "platform.lock", "platform.log"
-LONG, SHORT = (
-    600.0,
-    30.0,
-)  # seconds that a start or an end of the platform may take, and until it says who it is
+LONG = 600.0  # seconds that an answer, a start or an end of the platform may take
+SHORT = 30.0  # seconds until it says who it is
 #: What controllers may call.
 CALLS = ("create", "retire", "ports", "switch", "active", "in_flight", "died", "repair")
 
@@ -60,12 +58,18 @@ class Detached:
         try:
             with Client(self._noted("socket")) as connection:
                 connection.send((method, arguments))
+                if not connection.poll(LONG):
+                    raise PlatformError(self._hangs("answered"))
                 done, answer = connection.recv()
         except (OSError, EOFError) as error:
             raise PlatformError(f"the platform, process {self._pid()}, does not answer ({error})") from error
         if not done:
             raise PlatformError(answer)
         return answer
+
+    def _hangs(self, what: str) -> str:
+        pid = self._pid()
+        return f"the platform, process {pid}, has not {what} within {LONG:g} s: `kill -9 {pid}` ends it"
 
     def _noted(self, name: str) -> str:
         """A value in the note. Raises PlatformError if the note is not there yet, or cannot be read."""
@@ -124,7 +128,7 @@ class Detached:
         if self.exists() and wait_for(self._pid, SHORT) and (pid := self._pid()):
             os.kill(pid, signal.SIGTERM)
             if not wait_for(lambda: not self.exists(), LONG):
-                raise PlatformError(f"the platform has not ended within {LONG:g} s: `kill -9 {pid}` ends it")
+                raise PlatformError(self._hangs("ended"))
 
     def down(self) -> None:
         """See `LastingPlatform`."""
