@@ -33,6 +33,7 @@ CONTROL = " (again)"
 
 QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of this container: microseconds of processor time, in so many
 QUIET_SHARE = 0.8  # of the processors: below it, what else runs here decides what a measurement shows
+PAIR = 1.4  # times the work of one program that two must do at once: a virtual machine may have one processor under two names
 USUAL_STEP, SLOW_STEP = 25e-9, 100e-9  # seconds that a step of a loop takes: on usual machines, on slow ones
 
 
@@ -132,13 +133,33 @@ def processor_share(repeats: int = 5, seconds: float = 0.04) -> float:
         return statistics.median(statistics.mean(threads.map(spin, range(count))) for _ in range(repeats))
 
 
+def work_of_two(repeats: int = 5, seconds: float = 0.04) -> float:
+    """How much two threads that hash at once do, as a multiple of one: 2 where each has a processor of its own.
+
+    Processor time alone does not tell: a virtual machine counts as its own the time that its host gives to others, and
+    two of its processors may be one core. The median of the repeats counts. Where only one can be used, it is 2.
+    """
+    block = bytes(1_000_000)
+
+    def blocks_per_second(_: int) -> float:
+        begin, done = time.perf_counter(), 0
+        while (passed := time.perf_counter() - begin) < seconds:
+            hashlib.sha256(block)
+            done += 1
+        return done / passed
+
+    with ThreadPoolExecutor(2) as threads:
+        pairs = [sum(threads.map(blocks_per_second, range(2))) / blocks_per_second(0) for _ in range(repeats)]
+    return statistics.median(pairs) if usable_processors() > 1 else 2.0
+
+
 def loop_step(steps: int = 50_000) -> float:
     """Processor seconds that one step of a plain Python loop takes: the shortest of five repeats."""
     return min(timeit.repeat("total += 1", "total = 0", timer=time.thread_time, number=steps)) / steps
 
 
 def machine_is_busy(remedy: str) -> bool:
-    """Whether times measured now would say more about this machine than about the program. Half a second.
+    """Whether times measured now would say more about this machine than about the program. A second.
 
     Ask before a run, and let only assertions on times and ratios depend on it: counts and orders hold on every machine.
     A machine that is busy or slow is reported in words (printed, so the cell's output is not one to compare), and in a
@@ -149,6 +170,8 @@ def machine_is_busy(remedy: str) -> bool:
     """
     if (share := processor_share()) < QUIET_SHARE:
         reason = f"This machine is busy: a program that computes gets {share:.0%} of its processors"
+    elif (pair := work_of_two()) < PAIR:
+        reason = f"This machine is busy: two programs that compute at once do only {pair:.1f} times the work of one"
     elif (step := loop_step()) > SLOW_STEP:
         reason = f"This machine is slow: a step of a loop takes {step * 1e9:.0f} ns, and usually {USUAL_STEP * 1e9:.0f}"
     else:

@@ -129,16 +129,18 @@ def test_a_container_uses_the_whole_processors_of_its_quota(
 
 
 @pytest.mark.parametrize(
-    ("share", "step", "report"),
+    ("share", "pair", "step", "report"),
     [
-        (0.9, 25e-9, ""),
-        (0.3, 25e-9, "This machine is busy: a program that computes gets 30% of its processors. So times"),
-        (0.9, 400e-9, "This machine is slow: a step of a loop takes 400 ns, and usually 25. So times"),
+        (0.9, 1.9, 25e-9, ""),
+        (0.3, 1.9, 25e-9, "busy: a program that computes gets 30% of its processors. So times"),
+        (0.9, 1.1, 25e-9, "busy: two programs that compute at once do only 1.1 times the work of one. So times"),
+        (0.9, 1.9, 400e-9, "slow: a step of a loop takes 400 ns, and usually 25. So times"),
     ],
-    ids=["quiet", "busy", "slow"],
+    ids=["quiet", "busy", "one core", "slow"],
 )
 def test_busy_is_said_in_words_with_a_remedy_and_noted(
     share: float,
+    pair: float,
     step: float,
     report: str,
     monkeypatch: pytest.MonkeyPatch,
@@ -146,13 +148,25 @@ def test_busy_is_said_in_words_with_a_remedy_and_noted(
     tmp_path: Path,
 ) -> None:
     monkeypatch.setattr(benchmark, "processor_share", lambda: share)
+    monkeypatch.setattr(benchmark, "work_of_two", lambda: pair)
     monkeypatch.setattr(benchmark, "loop_step", lambda: step)
     (noted := tmp_path / "busy").touch()
     monkeypatch.setenv("LESSONS_BUSY", str(noted))
     assert machine_is_busy("set RATE = 50 and run again") is bool(report)
     printed = capsys.readouterr().out
     assert printed == noted.read_text()
-    assert printed.startswith(report) and ("set RATE = 50 and run again" in printed) is bool(report)
+    assert printed.startswith(report and f"This machine is {report}") and ("set RATE = 50 and run again" in printed) is bool(report)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system does not choose processors")
+def test_two_names_of_one_processor_do_the_work_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    usable = os.sched_getaffinity(0)
+    monkeypatch.setattr(benchmark, "usable_processors", lambda: 2)
+    os.sched_setaffinity(0, {min(usable)})
+    try:
+        assert benchmark.work_of_two() < benchmark.PAIR
+    finally:
+        os.sched_setaffinity(0, usable)
 
 
 def test_a_machine_where_others_compute_is_busy(capsys: pytest.CaptureFixture[str]) -> None:
