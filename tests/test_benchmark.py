@@ -133,7 +133,7 @@ def test_a_container_uses_the_whole_processors_of_its_quota(
     [
         (0.9, 1.9, 25e-9, ""),
         (0.3, 1.9, 25e-9, "busy: a program that computes gets 30% of its processors. So times"),
-        (0.9, 1.1, 25e-9, "busy: two programs that compute at once do only 1.1 times the work of one. So times"),
+        (0.9, 1.1, 25e-9, "busy: two programs that compute at once do only 1.1 times the work of one."),
         (0.9, 1.9, 400e-9, "slow: a step of a loop takes 400 ns, and usually 25. So times"),
     ],
     ids=["quiet", "busy", "one core", "slow"],
@@ -155,7 +155,9 @@ def test_busy_is_said_in_words_with_a_remedy_and_noted(
     assert machine_is_busy("set RATE = 50 and run again") is bool(report)
     printed = capsys.readouterr().out
     assert printed == noted.read_text()
-    assert printed.startswith(report and f"This machine is {report}") and ("set RATE = 50 and run again" in printed) is bool(report)
+    assert printed.startswith(report and f"This machine is {report}") and (
+        "set RATE = 50 and run again" in printed
+    ) is bool(report)
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system does not choose processors")
