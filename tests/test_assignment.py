@@ -78,17 +78,15 @@ def test_a_number_that_was_copied_is_right_for_its_own_seed_only(name: str) -> N
         (Order("09", seed=5), "no chosen exercise of lesson 09"),
     ],
 )
-def test_what_is_not_there_is_refused_before_anything_is_written(
-    order: Order, message: str, tmp_path: Path
-) -> None:
+def test_what_is_not_there_is_refused(order: Order, message: str, tmp_path: Path) -> None:
     with pytest.raises(AssignmentError, match=message.replace("(", r"\(")):
         make(order, tmp_path / "course")
     assert not (tmp_path / "course").exists()
 
 
-def test_nothing_half_written_is_left_and_what_is_there_is_not_made_again_unasked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nothing_is_left_half_written_or_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not without being asked to."""
+
     def fail(course: Path, command: str, name: str, *_: str) -> None:
         (course / "release" / name).mkdir(parents=True)
         raise AssignmentError("nbgrader failed")

@@ -118,9 +118,8 @@ def test_median_spread_and_speedup_are_those_of_the_rounds() -> None:
 
 
 @pytest.mark.parametrize(("quota", "usable"), [("max 100000", 3), ("150000 100000", 1), ("800000 100000", 3)])
-def test_a_container_uses_the_whole_processors_of_its_quota(
-    quota: str, usable: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_container_quota(quota: str, usable: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The whole processors of its quota are used."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2}, raising=False)
     monkeypatch.setattr(benchmark, "QUOTA", tmp_path / "cpu.max")
     assert usable_processors() == 3

@@ -42,9 +42,7 @@ def test_a_guess_that_nobody_measured_is_named() -> None:
         compare({"lots": 1}, {"lost": 1})
 
 
-def test_the_last_guess_counts_and_the_furthest_comes_first(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_last_guess_and_the_furthest_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert furthest().empty, "Without the variable nothing is remembered."
     monkeypatch.setenv("LESSONS_GUESSES", str(tmp_path / "guesses.jsonl"))
     monkeypatch.setenv("JPY_SESSION_NAME", "work/02_scaling_out_with_celery.ipynb")

@@ -82,8 +82,6 @@ def left_in(folder: Path, number: str) -> list[str | Path]:
 
 
 @pytest.mark.parametrize("number", QUICK)
-def test_killed_in_the_middle_nothing_is_left(
-    number: str, kernel_path: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_kill_leaves_nothing(number: str, kernel_path: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(LESSONS)
     assert left_of(number) == []

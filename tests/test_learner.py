@@ -149,9 +149,7 @@ UNREADABLE = [(NAME, content) for content in (b"not json", b"[]", b'{"cells": 3}
 
 
 @pytest.mark.parametrize(("name", "content"), [*UNREADABLE, ("data/users.csv", b"mine")])
-def test_what_no_tool_can_read_counts_as_the_learners(
-    name: str, content: bytes, source: Path, target: Path
-) -> None:
+def test_what_no_tool_reads_is_the_learners(name: str, content: bytes, source: Path, target: Path) -> None:
     (target / name).write_bytes(content)
     edit(source / NAME, "sum-means", "Second edition.")
     (source / "data/users.csv").write_text("newer")

@@ -55,9 +55,8 @@ def test_run_in_a_real_kernel_is_stored_and_keeps_every_rule(tmp_path: Path, ker
     assert "image/png" in cell(nb, "draw-sum").outputs[0].data
 
 
-def test_failing_cell_is_named_and_nothing_is_stored(
-    lesson: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_bad_cell(lesson: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """The cell is named and nothing is stored."""
     nb = read(lesson)
     nb.cells = [new_code_cell("raise RuntimeError(open('note.txt').read())", id="read-note")]
     (lesson.parent / "note.txt").write_text("cells run in the folder of their notebook")
@@ -86,9 +85,7 @@ def test_interrupted_run_leaves_neither_a_kernel_nor_a_changed_file(lesson: Path
     until(lambda: not Path("/proc", note.read_text()).exists())
 
 
-def test_only_what_counts_makes_a_run_be_stored_and_then_it_is_stored_whole(
-    lesson: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_is_stored_whole_and_if_it_counts(lesson: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     timing = [new_output("execute_result", data={"text/plain": "0.123"}, execution_count=6)]
     stand_in(monkeypatch, {"time-sum": timing})
     nb = read(lesson)

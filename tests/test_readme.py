@@ -59,9 +59,7 @@ def test_the_readme_is_one_screen_with_badges_and_two_commands() -> None:
     assert badges.with_badges(text, published[1] if published else "") == text
 
 
-def test_badges_lead_to_the_repository_that_the_workflow_or_the_remote_names(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_badges_lead_to_the_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(badges, "ROOT", tmp_path)
     monkeypatch.delenv("GITHUB_REPOSITORY", raising=False)
     subprocess.run(["git", "init", "--quiet", tmp_path], check=True)
@@ -89,9 +87,7 @@ def test_badges_lead_to_the_repository_that_the_workflow_or_the_remote_names(
         ("api/stage", "00_start_here", ""),
     ],
 )
-def test_a_page_of_the_site_has_buttons_that_launch_edit_and_report(
-    page: str, lesson: str, source: str
-) -> None:
+def test_a_page_of_the_site_has_its_buttons(page: str, lesson: str, source: str) -> None:
     urls = {button["label"]: button["url"] for button in badges.page_buttons(page, "ana/lessons")}
     assert urls["launch-button"].endswith(f"/ana/lessons/main?urlpath=lab/tree/{lesson}.ipynb")
     assert urls.get("edit-button", "") == (source and f"https://github.dev/ana/lessons/blob/main/{source}")

@@ -74,9 +74,7 @@ def test_the_record_says_what_passed_failed_was_skipped_and_is_missing(folder: P
         release_check.check("other")
 
 
-def test_a_result_holds_for_its_state_of_the_repository_only(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_result_holds_for_its_state_only(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert check("bench")
     states = iter(["def", "def-changed"])
     monkeypatch.setattr(release_check, "state_of_repository", lambda: next(states))

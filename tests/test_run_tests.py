@@ -75,9 +75,8 @@ def summary(output: str) -> dict[str, str]:
     return dict(re.findall(r"^(\S.*?) +(passed|FAILED) +\d+ s$", output, re.MULTILINE))
 
 
-def test_everything_that_is_left_is_named_and_later_stages_still_run(
-    collection: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_everything_that_is_left_is_named(collection: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Later stages still run."""
     ignored = collection.parent / "home" / ".config" / "git" / "ignore"  # is gone in the run's own home
     ignored.parent.mkdir(parents=True)
     ignored.write_text("*.toml\n", encoding="utf-8")
@@ -99,9 +98,8 @@ def test_everything_that_is_left_is_named_and_later_stages_still_run(
     assert command_of(int(number)) is None
 
 
-def test_one_notebook_from_elsewhere_runs_as_strictly(
-    collection: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_notebook_from_elsewhere(collection: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It runs as strictly as the lessons."""
     elsewhere, temporary = tmp_path / "a teacher's" / "my lesson.ipynb", tmp_path / "tmp"
     temporary.mkdir()
     monkeypatch.setenv("TMPDIR", str(temporary))
@@ -118,9 +116,8 @@ def test_one_notebook_from_elsewhere_runs_as_strictly(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, which only Linux has")
-def test_an_interrupted_run_of_chosen_tests_ends_all_its_processes_and_the_next_one_passes(
-    collection: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupted_run_ends_all_its_processes(collection: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next one passes."""
     test = "import subprocess\n\ndef test_long():\n    subprocess.run(['sleep', '3000'], start_new_session=True)\n"
     (collection / "tests" / "test_sum.py").write_text(test, encoding="utf-8")
     monkeypatch.setenv("TMPDIR", str(collection.parent))

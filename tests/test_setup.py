@@ -63,9 +63,8 @@ def test_two_set_ups_at_once_repair_what_an_interruption_left(built: SmallProjec
     assert built.make("setup") == (0, "make: Nothing to be done for 'setup'.\n")
 
 
-def test_a_failed_addition_leaves_what_was_complete_and_a_killed_one_does_not(
-    built: SmallProject, full: str
-) -> None:
+def test_a_failed_addition_leaves_what_was_complete(built: SmallProject, full: str) -> None:
+    """A killed one does not."""
     [wheel] = built.wheels.glob("more-*.whl")
     away = wheel.rename(wheel.with_suffix(".away"))
     status, output = built.make(".venv/.dev")
@@ -89,9 +88,7 @@ def test_what_lessons_need_never_removes_what_the_tests_need(built: SmallProject
     assert built.imports("tiny") and built.imports("more")
 
 
-def test_without_a_wheel_of_uv_pip_does_it_and_an_index_that_does_not_answer_is_explained(
-    built: SmallProject, full: str
-) -> None:
+def test_without_a_wheel_of_uv_pip_does_it_and_a_dead_index_is_named(built: SmallProject, full: str) -> None:
     lock = built.folder / "tools" / "requirements.lock"
     pinned = lock.read_text(encoding="utf-8")
     lock.write_text(pinned.replace("1.0", "2.0"), encoding="utf-8")
@@ -142,9 +139,8 @@ def test_a_python_that_was_removed_or_another_one_makes_it_anew(built: SmallProj
     ],
     ids=["too-old", "no-venv", "disk-full", "too-new", "comes-last", "none"],
 )  # fmt: skip
-def test_make_says_what_is_missing_and_what_to_do(
-    fresh: SmallProject, tmp_path: Path, lies: dict[str, str], lines: list[str]
-) -> None:
+def test_what_is_missing(fresh: SmallProject, tmp_path: Path, lies: dict[str, str], lines: list[str]) -> None:
+    """Make says what it is, and what to do."""
     for name, lie in lies.items():
         stand_in(tmp_path / name, lie)
     status, output = fresh.make("lab", PATH=str(tmp_path))

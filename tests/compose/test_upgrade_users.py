@@ -56,9 +56,9 @@ def test_runs_that_begin_on_a_new_data_set_at_once_all_do_the_same_one(tasks: Ta
     assert sorted(path.name for path in tmp_path.iterdir()) == ["users", "users.v3"]
 
 
-def test_what_a_killed_try_has_left_is_not_published(
-    tasks: Tasks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_leftovers_are_not_published(tasks: Tasks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a killed try has left stays where it is."""
+
     def killed(*_: Any, **__: Any) -> Iterator[Any]:
         yield from good(10, seed=1)
         if len(list(tmp_path.glob(".*/*"))) == 5:

@@ -11,7 +11,9 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from functools import partial
+from io import StringIO
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -33,18 +35,18 @@ ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "compose" / "deploy-zero-downtime.sh"
 COMMAND = [sys.executable, "-m", "lib.deployment"]
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
+#: A platform outlives the command that starts it, which is this process here.
+pytestmark = pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning")
 
 
 def run(*arguments: object) -> tuple[int, str]:
-    done = subprocess.run(
-        [*COMMAND, *map(str, arguments)],
-        cwd=ROOT,
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    return done.returncode, done.stdout + done.stderr
+    """Call the command line in this process; return its exit status and all that it printed."""
+    with redirect_stdout(StringIO()) as printed, redirect_stderr(printed):
+        try:
+            status = command_line.main([str(argument) for argument in arguments])
+        except SystemExit as end:
+            status = end.code
+    return status, printed.getvalue()
 
 
 @pytest.fixture
@@ -86,7 +88,7 @@ def test_bad_arguments(arguments: list[str], complaint: str, tmp_path: Path) -> 
 
 
 def test_a_target_without_its_engine_is_explained(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(ENVIRONMENT, "DOCKER_HOST", "unix:///nowhere/docker.sock")
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
     status, output = run("v1", "--target", "compose", "--state-dir", state)
     assert status == 2 and "No container engine answers" in output and "Start Docker" in output
     assert not list((state / "compose").iterdir())

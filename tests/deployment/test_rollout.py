@@ -272,9 +272,8 @@ UNREADABLE += ['{"running": null}', '{"running": {"tag": "v1"}}', '{"state": "on
 
 
 @pytest.mark.parametrize("content", UNREADABLE)
-def test_a_state_that_can_not_be_read_is_explained_with_what_serves(
-    content: str, fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unreadable_states(content: str, fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are explained, with what serves."""
     rollout, file = machine(fake, tmp_path), tmp_path / "deployment.json"
     file.write_text(content)
     message = r"/deployment\.json: no state of this version .* or remove it and deploy: {}"
@@ -307,9 +306,8 @@ def test_a_rollback_that_comes_too_late_names_the_release_that_ran_before(fake: 
 
 
 @pytest.mark.parametrize("at", [1, 4])
-def test_a_full_disk_is_named_and_then_it_goes_on(
-    at: int, fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_is_named(at: int, fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When there is room again, it goes on."""
     rollout, numbers = machine(fake, tmp_path), count(1)
 
     def write(path: Path, text: str) -> None:
@@ -500,9 +498,7 @@ def test_a_platform_in_another_process(platform: Local, tmp_path: Path) -> None:
     assert not remote.exists()
 
 
-def test_a_platform_that_hangs_is_named_with_a_remedy(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_platform_that_hangs_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(detached, "LONG", 0.2)
     with shared(Mock(ports=lambda _: time.sleep(5)), tmp_path):
         message = r"process 7, has not answered within 0\.2 s: `kill -9 7` ends it"

@@ -8,8 +8,6 @@ from test_killed_kernel import MIDDLE, QUICK, left_of
 
 
 @pytest.mark.parametrize("number", [number for number in MIDDLE if number not in QUICK])
-def test_killed_in_the_middle_nothing_is_left(
-    number: str, kernel_path: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_kill_leaves_nothing(number: str, kernel_path: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(LESSONS)
     assert left_of(number) == []

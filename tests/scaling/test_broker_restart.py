@@ -66,9 +66,7 @@ def killed_while_none_is_on_its_way(broker: Server, pools: list[WorkerPool]) -> 
             main.signal(signal.SIGCONT)
 
 
-def test_workers_use_a_broker_again_that_was_killed_and_came_back(
-    durable: tuple[Server, Callable[[], None]],
-) -> None:
+def test_workers_use_a_broker_that_came_back(durable: tuple[Server, Callable[[], None]]) -> None:
     """All ways of delivery at once, since the workers' start takes longest. Each has one worker, which is busy at the kill."""
     (broker, restart), pools = durable, dict[str, WorkerPool]()
     with ExitStack() as stack:

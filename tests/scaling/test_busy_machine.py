@@ -30,9 +30,7 @@ def check(lesson: str, cell: str, names: dict[str, Any]) -> None:
         ("02_scaling_out_with_celery", "assert-speed-up", {"io": SLOW, "cpu": SLOW, "cores": 2}),
     ],
 )
-def test_slow_times_fail_where_the_machine_was_not_busy(
-    lesson: str, cell: str, measured: dict[str, Any]
-) -> None:
+def test_slow_times_fail_on_a_quiet_machine(lesson: str, cell: str, measured: dict[str, Any]) -> None:
     check(lesson, cell, measured | {"busy": True, "machine_busy": True})
     with pytest.raises(AssertionError):
         check(lesson, cell, measured | {"busy": False, "machine_busy": False})

@@ -56,9 +56,7 @@ def test_a_worker_that_has_done_nothing_says_0_and_then_what_waits_and_runs(brok
 
 
 @pytest.mark.parametrize(("delivery", "lost"), [(LATE, 1), (REJECTING, 0)])
-def test_a_task_whose_child_was_killed_is_lost_unless_it_goes_back(
-    broker: Server, delivery: Delivery, lost: int
-) -> None:
+def test_a_task_of_a_killed_child_is_lost_or_goes_back(broker: Server, delivery: Delivery, lost: int) -> None:
     with WorkerPool(1, broker=broker, delivery=delivery, metrics=True) as pool:
         first, _ = pool.send("pause", [(0.1,), (1.0,)])
         pool.kill(whole_worker=False, once=lambda tasks: first not in tasks)

@@ -46,9 +46,8 @@ def under_way(pool: WorkerPool) -> int:
     ("workers", "concurrency", "kind", "processes"),
     [(2, 1, "prefork", 2), (1, 3, "prefork", 3), (1, 3, "threads", 1)],
 )
-def test_as_many_tasks_are_under_way_as_workers_do_at_a_time(
-    broker: Server, workers: int, concurrency: int, kind: Kind, processes: int
-) -> None:
+def test_tasks_under_way(broker: Server, workers: int, concurrency: int, kind: Kind, processes: int) -> None:
+    """They are as many as workers do at a time."""
     with WorkerPool(workers, concurrency=concurrency, kind=kind, broker=broker) as pool:
         pool.send("pause", [(1.0,)] * 2 * workers * concurrency)
         assert pool.wait() == 0
@@ -232,9 +231,7 @@ def test_workers_killed_one_after_another(broker: Server) -> None:
         assert pool.queue_length() == 0 and pool.unacknowledged() == set()
 
 
-def test_a_killed_worker_holds_up_the_search_for_abandoned_tasks_for_seconds_only(
-    idle: WorkerPool,
-) -> None:
+def test_a_killed_worker_holds_up_the_search_for_abandoned_tasks_for_seconds(idle: WorkerPool) -> None:
     """The worker that looks has a lock on the broker. If it dies, it can't give the lock back: so the lock ends by itself."""
     with idle.store.monitor() as monitor:
         key, deadline = idle.settings.key("unacked_mutex"), time.monotonic() + 30

@@ -162,9 +162,7 @@ def test_reads_on_one_that_dies_are_answered_by_the_warm_colour(late: bool, blue
     ],
     ids=["dropped when their clients go", "answered with 503 after a while", "unbounded: all are worked on"],
 )
-def test_what_waits_for_an_overloaded_replica_is_not_its_work(
-    bounds: dict[str, Any], taken: int, refused: int
-) -> None:
+def test_what_waits_for_a_replica_is_not_its_work(bounds: dict[str, Any], taken: int, refused: int) -> None:
     """The replica is frozen while forty requests come. Those whose clients have gone cost it nothing once it works again."""
     thawed, seen = threading.Event(), set[str]()
 

@@ -144,9 +144,8 @@ def test_a_port_taken_in_between(
 
 
 @pytest.mark.parametrize("start", START)
-def test_a_program_that_fails_is_reported_with_its_words(
-    start: Callable[[], Server], temporary: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_bad_program(start: Callable[[], Server], temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is reported with its words."""
     program = temporary / "initdb"
     program.write_text("#!/bin/sh\necho boom; exit 3\n")
     program.chmod(0o755)

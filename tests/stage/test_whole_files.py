@@ -41,9 +41,8 @@ def by_the_command_line(path: Path) -> None:
 
 
 @pytest.mark.parametrize("write", [lambda path: replace_file(path, "new"), by_the_command_line])
-def test_the_content_is_on_the_disk_before_the_name_and_the_name_at_the_end(
-    write: Callable[[Path], None], calls: list[tuple[str, ...]], tmp_path: Path
-) -> None:
+def test_write_in_order(write: Callable[[Path], None], calls: list[tuple[str, ...]], tmp_path: Path) -> None:
+    """The content is on the disk before the name, and the name at the end."""
     write(tmp_path / "state")
     part = calls[1][1]
     assert part != str(tmp_path / "state")

@@ -48,9 +48,8 @@ def test_the_users_history_is_the_default(vm: DataVersionManager) -> None:
         (JUAN | {"created_at": "2024-02-30"}, None, 1, ["created_at: no such calendar day (got string '2024-02-30')"]),
     ],
 )  # fmt: skip
-def test_validation_takes_the_version_of_the_record_or_the_one_given(
-    vm: DataVersionManager, record: Any, version: Any, found: int, errors: list[str]
-) -> None:
+def test_validation(vm: DataVersionManager, record: Any, version: Any, found: int, errors: list[str]) -> None:
+    """It takes the version of the record, or the one given."""
     verdict = {"valid": not errors, "version": found, "errors": errors}
     assert vm.validate_schema(record, version) == verdict
 
@@ -72,9 +71,7 @@ def test_the_command_prints_its_three_lines(capsys: pytest.CaptureFixture[str]) 
 
 
 @pytest.mark.parametrize("target", [99, 4, 0, -1])
-def test_row_2_an_unknown_target_is_refused_and_the_known_versions_named(
-    vm: DataVersionManager, target: int
-) -> None:
+def test_row_2_an_unknown_target_is_refused(vm: DataVersionManager, target: int) -> None:
     with pytest.raises(UnknownVersionError, match=rf"users: .*{target}; known: 1, 2, 3"):
         vm.upgrade_data(JUAN, target)
 
@@ -90,9 +87,7 @@ def test_row_3_a_target_below_the_record_is_refused_and_the_way_back_named(vm: D
 @pytest.mark.parametrize(
     ("name", "value"), [("email", "juan@example.org"), ("updated_at", "2025-05-05"), ("phone", "+34 600")]
 )
-def test_row_4_a_filled_field_of_a_later_version_is_kept_and_reported(
-    vm: DataVersionManager, name: str, value: str
-) -> None:
+def test_row_4_a_filled_later_field_is_kept(vm: DataVersionManager, name: str, value: str) -> None:
     ahead, report = JUAN | {"schema_version": 1, name: value}, Report()
     assert vm.upgrade_data(ahead, 3, report) == JUAN_AT_3 | {name: value}
     assert report.kept == {name: 1}

@@ -137,9 +137,7 @@ BAD_LINES = {
 @pytest.mark.parametrize(
     ("line", "reason"), [(line, why) for why, lines in BAD_LINES.items() for line in lines]
 )
-def test_a_line_that_does_not_pass_is_quarantined_with_its_number_its_bytes_and_the_reason(
-    line: bytes, reason: str
-) -> None:
+def test_a_bad_line_is_quarantined_with_its_number_bytes_and_reason(line: bytes, reason: str) -> None:
     passed, quarantined, report = process(LINE + b"\n" + line + b"\n" + LINE + b"\n")
     assert passed == [ANA_AT_3, ANA_AT_3]
     assert [entry["line"] for entry in quarantined] == [2]
@@ -340,9 +338,7 @@ def test_a_file_that_passes_gives_status_0_and_an_empty_quarantine(command: Comm
     assert (written.pop("users.quarantine.ndjson"), [*written]) == (b"", ["users.ndjson"])
 
 
-def test_a_file_of_which_some_is_quarantined_gives_status_1_and_a_summary_by_reason(
-    command: Command, folder: Path
-) -> None:
+def test_a_file_with_bad_lines_gives_status_1_and_a_summary(command: Command, folder: Path) -> None:
     ahead = ANA | {"email": "ana@example.org"}
     Path("users.txt").write_bytes(ndjson(ANA, ahead, ANA | {"id": 1}, ANA | {"id": 2}) + b"\n" + LINE)
     status, _, err = command("upgrade users.txt --to 3 --out out --quarantine bad")
@@ -405,9 +401,8 @@ def test_a_history_of_ones_own(command: Command) -> None:
         ("H = 'H'", "that is no SchemaHistory"),
     ],
 )
-def test_a_module_that_can_not_be_used_is_named_in_one_line(
-    command: Command, source: str, words: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unusable_modules(command: Command, source: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are named in one line."""
     Path("own.py").write_text(source)
     monkeypatch.delitem(sys.modules, "own", raising=False)
     importlib.invalidate_caches()
@@ -483,9 +478,8 @@ def test_other_compressions_are_named(command: Command, folder: Path, start: byt
         ("sql --phase extend", ["extend"]),
     ],
 )  # fmt: skip
-def test_what_can_not_be_done_is_refused_with_status_2_and_nothing_is_touched(
-    command: Command, folder: Path, args: str, words: list[str]
-) -> None:
+def test_what_can_not_be_done(command: Command, folder: Path, args: str, words: list[str]) -> None:
+    """It is refused with status 2, and nothing is touched."""
     Path("in").write_bytes(ndjson(ANA, ANA | {"id": 1}))
     Path("o").write_bytes(b"old")
     (folder / "sub").mkdir()
@@ -526,9 +520,7 @@ def test_devices_and_pipes_are_written_not_replaced(command: Command, folder: Pa
     assert stat.S_ISFIFO(os.stat("pipe").st_mode)
 
 
-def test_the_output_appears_last_so_that_who_waits_for_it_finds_the_quarantine(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_output_appears_after_the_quarantine(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     order: list[str] = []
     replace = os.replace
     noted = lambda part, path: (order.append(Path(path).name), replace(part, path))  # noqa: E731
@@ -625,9 +617,8 @@ def test_an_input_that_is_an_output_is_refused(tmp_path: Path, args: str) -> Non
         ("upgrade good --to 3 --out - --quarantine /dev/null > /dev/null", 0, "read 1, passed 1"),
     ],
 )  # fmt: skip
-def test_streams_that_are_full_or_closed_get_a_line_and_their_status(
-    tmp_path: Path, args: str, status: int, words: str
-) -> None:
+def test_streams_that_are_full_or_closed(tmp_path: Path, args: str, status: int, words: str) -> None:
+    """They get a line, and their status."""
     if "/dev/full" in args and not os.path.exists("/dev/full"):
         pytest.skip("there is no /dev/full on this system")
     (tmp_path / "in").write_bytes(ndjson(ANA, {}))

@@ -121,9 +121,8 @@ def test_there_and_back(
         (DROP, {"id": 1, "note": 5, "schema_version": 2}, 1, ["note: expected string (got integer 5)"]),
     ],
 )  # fmt: skip
-def test_what_can_not_be_migrated_is_reported(
-    history: SchemaHistory, record: Record, target: int, errors: list[str]
-) -> None:
+def test_impossible_migration(history: SchemaHistory, record: Record, target: int, errors: list[str]) -> None:
+    """It is reported, and nothing is migrated."""
     got = Outcome(history, labelled(record, 3 - target), target)
     assert (got.record, got.errors) == (None, errors)
     assert (got.kept, got.lost) == NOTHING, "nothing is counted for a record that is put aside"
@@ -204,9 +203,7 @@ class Shade(str, enum.Enum):  # noqa: UP042 - unlike a StrEnum, it is formatted 
         (SplitField("a", ("x", "y"), Colour.RED), "separator: Unicode text"),
     ],
 )  # fmt: skip
-def test_what_makes_no_sense_is_refused_when_declared_and_the_place_named(
-    operation: Operation, words: str
-) -> None:
+def test_what_makes_no_sense_is_refused_when_declared(operation: Operation, words: str) -> None:
     with pytest.raises(DeclarationError) as refused:
         first = Schema(A, N, Field("d", "string", default="x"))
         turns = [RenameField("n", "m"), RenameField("m", "n"), operation]

@@ -244,9 +244,7 @@ def test_a_constraint_that_a_killed_contract_left_is_no_obstacle(live: Database)
     ("postgresql", "DOUBLE PRECISION PRIMARY KEY", "(1.5, 'x')", r"ev\.id: a key is an integer"),
     ("sqlite", "PRIMARY KEY", "(1.5, 'x'), ('a', 'y')", r"ev\.id: a key is an integer"),
 )
-def test_a_key_that_does_not_reach_all_rows_is_refused(
-    live: Database, key: str, rows: str, named: str
-) -> None:
+def test_a_key_that_misses_rows_is_refused(live: Database, key: str, rows: str, named: str) -> None:
     name, _, more = key.partition(",")
     live.execute(f"CREATE TABLE ev (id {name}, a TEXT{',' * bool(more)}{more})")
     live.execute(f"INSERT INTO ev VALUES {rows}")
@@ -277,9 +275,7 @@ def test_a_column_named_like_a_constant_is_no_constant(live: Database, name: str
 
 
 @pytest.mark.parametrize("name", ["xmin", "tableoid"])
-def test_names_that_the_database_keeps_are_refused_before_a_script_is_handed_out(
-    live: Database, name: str
-) -> None:
+def test_names_that_the_database_keeps_are_refused(live: Database, name: str) -> None:
     reason = rf"t\.{name}: PostgreSQL keeps this name for itself: give the field another"
     for migration in map(history, (AddField(name, "float", default=1.5), RenameField("a", name))):
         if live.dialect == "sqlite":
@@ -300,9 +296,7 @@ def test_names_that_the_database_keeps_are_refused_before_a_script_is_handed_out
         ("postgresql", ["CREATE TABLE u (id BIGINT PRIMARY KEY, a TEXT, b TEXT) PARTITION BY RANGE (id)",
                         "CREATE TABLE t PARTITION OF u DEFAULT"], NO_TABLE),
 )  # fmt: skip
-def test_a_table_that_is_not_the_one_meant_is_refused(
-    live: Database, statements: list[str], named: str
-) -> None:
+def test_a_table_that_is_not_meant_is_refused(live: Database, statements: list[str], named: str) -> None:
     for statement in statements:
         live.execute(statement)
     with pytest.raises(MigrationError, match=named):
@@ -360,9 +354,7 @@ def test_a_column_that_is_there_with_the_right_values_is_taken_over(live: Databa
         ("converted", "NULL", r"t\.a_v2: null, but required \(rows: 1\)"),
     ],
 )
-def test_values_that_do_not_fit_are_named_before_expand(
-    live: Database, operation: str, a: str, named: str
-) -> None:
+def test_values_that_do_not_fit_are_named(live: Database, operation: str, a: str, named: str) -> None:
     make(live)
     sound = ", (2, '2-3', NULL)" if operation == "split" else ""
     live.execute(f"INSERT INTO t VALUES (1, {a}, NULL){sound}")
@@ -387,9 +379,8 @@ def test_values_that_do_not_fit_are_named_before_expand(
         (DropField("a"), "a = NULL", {"a": 4}),
     ],
 )
-def test_contract_refuses_what_going_back_would_not_restore(
-    live: Database, operation: Operation, written: str, lost: dict[str, int]
-) -> None:
+def test_nothing_gets_lost(live: Database, operation: Operation, written: str, lost: dict[str, int]) -> None:
+    """Contract refuses what going back would not restore."""
     make(live)
     whole = "1" if isinstance(operation, ConvertField) else "1-1"
     live.execute(f"INSERT INTO t (id, a) VALUES {', '.join(f'({n}, {whole!r})' for n in range(11, 16))}")
@@ -406,9 +397,7 @@ def test_contract_refuses_what_going_back_would_not_restore(
     assert result.lost == lost
 
 
-def test_what_old_code_writes_during_contract_is_not_dropped(
-    live: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_old_code_writes_now_is_not_dropped(live: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """A write between the look ahead and the last step is found by the comparison right before it."""
     make(live)
     live.execute("INSERT INTO t (id, a) VALUES (1, 'x'), (2, 'y')")

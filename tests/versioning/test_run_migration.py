@@ -165,9 +165,7 @@ def test_other_databases_are_refused() -> None:
 # ── Two runners ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_second_runner_waits_or_is_told_who_is_at_work(
-    live: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_second_runner_waits_or_is_refused(live: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     live.table(USERS, 1, users(20))
     inside, go_on = threading.Event(), threading.Event()
 
@@ -192,9 +190,7 @@ def test_a_second_runner_waits_or_is_told_who_is_at_work(
     assert [phases(result)[1][1:3] for result in outcome] == [(20, 2 + 1), (0, 3)]
 
 
-def test_tables_that_are_migrated_for_the_first_time_at_once_share_the_table_of_versions(
-    postgres_dsn: str,
-) -> None:
+def test_tables_migrated_for_the_first_time_at_once_share_the_table_of_versions(postgres_dsn: str) -> None:
     first, names = USERS.schema(1), [f"users_{number}" for number in range(6)]
     steps = {2: [AddField("email", "string", nullable=True)]}
     histories = [SchemaHistory(name, first=first, steps=steps) for name in names]
@@ -274,9 +270,8 @@ BATCH = 20
 
 
 @pytest.mark.parametrize("dialect", ["sqlite", "postgresql"])
-def test_a_backfill_killed_ten_times_loses_nothing_and_overwrites_nothing(
-    dialect: str, tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
+def test_a_backfill_killed_ten_times(dialect: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """It loses nothing and overwrites nothing."""
     address = str(tmp_path / "test.db") if dialect == "sqlite" else request.getfixturevalue("postgres_dsn")
     records = users(1500)  # more batches than the killed runs may do
     killed_runs = [sys.executable, str(Path(__file__).with_name("killed_runner.py")), dialect, address]

@@ -66,9 +66,7 @@ _EDITS = st.lists(st.tuples(st.integers(0, 32), _PIECES, st.integers(0, 2)), max
 
 
 @given(strategies.timestamps(), _EDITS)
-def test_edited_timestamps_are_judged_as_by_the_rule_written_out(
-    text: str, edits: list[tuple[int, str, int]]
-) -> None:
+def test_edited_timestamps_are_judged_by_the_rule(text: str, edits: list[tuple[int, str, int]]) -> None:
     for at, put, cut in edits:
         text = text[:at] + put + text[at + cut :]
     assert (timestamp_problem(text) is None) == oracle.is_timestamp(text)

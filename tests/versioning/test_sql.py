@@ -98,9 +98,7 @@ def test_a_script_makes_way_where_it_would_wait_long(postgres_dsn: str) -> None:
             run(writer, migration_script(USERS, 1, 3))
 
 
-def test_the_contract_for_postgresql_reads_no_rows_under_its_lock(
-    postgres_connection: psycopg.Connection,
-) -> None:
+def test_the_contract_reads_no_rows_under_its_lock(postgres_connection: psycopg.Connection) -> None:
     words_table(("postgresql", postgres_connection))
     run(postgres_connection, migration_script(WORDS, 1, 3))
     told: list[str] = []
@@ -149,9 +147,8 @@ def evaluate(database: tuple[str, Any], kind: str, values: list[Any], expression
         (("string", "integer"), TEXTS),
     ],
 )
-def test_conversions_are_those_of_records(
-    database: tuple[str, Any], kinds: tuple[str, str], values: list[Any]
-) -> None:
+def test_converted_by_databases(database: tuple[str, Any], kinds: tuple[str, str], values: list[Any]) -> None:
+    """Values become what conversions of records give."""
     nan = [float("nan")] if kinds[0] == "float" and database[0] != "sqlite" else []
     values = [*values, *nan, None]
     conversion = convert("v", kinds)
@@ -169,9 +166,7 @@ def test_timestamps_are_converted_to_the_instant(database: tuple[str, Any]) -> N
 # ── Names ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_every_reserved_word_can_be_a_name(
-    database: tuple[str, Any], postgres_connection: psycopg.Connection
-) -> None:
+def test_reserved_words_are_names(database: tuple[str, Any], postgres_connection: psycopg.Connection) -> None:
     dialect, connection = database
     words = {row[0] for row in postgres_connection.execute("SELECT word FROM pg_get_keywords()")}
     words |= set(dialect_named("sqlite")._sqlalchemy.identifier_preparer.reserved_words)
