@@ -1176,6 +1176,77 @@ release_plan = [
 ]
 """,
     ],
+    "exercise-6-5": [
+        # no timeout: it waits for as long as somebody holds the table
+        """\
+for number in range(1, tries + 1):
+    try:
+        connection.execute(statement)
+        return number
+    except psycopg.errors.LockNotAvailable:
+        pause()
+""",
+        # always three tries
+        """\
+before = connection.execute("SHOW lock_timeout").fetchone()[0]
+connection.execute(f"SET lock_timeout = {timeout_ms}")
+try:
+    for number in range(1, 4):
+        try:
+            connection.execute(statement)
+            return number
+        except psycopg.errors.LockNotAvailable:
+            if number < 3:
+                pause()
+finally:
+    connection.execute(f"SET lock_timeout = '{before}'")
+""",
+        # pauses after the last try, too, and sets the timeout to none in the end
+        """\
+connection.execute(f"SET lock_timeout = {timeout_ms}")
+try:
+    for number in range(1, tries + 1):
+        try:
+            connection.execute(statement)
+            return number
+        except psycopg.errors.LockNotAvailable:
+            pause()
+finally:
+    connection.execute("SET lock_timeout = 0")
+""",
+        # tries every error again
+        """\
+before = connection.execute("SHOW lock_timeout").fetchone()[0]
+connection.execute(f"SET lock_timeout = {timeout_ms}")
+found = None
+for number in range(1, tries + 1):
+    try:
+        connection.execute(statement)
+        found = number
+        break
+    except psycopg.Error:
+        if number < tries:
+            pause()
+connection.execute(f"SET lock_timeout = '{before}'")
+return found
+""",
+        # restores nothing when another error is raised
+        """\
+before = connection.execute("SHOW lock_timeout").fetchone()[0]
+connection.execute(f"SET lock_timeout = {timeout_ms}")
+found = None
+for number in range(1, tries + 1):
+    try:
+        connection.execute(statement)
+        found = number
+        break
+    except psycopg.errors.LockNotAvailable:
+        if number < tries:
+            pause()
+connection.execute(f"SET lock_timeout = '{before}'")
+return found
+""",
+    ],
     "exercise-9-1": [
         # takes the order of the start for what is needed while it runs
         """\

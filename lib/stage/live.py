@@ -1,15 +1,20 @@
-"""Live statements on a table of PostgreSQL while something is done to it: what waited, and what was lost."""
+"""Live statements on a table of PostgreSQL while something is done to it: what waited, and what was lost.
+
+`change` is something that is done to it: one statement, of which it says which lock it took.
+"""
 
 from __future__ import annotations
 
 import itertools
 import math
+import re
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from types import TracebackType
-from typing import LiteralString, Self
+from typing import LiteralString, NamedTuple, Self
 
 import pandas as pd
 import psycopg
@@ -19,8 +24,51 @@ from lib.stage.ranges import check_range
 NAME = "live load"
 WRITE = "UPDATE users SET name = %(name)s WHERE id = %(id)s"
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name = %s"
+FILE = "SELECT pg_relation_filenode('users')"
+LOCKS = "SELECT mode FROM pg_locks WHERE relation = 'users'::regclass AND granted AND pid = %s"
+#: From weak to strong, without their last word: https://www.postgresql.org/docs/current/explicit-locking.html
+MODES = "AccessShare RowShare RowExclusive ShareUpdateExclusive Share ShareRowExclusive Exclusive AccessExclusive".split()
 CONNECTIONS = 16
 SAMPLE = 0.01  # seconds between two looks at who waits for a lock
+
+
+class Change(NamedTuple):
+    """What a statement did to the table `users`.
+
+    lock: the strongest that it took. rewritten: the table is in another file now. seconds: how long it took.
+    """
+
+    lock: str
+    rewritten: bool
+    seconds: float
+
+
+def change(dsn: str, statement: str) -> Change:
+    """Run a statement on the table `users`, and say what it did to it.
+
+    It runs in a transaction, so that its lock is still held when it is done; CONCURRENTLY, which allows none, is watched
+    every millisecond while it runs. Raises psycopg.Error for a statement that fails, ValueError for one that takes no lock.
+    """
+    autocommit = "CONCURRENTLY" in statement.upper()
+    with (
+        psycopg.connect(dsn, autocommit=True) as watcher,
+        psycopg.connect(dsn, autocommit=autocommit) as connection,
+        ThreadPoolExecutor(1) as threads,
+    ):
+        before, held = watcher.execute(FILE).fetchone(), set[str]()
+        begin, running = time.perf_counter(), threads.submit(connection.execute, statement.encode())
+        done = False
+        while not done:
+            done = not wait([running], SAMPLE / 10).not_done
+            seconds = time.perf_counter() - begin
+            held.update(mode for (mode,) in watcher.execute(LOCKS, [connection.info.backend_pid]))
+        running.result()
+        connection.commit()
+        after = watcher.execute(FILE).fetchone()
+    strongest = max((mode.removesuffix("Lock") for mode in held), key=MODES.index, default=None)
+    if strongest is None:
+        raise ValueError(f"no lock on the table users was seen, so it is not about that table: {statement}")
+    return Change(re.sub(r"(?<=[a-z])(?=[A-Z])", " ", strongest).upper(), before != after, seconds)
 
 
 class LiveLoad:

@@ -7,11 +7,11 @@ from __future__ import annotations
 import pytest
 from exercises import attempt, exercises
 from learner import release
-from lessons import LESSONS, read
+from lessons import LESSONS, lesson_paths, read
 from test_exercises import ALL, WITH_SERVERS, prove_failure, prove_solution
 from wrong_answers import MISTAKES, WRONG_ANSWERS
 
-STUBS = {one.name: one for one in exercises(release(read(LESSONS / "15_capstone.ipynb")))}
+STUBS = {one.name: one for path in lesson_paths() for one in exercises(release(read(path)))}
 
 
 @pytest.mark.parametrize("name", sorted(WITH_SERVERS))

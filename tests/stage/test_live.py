@@ -6,7 +6,7 @@ import psycopg
 import pytest
 from waiting import until
 
-from lib.stage.live import LiveLoad
+from lib.stage.live import LiveLoad, change
 from lib.stage.servers import postgres
 
 
@@ -80,3 +80,24 @@ def test_nothing_of_it_runs_on(dsn, keys):
     with pytest.raises(ZeroDivisionError), LiveLoad(dsn, keys, rate=100):
         1 / 0  # noqa: B018
     assert threading.active_count() == before
+
+
+@pytest.mark.parametrize(
+    ("statement", "lock", "rewritten"),
+    [
+        ("ALTER TABLE users ADD COLUMN age integer", "ACCESS EXCLUSIVE", False),
+        ("ALTER TABLE users ALTER COLUMN name TYPE varchar(9)", "ACCESS EXCLUSIVE", True),
+        ("CREATE INDEX ON users (name)", "SHARE", False),
+        ("SET LOCAL TimeZone = 'UTC'; UPDATE users SET name = 'y'", "ROW EXCLUSIVE", False),
+    ],
+)
+def test_a_change_says_which_lock_it_took(dsn, keys, statement, lock, rewritten):
+    seen = change(dsn, statement)
+    assert (seen.lock, seen.rewritten) == (lock, rewritten) and seen.seconds > 0
+
+
+def test_a_change_that_fails_or_is_about_another_table_says_so(dsn, keys):
+    with pytest.raises(psycopg.errors.UndefinedColumn, match="age"):
+        change(dsn, "ALTER TABLE users DROP COLUMN age")
+    with pytest.raises(ValueError, match="not about that table: SELECT 1"):
+        change(dsn, "SELECT 1")
