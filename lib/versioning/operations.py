@@ -1,13 +1,14 @@
 """The steps of a migration: each operation states its effect once, as data, for both directions.
 
 An operation gives the schema that it leads to, and for each direction the fields that it fills or changes as expressions over
-the fields before (`lib.versioning.expressions`). From the two directions together follows what is lost: a field that goes is
-lost where the other direction would bring something else back. A renderer gets all this as an `Effect`:
+the fields before (`lib.versioning.expressions`). A renderer gets all this as an `Effect`:
 
     take the fields in `gone` away, and remember their values
     for name, value in `values`:       a field that was there before is replaced; a new one is filled where it is absent or None,
-                                       else it is kept, and a moved value that differs from it is lost
-    for name, value in `lost`:         a field that went is lost where it differs from this value, computed from the result
+                                       else it is kept
+
+From the two directions together follows what is lost on the way from one version to another: a field that went, where the
+other direction, done from the result on, would bring something else back.
 """
 
 from __future__ import annotations
@@ -58,9 +59,9 @@ class Effect:
         return tuple(name for name in self.before.names if name not in self.after)
 
     @cached_property
-    def lost(self) -> Values:
-        """For each field that may be lost, what the other direction brings back, as an expression over the result."""
-        return {name: self.back[name] for name in self.gone if not self._comes_back(name)}
+    def lost(self) -> tuple[str, ...]:
+        """The fields that go, and that the other direction need not bring back as they were."""
+        return tuple(name for name in self.gone if not self._comes_back(name))
 
     def _comes_back(self, name: str) -> bool:
         """Does the other direction restore a field exactly? It does if it was moved, or if its two parts are joined."""
@@ -70,10 +71,6 @@ class Effect:
             return halves == [Copy(name)]
         separator = whole.arguments[0] if isinstance(whole, Computed) and whole.arguments else None
         return len(halves) == 2 and halves == [part(name, separator, 0), part(name, separator, 1)]
-
-    def moved_from(self, name: str) -> str | None:
-        """The field that goes, and whose value comes to the field `name`; None if there is none."""
-        return next((source for source in self.values[name].sources if source in self.gone), None)
 
     @cached_property
     def may_fail(self) -> Mapping[str, Computed]:

@@ -104,17 +104,19 @@ def migrator_source(history: SchemaHistory, from_version: int, to_version: int) 
     version does not declare, `has_wrong_later_fields` looks at those that the steps will come upon.
     """
     declared, wanted = len(history.schema(from_version)), history.schema(to_version)
+    effects = history.effects(from_version, to_version)
     lines = [
         "def migrate(record, kept, lost, failed):",
         f"    if len(record) > {declared} + ({VERSION_KEY!r} in record):",
         "        if has_wrong_later_fields(record, failed): return record",
         "    r = blank | record",
     ]
-    for step, effect in history.effects(from_version, to_version):
+    for step, effect in effects:
         lines += [f"    # {type(step.operation).__name__} {step.operation.name}"]
         lines += [f"    {line}" for line in _effect_lines(effect)]
     lines += [f"    r[{VERSION_KEY!r}] = {to_version}"]
-    if any(name in wanted for _, effect in history.effects(from_version, to_version) for name in effect.gone):
+    lines += [f"    {line}" for line in _loss_lines(history, from_version, to_version)]
+    if any(name in wanted for _, effect in effects for name in effect.gone):
         lines += ["    r = blank | r  # a field that went and came back stands in its place again"]
     return "\n".join([*lines, "    return r\n"])
 
@@ -130,8 +132,9 @@ def migrator(history: SchemaHistory, from_version: int, to_version: int) -> Migr
 
 def _effect_lines(effect: Effect) -> Iterator[str]:
     """Lines of Python that do to the record `r` what one operation does."""
+    moved = {source for value in effect.values.values() for source in value.sources}
     for name in effect.gone:
-        yield f"old_{name} = r.pop({name!r}, None)"
+        yield f"old_{name} = r.pop({name!r})" if name in moved else f"del r[{name!r}]"
     new, replaced = {}, effect.values.keys() & effect.before.names
     for name, value in effect.values.items():
         before = [f"old_{source}" if source in effect.gone else f"r[{source!r}]" for source in value.sources]
@@ -145,11 +148,36 @@ def _effect_lines(effect: Effect) -> Iterator[str]:
         if name in effect.before:
             yield f"r[{name!r}] = {source}"
         else:
-            yield from _fill_lines(name, source, effect.moved_from(name))
-    for name, value in effect.lost.items():
-        restored = _python(value, [new.get(source, f"r[{source!r}]") for source in value.sources])
-        changed = f"old_{name} is not None" if restored == "None" else f"differ(old_{name}, {restored})"
-        yield f"if {changed}: lost(({name!r}, old_{name}))"
+            yield f"v = r.get({name!r})"
+            yield f"if v is None: r[{name!r}] = {source}"
+            yield f"else: kept(({name!r}, v))"
+
+
+def _loss_lines(history: SchemaHistory, from_version: int, to_version: int) -> Iterator[str]:
+    """Note each value that went and that the other direction would not bring back from the result `r`.
+
+    A date and its midnight are the same. A null counts where it would become a value, but not where its field only moved: then
+    another value was kept there. Of the fields that come and go on the way, those count that the record holds already.
+    """
+    effects = [effect for _, effect in history.effects(from_version, to_version)]
+    back = first = {name: f"r[{name!r}]" for name in history.schema(to_version).names}
+    changed = set[str]()
+    for effect in reversed(effects):
+        values = {name: effect.back.get(name, Copy(name)) for name in effect.before.names}
+        back = {n: _python(v, [back[s] for s in v.sources]) for n, v in values.items()}
+        changed = {n for n, v in values.items() if n in effect.lost or changed.intersection(v.sources)}
+        first |= back
+    own, later = history.schema(from_version), later_fields(history, from_version, to_version)
+    for name in dict.fromkeys(name for effect in effects for name in effect.gone):
+        value = f"record[{name!r}]" if name in own else f"record.get({name!r})"
+        kind = (own if name in own else later)[name].type
+        form = "differ(to_date_time({}), to_date_time({}))" if kind == "timestamp" else "differ({}, {})"
+        filled, differs = f"{value} is not None", form.format(value, first[name])
+        if first[name] == "None":
+            differs = filled
+        elif name not in changed:
+            differs = f"{filled} and {differs}"
+        yield f"if {differs}: lost(({name!r}, {value}))"
 
 
 def _python(value: Expression, sources: list[str]) -> str:
@@ -165,16 +193,6 @@ def _failure_line(value: Computed, result: str, sources: list[str]) -> str:
     head = f"{value.sources[0]}: {value.reason} ({value.hint}got "
     got = " + ' and ' + ".join(f"describe({source})" for source in sources)
     return f"if {result} is None and ({filled}): failed({head!r} + {got} + ')')"
-
-
-def _fill_lines(name: str, source: str, moved_from: str | None) -> Iterator[str]:
-    """Fill a field where it is absent or None. Else it is kept; a moved value that differs from it is lost."""
-    yield f"v = r.get({name!r})"
-    yield f"if v is None: r[{name!r}] = {source}"
-    yield "else:"
-    yield f"    kept(({name!r}, v))"
-    if moved_from is not None:
-        yield f"    if {source} is not None and differ({source}, v): lost(({moved_from!r}, {source}))"
 
 
 def differ(a: Any, b: Any) -> bool:

@@ -70,115 +70,128 @@ class Migrated(NamedTuple):
     lost: list[tuple[str, Any]]
 
 
+class Way(NamedTuple):
+    """A record on its way: what was kept, the steps that it does not get through, and itself after each step.
+
+    `origins` says which field each one was at the start; `taken` are those of them that did not just move.
+    """
+
+    record: dict[str, Any]
+    stages: list[dict[str, Any]]
+    origins: dict[str, str]
+    taken: set[str]
+    kept: list[tuple[str, Any]]
+    failed: list[Any]
+
+
 def same(a: Any, b: Any) -> bool:
     """Are two values the same, type included? NaN is the same as NaN, and 5 as 5.0, which a float field both takes."""
     return (type(a) is type(b) or {type(a), type(b)} == {int, float}) and (a == b or (a != a and b != b))
 
 
 def migrate(history: SchemaHistory, record: dict[str, Any], target: int) -> Migrated:
-    """Take a valid record to another version, or raise Failed."""
+    """Take a valid record to another version, or raise Failed. What went is lost if it is another after the way back."""
     version = record.get("schema_version", 1)
-    done = Migrated(dict(record), [], [])
-    for step in history.steps(version, target):
-        if version < target:
-            _forward(step.operation, step.before, step.after, done)
-        else:
-            _backward(step.operation, step.before, done)
-    done.record["schema_version"] = target
-    if wrong := wrong_fields(history.schema(target), done.record):
+    there = _walk(history, record, version, target)
+    there.record["schema_version"] = target
+    if wrong := there.failed or wrong_fields(history.schema(target), there.record):
         raise Failed(wrong)
-    return done
+    again, lost = _walk(history, there.stages[-1], target, version).stages[::-1], []
+    for name in {name for stage in again for name in stage}:
+        at = next(at for at, stage in enumerate(again) if name in stage)
+        gone = any(name not in stage for stage in again[at:])
+        counts = record.get(name) is not None or (at == 0 and name in there.taken)
+        if gone and counts and not same(there.stages[at][name], again[at][name]):
+            lost.append((name, record[name]))
+    return Migrated(there.record, there.kept, lost)
 
 
-def _put(done: Migrated, field: Field, value: Any, source: str | None = None) -> None:
-    """Fill a field, unless it is filled: then that stays, and a value moved from the field `source` is lost."""
-    there = done.record.get(field.name)
+def _walk(history: SchemaHistory, record: dict[str, Any], version: int, target: int) -> Way:
+    """Take a record all the way. Where it does not get through, a field becomes None."""
+    stages = [_stage(history.schema(version), record)]
+    way = Way(dict(record), stages, {name: name for name in record}, set(), [], [])
+    for step in history.steps(version, target):
+        forward = version < target
+        old, new = (step.before, step.after) if forward else (step.after, step.before)
+        _go(step.operation, old, new, forward, way)
+        way.stages.append(_stage(new, way.record))
+    return way
+
+
+def _stage(schema: Schema, record: dict[str, Any]) -> dict[str, Any]:
+    """What a record has in the fields of a schema; a date and its midnight are the same."""
+    return {f.name: _midnight(record[f.name]) if f.type == "timestamp" else record[f.name] for f in schema}
+
+
+def _midnight(value: str | None) -> str | None:
+    return f"{value}T00:00:00" if value is not None and "T" not in value else value
+
+
+def _put(way: Way, field: Field, value: Any) -> None:
+    """Fill a field, unless it is filled: then that stays."""
+    there = way.record.get(field.name)
     if there is None:
-        done.record[field.name] = value
+        way.record[field.name] = value
         return
     if not is_valid(field, there):
         raise Failed(field.name)
-    done.kept.append((field.name, there))
-    if source is not None and value is not None and not same(value, there):
-        done.lost.append((source, value))
+    way.kept.append((field.name, there))
 
 
-def _take(done: Migrated, name: str, restored: Any) -> None:
-    value = done.record.pop(name)
-    if not same(value, restored):
-        done.lost.append((name, value))
+def _take(way: Way, name: str) -> Any:
+    way.taken.add(way.origins.pop(name, name))
+    return way.record.pop(name)
 
 
-def _filler(operation: AddField, done: Migrated) -> Any:
-    if operation.copy_from is not None:
-        return done.record[operation.copy_from]
-    return None if operation.default is NO_DEFAULT else _declared(operation.default, operation.type)
+def _move(way: Way, name: str, *to: str) -> Any:
+    way.origins.update(dict.fromkeys(to, way.origins.pop(name, name)))
+    return way.record.pop(name)
 
 
-def _restored(operation: DropField, before: Schema) -> Any:
-    for default in (operation.default, before[operation.name].default):
-        if default is not NO_DEFAULT:
-            return _declared(default, before[operation.name].type)
-    return None
+def _filler(operation: AddField | DropField, field: Field, record: dict[str, Any]) -> Any:
+    if isinstance(operation, AddField) and operation.copy_from is not None:
+        return record[operation.copy_from]
+    default = next((d for d in (operation.default, field.default) if d is not NO_DEFAULT), None)
+    # A float field is filled with floats, also where the default was written as 5.
+    return float(default) if field.type == "float" and default is not None else default
 
 
-def _declared(default: Any, kind: str) -> Any:
-    """A default as it is filled in: a float field is filled with floats, also where the default was written as 5."""
-    return float(default) if kind == "float" and default is not None else default
-
-
-def _forward(operation: Any, before: Schema, after: Schema, done: Migrated) -> None:
-    name, record = operation.name, done.record
-    if isinstance(operation, AddField):
-        _put(done, after[name], _filler(operation, done))
-    elif isinstance(operation, DropField):
-        _take(done, name, _restored(operation, before))
+def _go(operation: Any, old: Schema, new: Schema, forward: bool, way: Way) -> None:
+    """Do one step in either direction, from the schema `old` to `new`."""
+    name, record = operation.name, way.record
+    if isinstance(operation, AddField | DropField):
+        if isinstance(operation, AddField) == forward:
+            _put(way, new[name], _filler(operation, new[name], record))
+        else:
+            _take(way, name)
     elif isinstance(operation, RenameField):
-        _put(done, after[operation.to], record.pop(name), name)
+        here, there = (name, operation.to) if forward else (operation.to, name)
+        _put(way, new[there], _move(way, here, there))
+    elif isinstance(operation, SplitField) and forward:
+        value, separator = _move(way, name, *operation.into), operation.separator
+        halves = value.split(separator, 1) if value is not None and separator in value else [None, None]
+        way.failed.extend([name] if value is not None and None in halves else [])
+        for half, part in zip(operation.into, halves, strict=True):
+            _put(way, new[half], part)
     elif isinstance(operation, SplitField):
-        value, (first, second) = record.pop(name), operation.into
-        if value is not None and operation.separator not in value:
-            raise Failed(name)
-        halves = (None, None) if value is None else value.split(operation.separator, 1)
-        _put(done, after[first], halves[0], name)
-        _put(done, after[second], halves[1], name)
+        halves = [_take(way, half) for half in operation.into]
+        way.failed.extend([name] if halves.count(None) == 1 else [])
+        _put(way, new[name], None if None in halves else operation.separator.join(halves))
     else:
         assert isinstance(operation, ConvertField)
-        record[name] = _converted(record[name], before[name].type, operation.to)
-
-
-def _backward(operation: Any, before: Schema, done: Migrated) -> None:
-    name, record = operation.name, done.record
-    if isinstance(operation, AddField):
-        _take(done, name, _filler(operation, done))
-    elif isinstance(operation, DropField):
-        _put(done, before[name], _restored(operation, before))
-    elif isinstance(operation, RenameField):
-        _put(done, before[name], record.pop(operation.to), operation.to)
-    elif isinstance(operation, SplitField):
-        halves = [record.pop(half) for half in operation.into]
-        if halves.count(None) == 1:
-            raise Failed(name)
-        joined = None if halves[0] is None else operation.separator.join(halves)
-        if joined is not None and joined.split(operation.separator, 1) != halves:
-            done.lost.extend(zip(operation.into, halves, strict=True))
-        _put(done, before[name], joined, operation.into[0])
-    else:
-        assert isinstance(operation, ConvertField)
-        if before[name].type != "timestamp":
-            record[name] = _converted(record[name], operation.to, before[name].type)
+        if record[name] is not None and (forward or new[name].type != "timestamp"):
+            record[name] = _converted(record[name], old[name].type, new[name].type)
+            way.failed.extend([name] if record[name] is None else [])
 
 
 def _converted(value: Any, old: str, new: str) -> Any:
-    if value is None:
-        return None
+    """A value as one of another type; None if there is no exact one."""
     if new == "timestamp":
-        return f"{value}T00:00:00" if "T" not in value else value
+        return _midnight(value)
     result = {"integer": int, "float": float, "string": str}[new](value) if _converts(value) else None
     back = None if result is None else {"integer": int, "float": float, "string": str}[old](result)
-    if not same(value, back) or (new == "integer" and not -(2**63) <= result < 2**63):
-        raise Failed(value)
-    return result
+    exact = same(value, back) and (new != "integer" or -(2**63) <= result < 2**63)
+    return result if exact else None
 
 
 def _converts(value: Any) -> bool:

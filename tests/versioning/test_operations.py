@@ -19,6 +19,11 @@ def history(first: list[Field], *operations: Operation) -> SchemaHistory:
     return SchemaHistory("things", first=Schema(*first), steps={2: operations})
 
 
+def copied_on(*operations: Operation) -> SchemaHistory:
+    copy, first = AddField("renewed", "string", copy_from="id"), Schema(Field("id", "string"))
+    return SchemaHistory("cards", first=first, steps={2: [copy], 3: operations})
+
+
 def labelled(record: Record, version: int) -> Record:
     return record | {"schema_version": version}
 
@@ -53,6 +58,7 @@ class Outcome:
 # ── Forward and backward, with what is kept and lost ─────────────────────────────────────────────────────────────
 
 ID, A, N = Field("id", "integer"), Field("a", "string"), Field("n", "integer")
+AT = Field("at", "timestamp")
 ADD = history([ID], AddField("note", "string", default="none"))
 ADD_NAN = history([ID], AddField("value", "float", default=NAN))
 COPY = history([ID, Field("a", "float")], AddField("b", "float", copy_from="a"))
@@ -66,7 +72,9 @@ SPLIT_AA = history([ID, Field("name", "string")], SplitField("name", ("first", "
 FLOAT = history([ID, Field("n", "integer", nullable=True)], ConvertField("n", "float"))
 TEXT = history([ID, Field("n", "integer")], ConvertField("n", "string", length=3))
 NUMBER = history([ID, Field("n", "string", length=4)], ConvertField("n", "integer"))
-MOMENT = history([ID, Field("at", "timestamp")], ConvertField("at", "timestamp"))
+MOMENT = history([ID, AT], ConvertField("at", "timestamp"))
+SEEN = AddField("seen", "string", copy_from="renewed")
+RENAMED_MOMENT = history([ID, AT], RenameField("at", "on"), ConvertField("on", "timestamp"))
 NOTHING: tuple[dict[str, int], dict[str, int]] = ({}, {})
 
 
@@ -87,18 +95,24 @@ NOTHING: tuple[dict[str, int], dict[str, int]] = ({}, {})
         (2, SPLIT_AA, {"id": 1, "name": "xaaay"}, {"id": 1, "first": "x", "last": "ay"}, *NOTHING),
         (1, SPLIT, {"id": 1, "first": "Ana", "last": "López Gil"}, {"id": 1, "name": "Ana López Gil"}, *NOTHING),
         (1, SPLIT, {"id": 1, "first": "Ana Sol", "last": "Gil"}, {"id": 1, "name": "Ana Sol Gil"}, {}, {"first": 1, "last": 1}),
-        (1, SPLIT, {"id": 1, "first": "A", "last": "B", "name": "N"}, {"id": 1, "name": "N"}, {"name": 1}, {"first": 1}),
+        (1, SPLIT, {"id": 1, "first": "A", "last": "B", "name": "N"}, {"id": 1, "name": "N"}, {"name": 1}, {"first": 1, "last": 1}),
         (2, FLOAT, {"id": 1, "n": -(2**63)}, {"id": 1, "n": -(2.0**63)}, *NOTHING),
         (1, FLOAT, {"id": 1, "n": -(2.0**63)}, {"id": 1, "n": -(2**63)}, *NOTHING),
         (1, TEXT, {"id": 1, "n": "-50"}, {"id": 1, "n": -50}, *NOTHING),
         (2, MOMENT, {"id": 1, "at": "2024-01-01"}, {"id": 1, "at": "2024-01-01T00:00:00"}, *NOTHING),
         (1, MOMENT, {"id": 1, "at": "2024-01-01"}, {"id": 1, "at": "2024-01-01"}, *NOTHING),
+        (1, copied_on(SEEN), {"id": "a", "renewed": "b", "seen": "b"}, {"id": "a"}, {}, {"renewed": 1, "seen": 1}),
+        (1, copied_on(SEEN), {"id": "a", "renewed": "b", "seen": "a"}, {"id": "a"}, {}, {"renewed": 1}),
+        (1, copied_on(SEEN, ConvertField("seen", "integer")), {"id": "1", "renewed": "2", "seen": 1}, {"id": "1"}, {}, {"renewed": 1}),
+        (2, RENAMED_MOMENT, {"id": 1, "at": "2024-01-01"}, {"id": 1, "on": "2024-01-01T00:00:00"}, *NOTHING),
+        (1, copied_on(SplitField("renewed", ("x", "y"), "-")), {"id": "1-2", "x": "1", "y": "3"}, {"id": "1-2"}, {}, {"y": 1}),
+        (1, copied_on(SEEN, RenameField("renewed", "r")), {"id": "a", "r": "b", "seen": "b"}, {"id": "a"}, {}, {"r": 1, "seen": 1}),
     ],
 )  # fmt: skip
 def test_there_and_back(
     target: int, history: SchemaHistory, before: Record, after: Record, kept: Any, lost: Any
 ) -> None:
-    got = Outcome(history, labelled(before, 3 - target), target)
+    got = Outcome(history, labelled(before, history.latest if target == 1 else 1), target)
     assert got == (labelled(after, target), kept, lost)
 
 
