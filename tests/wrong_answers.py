@@ -1443,6 +1443,12 @@ return found
     spans = [(rate, min(end, events["ready"]) - max(begin, events["stop"])) for (begin, rate), end in zip(rates, ends)]
     return sum(int(rate * max(0.0, span)) for rate, span in spans)
 """,
+        # counts in steps of 10 ms
+        """\
+    step = 0.01
+    moments = [events["stop"] + i * step for i in range(round((events["ready"] - events["stop"]) / step))]
+    return sum(([0] + [rate for begin, rate in rates if begin <= moment + 1e-9])[-1] * step for moment in moments)
+""",
     ],
     "exercise-10-2": [
         # whatever is sent after the switch reaches green
@@ -1556,6 +1562,13 @@ return found
 """,
         # a switch loses nothing
         "return []",
+        # blue is one replica
+        """\
+    blue = requests["served_by"] == "blue-1"
+    under_way = (requests["sent"] < killed) & (requests["ended"] > killed)
+    again = (requests["kind"] == "read") & (requests["first_byte"] > killed)
+    return sorted(requests.loc[blue & under_way & ~again, "id"])
+""",
     ],
     "exercise-10-5": [
         # drains, and takes the reload for done when it has returned
