@@ -472,32 +472,52 @@ return {name: record[name] for name in names if record[name] is not None}
 """,
         # takes 0 and "" for nothing
         """
-lost = {}
+lost, again = {}, dict(record)
 for step in history.steps(target, record.get("schema_version", 1)):
     add = step.operation
-    restored = record[add.copy_from] if add.copy_from else add.field().default
-    if record[add.name] and record[add.name] != restored:
+    again[add.name] = again[add.copy_from] if add.copy_from else add.field().default
+    if record[add.name] and record[add.name] != again[add.name]:
         lost[add.name] = record[add.name]
 return lost
 """,
         # always goes down to version 1
         """
-lost = {}
+lost, again = {}, dict(record)
 for step in history.steps(1, record.get("schema_version", 1)):
+    add = step.operation
+    again[add.name] = again[add.copy_from] if add.copy_from else add.field().default
+    if record[add.name] != again[add.name]:
+        lost[add.name] = record[add.name]
+return lost
+""",
+        # forgets that a None can be lost, too
+        """
+lost, again = {}, dict(record)
+for step in history.steps(target, record.get("schema_version", 1)):
+    add = step.operation
+    again[add.name] = again[add.copy_from] if add.copy_from else add.field().default
+    if record[add.name] is not None and record[add.name] != again[add.name]:
+        lost[add.name] = record[add.name]
+return lost
+""",
+        # compares a copy with what the record holds, not with what the upgrade puts there
+        """
+lost = {}
+for step in history.steps(target, record.get("schema_version", 1)):
     add = step.operation
     restored = record[add.copy_from] if add.copy_from else add.field().default
     if record[add.name] != restored:
         lost[add.name] = record[add.name]
 return lost
 """,
-        # forgets that a None can be lost, too
+        # looks at each step on the way down by itself
         """
-lost = {}
-for step in history.steps(target, record.get("schema_version", 1)):
+new, lost = dict(record), {}
+for step in history.steps(record.get("schema_version", 1), target):
     add = step.operation
-    restored = record[add.copy_from] if add.copy_from else add.field().default
-    if record[add.name] is not None and record[add.name] != restored:
-        lost[add.name] = record[add.name]
+    value = new.pop(add.name)
+    if value != (new[add.copy_from] if add.copy_from else add.field().default):
+        lost[add.name] = value
 return lost
 """,
         # has the lesson's fields in mind

@@ -150,7 +150,8 @@ def _effect_lines(effect: Effect) -> Iterator[str]:
         else:
             yield f"v = r.get({name!r})"
             yield f"if v is None: r[{name!r}] = {source}"
-            yield f"else: kept(({name!r}, v))"
+            yield "else:"
+            yield f"    kept(({name!r}, v))"
 
 
 def _loss_lines(history: SchemaHistory, from_version: int, to_version: int) -> Iterator[str]:
@@ -173,11 +174,8 @@ def _loss_lines(history: SchemaHistory, from_version: int, to_version: int) -> I
         kind = (own if name in own else later)[name].type
         form = "differ(to_date_time({}), to_date_time({}))" if kind == "timestamp" else "differ({}, {})"
         filled, differs = f"{value} is not None", form.format(value, first[name])
-        if first[name] == "None":
-            differs = filled
-        elif name not in changed:
-            differs = f"{filled} and {differs}"
-        yield f"if {differs}: lost(({name!r}, {value}))"
+        tests = [filled] if first[name] == "None" else [differs] if name in changed else [filled, differs]
+        yield f"if {' and '.join(tests)}: lost(({name!r}, {value}))"
 
 
 def _python(value: Expression, sources: list[str]) -> str:
