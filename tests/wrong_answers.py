@@ -1737,6 +1737,20 @@ return found
     possible = 1 - 0.05 ** (1 / len(requests)) if ok.all() else None
     return {"failed": int((~ok).sum()), "lost": sum(stored.get(u) != NAME for u in users), "possible": possible}
 """,
+        # a user one of whose requests failed is not counted as lost
+        """\
+    bad = requests[requests["outcome"] != "ok"]
+    created = set(requests.loc[requests["kind"] == "write", "user"]) - set(bad["user"])
+    lost = sum(stored.get(user) != NAME for user in created)
+    return {"failed": len(bad), "lost": lost, "possible": None if len(bad) else 3 / len(requests)}
+""",
+        # knows two ways to fail
+        """\
+    failed = int(requests["outcome"].isin(["timeout", "5xx"]).sum())
+    created = set(requests.loc[(requests["kind"] == "write") & (requests["outcome"] == "ok"), "user"])
+    lost = sum(stored.get(user) != NAME for user in created)
+    return {"failed": failed, "lost": lost, "possible": None if failed else 3 / len(requests)}
+""",
     ],
     "exercise-11-2": [
         # only the way onwards is asked
@@ -1815,6 +1829,18 @@ return found
     if release["dies_after"] is not None and release["dies_after"] < watched:
         return "replicas", rate * release["dies_after"]
     return ("service-level objective", rate * watched) if release["p99_s"] >= limit_s else ("nothing", None)
+""",
+        # asks first whether it dies
+        """\
+    if release["dies_after"] is not None and release["dies_after"] < watched:
+        return "replicas", rate * release["dies_after"]
+    if not (release["reads blue"] and release["blue reads it"]):
+        return "schema", 0
+    if not release["ready"]:
+        return "health", 0
+    if not release["right"]:
+        return "smoke tests", 0
+    return ("service-level objective", rate * watched) if release["p99_s"] > limit_s else ("nothing", None)
 """,
     ],
     "exercise-11-3": [
@@ -1926,6 +1952,22 @@ return found
         world.retire("blue")
         world.write("idle")
 """,
+        # retires blue again when all is done
+        """\
+    if going_back:
+        world.switch("blue")
+        world.retire("green")
+        world.write("idle")
+        return
+    if world.state == "planned":
+        world.create("green")
+        world.write("created")
+    if world.state == "created":
+        world.switch("green")
+        world.write("switched")
+    world.retire("blue")
+    world.write("idle")
+""",
     ],
     "exercise-11-4": [
         # an old release reads no record of a newer version
@@ -1983,6 +2025,17 @@ return found
         else "reads"
         for r in records
     }
+""",
+        # 0 and False are no values
+        """\
+    verdicts = {}
+    for record in records:
+        new = {name: record.get(moved.get(name)) for name in fields if record.get(name) is None}
+        if any(needed and name not in record for name, needed in fields.items()):
+            verdicts[record["id"]] = "fails"
+        else:
+            verdicts[record["id"]] = "misses" if any(value or value == "" for value in new.values()) else "reads"
+    return verdicts
 """,
     ],
     "exercise-11-5": [
@@ -2068,6 +2121,11 @@ runbook = [
     n = -(-replicas // away)
     return -(-replicas // n), n
 """,
+        # rounds up by adding almost one
+        """\
+    size = max(0, replicas - int(peak / each + 0.99))
+    return size, -(-replicas // size) if size else 0
+""",
     ],
     "exercise-12-2": [
         # takes an old reader for "backward"
@@ -2132,6 +2190,32 @@ runbook = [
             pair[1] += row.outcome == "error"
     return {name: tuple(numbers) for name, numbers in counts.items()}
 """,
+        # a first write leaves something even if it failed
+        """\
+    counts, by_new = {"forward": [0, 0], "backward": [0, 0]}, {}
+    for row in log.itertuples():
+        to_new = row.served_by in new
+        if row.kind == "write" and (row.outcome == "ok" or row.user not in by_new):
+            by_new[row.user] = to_new
+        elif row.kind == "read" and by_new.get(row.user, to_new) != to_new:
+            pair = counts["forward" if by_new[row.user] else "backward"]
+            pair[0] += 1
+            pair[1] += row.outcome != "ok"
+    return {name: tuple(numbers) for name, numbers in counts.items()}
+""",
+        # knows one way in which a write fails
+        """\
+    counts, by_new = {"forward": [0, 0], "backward": [0, 0]}, {}
+    for row in log.itertuples():
+        to_new = row.served_by in new
+        if row.kind == "write" and row.outcome != "error":
+            by_new[row.user] = to_new
+        elif row.kind == "read" and by_new.get(row.user, to_new) != to_new:
+            pair = counts["forward" if by_new[row.user] else "backward"]
+            pair[0] += 1
+            pair[1] += row.outcome != "ok"
+    return {name: tuple(numbers) for name, numbers in counts.items()}
+""",
     ],
     "exercise-12-3": [
         # as if the first share lasted until it is seen
@@ -2172,6 +2256,12 @@ runbook = [
         hit += rate * failing * share * during
         left -= during
     return hit + rate * left
+""",
+        # goes second by second
+        """\
+    shares = [share for share, seconds in steps for _ in range(int(seconds))]
+    shares += [1.0] * int(seen_after)
+    return rate * failing * sum(shares[: int(seen_after)])
 """,
     ],
     "exercise-12-4": [
@@ -2271,6 +2361,36 @@ runbook = [
         "git branch hotfix/repair",
         "git checkout develop",
         "git merge --no-ff -m repair hotfix/repair",
+    ]
+""",
+        # adds all that is in the folder, and takes the draft out again: it stays in the history
+        """\
+    return [
+        "git checkout -b hotfix/repair main",
+        "git add .",
+        "git commit -m repair",
+        "git rm --cached -q draft.txt",
+        "git commit -m without",
+        "git checkout main",
+        "git merge --no-ff -m repair hotfix/repair",
+        f"git tag {tag}",
+        "git checkout develop",
+        "git merge -m repair hotfix/repair",
+    ]
+""",
+        # repairs main, and commits nothing on the branch
+        """\
+    return [
+        "git checkout main",
+        f"git add {repair}",
+        "git commit -m repair",
+        "git checkout -b hotfix/repair",
+        "git commit --allow-empty -m hotfix",
+        "git checkout main",
+        "git merge hotfix/repair",
+        f"git tag {tag}",
+        "git checkout develop",
+        "git merge -m repair hotfix/repair",
     ]
 """,
     ],
