@@ -11,6 +11,8 @@ WRONG_ANSWERS: dict[str, list[str]] = {
         "return 1 - speedup / workers",
         # the share of the lesson's job
         "return 0.2",
+        # rounds to whole per cents
+        "return round((1 / speedup - 1 / workers) / (1 - 1 / workers), 2)",
     ],
     "exercise-1-2": [
         # enough for the work, but not for the promise
@@ -44,6 +46,20 @@ for servers in range(int(arrivals * service_s) + 1, 100):
     if laws.wait_percentile(share, arrivals, service_s, servers) <= limit_s:
         return servers
 """,
+        # at most is read as less than
+        """
+servers = int(arrivals * service_s) + 1
+while laws.wait_percentile(share, arrivals, service_s, servers) >= limit_s:
+    servers += 1
+return servers
+""",
+        # rounds the servers that the work needs
+        """
+servers = round(arrivals * service_s) + 1
+while laws.wait_percentile(share, arrivals, service_s, servers) > limit_s:
+    servers += 1
+return servers
+""",
     ],
     "exercise-1-3": [
         # each row counts alike, however long it lasted
@@ -64,6 +80,11 @@ return float((log["waiting"] * log["at"].diff().shift(-1)).sum() / total)
 """,
         # the result of the small log
         "return 2.0",
+        # gives the last row a second of its own
+        """
+lasted = log["at"].diff().shift(-1).fillna(1)
+return float((log["waiting"] * lasted).sum() / arrivals)
+""",
     ],
     "exercise-1-4": [
         # a bigger machine is believed to make everything faster
@@ -88,6 +109,13 @@ if demand >= limit:
     return "neither"
 cheaper = costs.compare_costs(demand, fit=fit)["cheaper"].iloc[0]
 return "horizontal" if cheaper == "equal" else cheaper
+""",
+        # takes two ways that lead nowhere for two that cost the same
+        """
+if demand > limit:
+    return "neither"
+row = costs.compare_costs(demand, fit=fit).iloc[0]
+return "horizontal" if row["horizontal"] <= row["vertical"] else "vertical"
 """,
     ],
     "exercise-1-5": [
@@ -126,6 +154,13 @@ return at + 1 if at < len(lower) else None
         """
 numbers = np.arange(min(workers), max(workers) + 1)
 enough = numbers[fitting.fit_usl(workers, throughput).band(numbers)[0] >= demand]
+return int(enough[0]) if len(enough) else None
+""",
+        # stops at the whole number below the peak
+        """
+fit = fitting.fit_usl(workers, throughput)
+numbers = np.arange(1, int(min(max(workers), fit.peak_workers)) + 1)
+enough = numbers[fit.band(numbers)[0] >= demand]
 return int(enough[0]) if len(enough) else None
 """,
     ],
