@@ -185,6 +185,12 @@ return int(enough[0]) if len(enough) else None
 """,
         # takes the length of this table for every table's
         'return ((events["end"] - events["start"]).groupby(events["worker"]).sum() / 10).to_dict()',
+        # takes the task that started last for the one that ended last
+        """
+events = events.sort_values("start")
+seconds = (events["end"] - events["start"]).groupby(events["worker"]).sum()
+return (seconds / (events["end"].iloc[-1] - events["start"].iloc[0])).to_dict()
+""",
     ],
     "exercise-2-2": [
         # threads are taken for processes
@@ -239,6 +245,13 @@ if arrivals < 1 / service_s:
 grows, shrinks = arrivals - 1 / service_s, workers / service_s - arrivals
 return grow_s + grows * grow_s / shrinks if shrinks > 0 else None
 """,
+        # counts whole tasks a second only
+        """
+grows, shrinks = arrivals - 1 // service_s, workers // service_s - arrivals
+if grows <= 0:
+    return 0.0
+return grow_s + grows * grow_s / shrinks if shrinks > 0 else None
+""",
     ],
     "exercise-2-4": [
         # forgets the task that nobody has begun: it has no row
@@ -285,6 +298,16 @@ return grow_s + grows * grow_s / shrinks if shrinks > 0 else None
         else:
             fates[task] = "unacknowledged" if task in unacknowledged and "failure" not in outcomes else "lost"
     return fates
+""",
+        # calls a task repeated that was begun twice and never done
+        """
+done, again = set(events["task"][events["outcome"] == "done"]), set(events["task"][events["try"] > 1])
+return {
+    task: "completed" if task in done - again
+    else "unacknowledged" if task in unacknowledged - done
+    else "repeated" if task in again else "lost"
+    for task in sent
+}
 """,
     ],
     "exercise-2-5": [
@@ -337,6 +360,15 @@ return grow_s + grows * grow_s / shrinks if shrinks > 0 else None
         visibility_timeout=longest_s + 60, restore_interval=1.0,
     )
 """,
+        # a second on top, which is more than ten times the longest task
+        """
+if not may_be_lost and not may_be_repeated:
+    raise ValueError("impossible")
+return settings.Delivery(
+    late=may_be_repeated, reject_on_worker_lost=may_be_repeated,
+    visibility_timeout=longest_s + 1, restore_interval=1.0,
+)
+""",
     ],
     "exercise-2-6": [
         # marks the payment as done before it is
@@ -371,6 +403,14 @@ return grow_s + grows * grow_s / shrinks if shrinks > 0 else None
 """,
         # believes two entries to be one write
         "store |= {(source, payment): -cents, (target, payment): cents}",
+        # plans balances, and writes them over what another payment has changed in the meantime
+        """
+if ("plan", payment) not in store:
+    changes = {source: -cents, target: cents}
+    store["plan", payment] = {name: balance(store, name) + change for name, change in changes.items()}
+for name, after in store["plan", payment].items():
+    store[name, "all"] = after
+""",
     ],
     "exercise-4-1": [
         # stops at the first error
