@@ -459,6 +459,15 @@ return {name: problem for name, problem in problems.items() if problem}
 """,
         # the example of the text
         'return {"id": "missing", "name": "null, but required"}',
+        # takes an error apart at the last colon, which may stand in the value
+        """
+label = record.get("schema_version", 1)
+if type(label) is not int or label not in versioning.USERS.versions:
+    return {"schema_version": "unknown version"}
+
+errors = [error.rpartition(": ") for error in versioning.DataVersionManager().validate_schema(record)["errors"]]
+return {name: problem.partition(" (")[0] for name, _, problem in errors}
+""",
     ],
     "exercise-4-2": [
         # takes 0, False and "" for empty
@@ -535,6 +544,30 @@ for step in history.steps(record.get("schema_version", 1), target):
         record[add.name] = filled[add.name] = record[add.copy_from] if add.copy_from else add.field().default
     else:
         kept[add.name] = record[add.name]
+return filled, kept
+""",
+        # fills None in for a default of 0, False or ""
+        """
+filled, kept = {}, {}
+for step in history.steps(record.get("schema_version", 1), target):
+    add = step.operation
+    if record.get(add.name) is not None:
+        kept[add.name] = record[add.name]
+    else:
+        filled[add.name] = (record | filled)[add.copy_from] if add.copy_from else add.field().default or None
+return filled, kept
+""",
+        # does not copy 0 and ""
+        """
+filled, kept = {}, {}
+for step in history.steps(record.get("schema_version", 1), target):
+    add = step.operation
+    if record.get(add.name) is not None:
+        kept[add.name] = record[add.name]
+    elif add.copy_from:
+        filled[add.name] = record.get(add.copy_from) or filled.get(add.copy_from)
+    else:
+        filled[add.name] = add.field().default
 return filled, kept
 """,
     ],
@@ -619,7 +652,7 @@ return [start | {"id": str(entry["line"])} for entry in quarantined], []
         """
 records, rest, check = [], [], versioning.DataVersionManager().validate_schema
 for entry in quarantined:
-    raw = entry["raw"] or {}
+    raw = entry["raw"] if isinstance(entry["raw"], dict) else {}
     spaced = raw | {"created_at": str(raw.get("created_at")).replace(" ", "T")}
     labelled = raw | {"schema_version": 1} if raw.get("schema_version") == "1" else raw
     for fixed in (spaced, labelled):
@@ -634,7 +667,7 @@ return records, rest
         """
 records, rest, check = [], [], versioning.DataVersionManager().validate_schema
 for entry in quarantined:
-    fixed = dict(entry["raw"] or {})
+    fixed = dict(entry["raw"]) if isinstance(entry["raw"], dict) else {}
     if isinstance(fixed.get("schema_version"), str):
         fixed["schema_version"] = 1
     if isinstance(fixed.get("created_at"), str):
@@ -649,8 +682,8 @@ return records, rest
         """
 records, check = [], versioning.DataVersionManager().validate_schema
 for entry in quarantined:
-    fixed = dict(entry["raw"] or {})
-    if str(fixed.get("schema_version")).isdigit():
+    fixed = dict(entry["raw"]) if isinstance(entry["raw"], dict) else {}
+    if str(fixed.get("schema_version")).isdecimal():
         fixed["schema_version"] = int(fixed["schema_version"])
     if isinstance(fixed.get("created_at"), str):
         fixed["created_at"] = fixed["created_at"].replace(" ", "T")
@@ -685,13 +718,41 @@ check = versioning.DataVersionManager().validate_schema
 for e in quarantined:
     new = dict(e["raw"]) if isinstance(e["raw"], dict) else {}
     label = new.get("schema_version")
-    if isinstance(label, str) and label.isdigit():
+    if isinstance(label, str) and label.isdecimal():
         new["schema_version"] = int(label)
     for name in ("created_at", "updated_at"):
         if isinstance(new.get(name), str):
             new[name] = new[name].replace(" ", "T")
     ok = check(new)["valid"]
     (records if ok else rest).append(new if ok else e)
+return records, rest
+""",
+        # takes each record for a dict
+        """
+records, rest, check = [], [], versioning.DataVersionManager().validate_schema
+for entry in quarantined:
+    fixed = dict(entry["raw"] or {})
+    label, created = fixed.get("schema_version"), fixed.get("created_at")
+    if isinstance(label, str) and label.isdecimal():
+        fixed["schema_version"] = int(label)
+    if isinstance(created, str) and created[10:11] == " ":
+        fixed["created_at"] = f"{created[:10]}T{created[11:]}"
+    ok = check(fixed)["valid"]
+    (records if ok else rest).append(fixed if ok else entry)
+return records, rest
+""",
+        # knows one form of a time only
+        """
+records, rest, check = [], [], versioning.DataVersionManager().validate_schema
+for entry in quarantined:
+    fixed = dict(entry["raw"]) if isinstance(entry["raw"], dict) else {}
+    label, created = fixed.get("schema_version"), fixed.get("created_at")
+    if isinstance(label, str) and label.isdecimal():
+        fixed["schema_version"] = int(label)
+    if isinstance(created, str) and len(created) == 19 and created[10] == " ":
+        fixed["created_at"] = f"{created[:10]}T{created[11:]}"
+    ok = check(fixed)["valid"]
+    (records if ok else rest).append(fixed if ok else entry)
 return records, rest
 """,
     ],
@@ -795,6 +856,20 @@ def prop(record):
     twice = manager.upgrade_data(manager.upgrade_data(record, 2, report=report), 3, report=report)
     assert once == twice
     assert set(record) == names
+prop()
+""",
+        # looks at its input after one of the two ways only
+        """
+times, report = st.dates().map(str), versioning.Report()
+records = st.fixed_dictionaries({"id": st.text(), "name": st.text(max_size=255), "created_at": times},
+    optional={"email": st.text(max_size=255), "updated_at": times, "phone": st.text(max_size=50)})
+@SEARCH
+@hypothesis.given(records)
+def prop(record):
+    before = dict(record)
+    once = manager.upgrade_data(record, 3, report=report)
+    assert record == before
+    assert once == manager.upgrade_data(manager.upgrade_data(record, 2, report=report), 3, report=report)
 prop()
 """,
     ],
