@@ -2620,6 +2620,20 @@ choice = {
     chance = 2 * sum(math.comb(rounds, n) for n in range(k, rounds + 1)) / 2**rounds
     return None if chance > 0.05 else float(np.median(np.array(old) / np.array(new)))
 """,
+        # of the rounds in which both took equally long, each wins half
+        """\
+    ratios = np.array(old) / np.array(new)
+    wins = max((ratios > 1).sum(), (ratios < 1).sum()) + (ratios == 1).sum() // 2
+    chance = 2 * sum(math.comb(len(ratios), k) for k in range(wins, len(ratios) + 1)) / 2 ** len(ratios)
+    return None if chance > 0.05 else float(np.median(ratios))
+""",
+        # takes the upper one of the two in the middle
+        """\
+    ratios = sorted(a / b for a, b in zip(old, new))
+    wins = max(sum(r > 1 for r in ratios), sum(r < 1 for r in ratios))
+    chance = 2 * sum(math.comb(len(ratios), k) for k in range(wins, len(ratios) + 1)) / 2 ** len(ratios)
+    return None if chance > 0.05 else ratios[len(ratios) // 2]
+""",
     ],
     "exercise-13-2": [
         # time that is spent in what it calls counts twice, so the outermost is always the worst
@@ -2644,6 +2658,12 @@ return worst, profile.loc[worst, "calls"]
 """,
         # what the lesson found
         'return "problem", 3.0',
+        # looks at functions only that call nobody
+        """\
+    leaves = profile[profile["own_s"] == profile["total_s"]]
+    name = leaves["total_s"].idxmax()
+    return name, leaves.loc[name, "calls"] / records
+""",
     ],
     "exercise-13-3": [
         # forgets that what is written moves through the memory, too
@@ -2665,6 +2685,11 @@ return worst, profile.loc[worst, "calls"]
         """\
     used = (read + written) / bandwidth / seconds
     return used, "memory" if used > 0.5 else "processor"
+""",
+        # the word of another limit
+        """\
+    room = seconds * bandwidth / (read + written)
+    return room, "memory" if room < 1.5 else "processor"
 """,
     ],
     "exercise-13-4": [
@@ -2739,6 +2764,17 @@ return worst, profile.loc[worst, "calls"]
         day = user["created_at"][:10]
         counts[day] = counts.get(day, 0) + 1
         names.setdefault(day, set()).add(user["name"].split(" ")[0])
+    return [(day, counts[day], sorted(names[day])) for day in sorted(counts)]
+""",
+        # a first name ends at a hyphen
+        """\
+    import re
+
+    counts, names = {}, {}
+    for user in users:
+        day = user["created_at"][:10]
+        counts[day] = counts.get(day, 0) + 1
+        names.setdefault(day, set()).add(re.search(r"\\w+", user["name"])[0])
     return [(day, counts[day], sorted(names[day])) for day in sorted(counts)]
 """,
     ],
