@@ -157,12 +157,13 @@ def test_what_can_not_be_done_is_refused(pool: WorkerPool, source: Path, target:
     assert not target.exists()
 
 
-def test_killed_in_the_middle_it_goes_on(broker: Server, tmp_path: Path, target: Path) -> None:
+def test_killed_in_the_middle_it_goes_on(pool: WorkerPool, tmp_path: Path, target: Path) -> None:
     """The only worker is killed at work, and a second call gives up waiting; other workers do what is left."""
     source = tmp_path / "users"
     for number in range(6):
-        write(source / f"part-{number}.ndjson", list(make_users(10_000, seed=number)))
-    with WorkerPool(1, broker=broker) as pool, ThreadPoolExecutor(1) as thread:
+        write(source / f"part-{number}.ndjson", list(make_users(4_000, seed=number)))
+    pool.scale(1)
+    with ThreadPoolExecutor(1) as thread:
         first = thread.submit(upgrade_partitions, pool, source, target, 3)
         pool.kill(once=lambda _: len(list(target.glob("manifest/*.json"))) >= 2)
         done = {name: content for name, content in state(target).items() if name.endswith(".json")}
@@ -171,7 +172,7 @@ def test_killed_in_the_middle_it_goes_on(broker: Server, tmp_path: Path, target:
         assert 2 <= len(done) < 6
         pool.scale(2)
         manifest = upgrade_partitions(pool, source, target, 3)
-        assert list(manifest["passed"]) == [10_000] * 6
+        assert list(manifest["passed"]) == [4_000] * 6
         assert {name: state(target)[name] for name in done} == done
         assert first.result().equals(manifest), "what was sent before comes back, too"
     assert not list(target.rglob("*.part")), "what a killed worker had begun is still there"

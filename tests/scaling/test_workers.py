@@ -280,6 +280,7 @@ def test_the_password_is_on_no_command_line(broker: Server, idle: WorkerPool) ->
     lines = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in processes(worker)]
     assert len(lines) == 2 and password.encode() not in b"".join(lines)
     assert password not in worker.process.output()
+    assert idle.metrics_urls == {}, "none reports unasked"
 
 
 def test_a_pickled_message_is_refused(idle: WorkerPool) -> None:
