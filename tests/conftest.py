@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import psycopg
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -51,6 +53,20 @@ def postgres_server() -> Iterator[Server]:
 @pytest.fixture(scope="session")
 def database(postgres_server: Server) -> Server:
     return postgres_server
+
+
+@pytest.fixture(scope="session")
+def new_database(postgres_server: Server) -> Callable[[], Server]:
+    """Makes an empty database on the server of the session, which takes a tenth of the time of a server."""
+
+    def make() -> Server:
+        name = f"test_{os.urandom(4).hex()}"
+        with psycopg.connect(postgres_server.dsn, autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name}")
+        url, dsn = (one.removesuffix("postgres") + name for one in (postgres_server.url, postgres_server.dsn))
+        return replace(postgres_server, url=url, dsn=dsn)
+
+    return make
 
 
 @pytest.fixture

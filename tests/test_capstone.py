@@ -6,6 +6,7 @@ import contextlib
 import io
 import linecache
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
@@ -19,7 +20,7 @@ from lib.deployment.replicas import call
 from lib.deployment.states import Release
 from lib.scaling.partitions import upgrade_partitions
 from lib.scaling.workers import WorkerPool
-from lib.stage.servers import postgres
+from lib.stage.servers import Server
 from lib.versioning import DataVersionManager, UnknownVersionError, make_users
 from lib.versioning.users import in_all_forms
 
@@ -29,6 +30,7 @@ MERGED: dict[str, Any] = {"__name__": "version_4"}
 exec(REVIEWED, MERGED)  # noqa: S102 (a file of ours)
 HISTORY, both = MERGED["USERS"], MERGED["in_all_forms"]
 LESSON = read(LESSONS / "15_capstone.ipynb")
+NewDatabase = Callable[[], Server]
 OLD = {"name": "Núria Ñíguez", "phone": "+34 600 123 456"}
 NEW = {"full_name": "Núria Ñíguez", "phone_country": "+34", "phone_number": "600 123 456"}
 
@@ -49,30 +51,30 @@ def both_forms(user):
 """
 
 
-def chosen(**answers: str) -> tuple[set[str], str]:
+def chosen(dsn: str, **answers: str) -> tuple[set[str], str]:
     """The parts that stage 4 replaces by reviewed ones, with these answers to stages 1 to 3; and what the tag adds to them."""
     cells = {cell.id: cell.source for cell in code_cells(LESSON)}
     names: dict[str, Any] = {"__name__": "__main__"}
     wanted = ("setup", "parameters", "define", "data-15")
-    with contextlib.chdir(LESSONS), contextlib.redirect_stdout(io.StringIO()) as said, postgres() as database:
+    with contextlib.chdir(LESSONS), contextlib.redirect_stdout(io.StringIO()) as said:
         for identity, source in cells.items():
             if identity.startswith(wanted) and "draw" not in identity:
                 exec(source, names)  # noqa: S102 (the lesson's own code)
         for name, source in answers.items():
             linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
             exec(compile(source, name, "exec"), names)  # noqa: S102
-        with psycopg.connect(database.dsn, autocommit=True) as connection:
+        with psycopg.connect(dsn, autocommit=True) as connection:
             parts, tag = names["chosen"](connection)
     reviewed = {line.partition(":")[0] for line in said.getvalue().splitlines() if "reviewed" in line}
     assert {name for name, part in parts.items() if part is not names.get(name)} == reviewed
     return reviewed, tag
 
 
-def test_stage_4_takes_what_the_learner_made_and_says_what_is_wrong_or_missing() -> None:
+def test_stage_4_takes_what_the_learner_made_and_says_what_is_wrong(new_database: NewDatabase) -> None:
     ids = {"steps_v4": 1, "both_forms": 3, "expand_sql": 4, "backfill_sql": 5, "mend": 6, "evidence": 7}
     cells = {cell.id: cell.source for cell in code_cells(LESSON)}
     right = {name: cells[f"exercise-15-{number}"] for name, number in ids.items()}
-    reviewed, tag = chosen(**right)
+    reviewed, tag = chosen(new_database().dsn, **right)
     assert not reviewed and "SplitField(name='phone'" in tag and right["both_forms"] in tag
     wrong = {
         "steps_v4": "def steps_v4(): return [versioning.RenameField('name', 'full_name')]",
@@ -81,7 +83,7 @@ def test_stage_4_takes_what_the_learner_made_and_says_what_is_wrong_or_missing()
         "backfill_sql": right["backfill_sql"].replace("COALESCE(full_name, name)", "name"),
         "evidence": "def evidence(first, second): raise TypeError",
     }
-    reviewed, tag = chosen(**wrong)
+    reviewed, tag = chosen(new_database().dsn, **wrong)
     assert reviewed == set(ids) and "SplitField" not in tag and "both_forms" not in tag
 
 
@@ -133,12 +135,12 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tree
 
 
-def test_workers_run_the_code_of_a_tree(tree: Path, tmp_path: Path) -> None:
+def test_workers_run_the_code_of_a_tree(broker: Server, tree: Path, tmp_path: Path) -> None:
     (tmp_path / "users").mkdir()
     (tmp_path / "users/one.ndjson").write_text(
         '{"id": "1", "name": "Rui Gil", "created_at": "2024-01-01", "schema_version": 1}\n'
     )
-    with WorkerPool(1, tree=tree) as pool:
+    with WorkerPool(1, broker=broker, tree=tree) as pool:
         with pytest.raises(UnknownVersionError, match="4"):
             upgrade_partitions(pool, tmp_path / "users", tmp_path / "v4", 4)
         manifest = upgrade_partitions(pool, tmp_path / "users", tmp_path / "v4", 4, history=HISTORY)
@@ -146,9 +148,9 @@ def test_workers_run_the_code_of_a_tree(tree: Path, tmp_path: Path) -> None:
     assert '"full_name":"Rui Gil"' in (tmp_path / "v4/one.ndjson").read_text()
 
 
-def test_green_writes_both_forms_and_each_release_reads_the_other(tree: Path) -> None:
+def test_green_writes_both_forms_and_each_reads_the_other(new_database: NewDatabase, tree: Path) -> None:
     base = {"created_at": "2024-01-01", "updated_at": "2024-01-01", "email": None}
-    with postgres() as database, Local(database.url) as platform:
+    with Local(new_database().url) as platform:
         [blue] = platform.create("blue", Release("v3.0.0", 3))
         [green] = platform.create("green", Release("v4.0.0", 4, tree=str(tree)))
         for identity, port, form in (("a", blue, OLD), ("b", green, OLD), ("c", green, NEW)):

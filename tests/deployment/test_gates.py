@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pandas as pd
 import pytest
 
@@ -10,7 +12,7 @@ from lib.deployment.platforms.local import Local
 from lib.deployment.replicas import call
 from lib.deployment.states import Release
 from lib.stage.ports import free_port
-from lib.stage.servers import postgres
+from lib.stage.servers import Server
 from lib.versioning import (
     USERS,
     AddField,
@@ -109,9 +111,9 @@ def test_the_health_gate_forgives_one_bad_probe_and_not_five(answers: list[int],
     assert passed or "not ready 5 times in a row" in str(gate)
 
 
-def test_the_smoke_gate_passes_a_good_replica_leaves_nothing_and_finds_faults() -> None:
+def test_the_smoke_gate_finds_faults_and_leaves_nothing(new_database: Callable[[], Server]) -> None:
     user = {"name": "Ana", "created_at": "2024-01-01"}
-    with postgres() as database, Local(database.url, faults=True) as platform:
+    with Local(new_database().url, faults=True) as platform:
         [port] = platform.create("blue", Release("v1.0.0", 1))
         assert str(smoke_gate(port, user)) == "smoke tests: passed"
         assert call(port, "/users") == (200, [])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import promql_parser
 import pytest
@@ -14,7 +14,7 @@ from lib.deployment.states import Release
 from lib.scaling.settings import LATE
 from lib.scaling.workers import WorkerPool
 from lib.stage.scraping import Target, fetch, parse
-from lib.stage.servers import postgres
+from lib.stage.servers import Server
 from lib.stage.traffic import USER
 
 #: Told by Prometheus itself.
@@ -34,15 +34,15 @@ QUERIES = [*rules(), *panels()]
 
 
 @pytest.fixture(scope="module")
-def served() -> Iterator[list[Series]]:
+def served(new_database: Callable[[], Server], broker: Server) -> Iterator[list[Series]]:
     """Every series that service, proxy and workers tell after one of everything: an answer, a failure, a lost task."""
-    with postgres() as database, Local(database.url, faults=True) as platform:
+    with Local(new_database().url, faults=True) as platform:
         [port] = platform.create("blue", Release("v1.0.0", 1))
         user = {"name": "Ana", "created_at": "2024-01-01", "id": "ana"}
         assert call(platform.router.port, "/users", user)[0] == 201
         platform.replicas["blue"][0].fault("failing writes")
         assert call(platform.router.port, "/users", USER)[0] == 500
-        with WorkerPool(1, metrics=True, delivery=LATE) as pool:
+        with WorkerPool(1, broker=broker, metrics=True, delivery=LATE) as pool:
             pool.send("pause", [(0.0,), ("nonsense",)])
             assert pool.wait(30) == 0
             pool.send("pause", [(30.0,)])

@@ -7,13 +7,11 @@ import pytest
 from waiting import until
 
 from lib.stage.live import LiveLoad, change
-from lib.stage.servers import postgres
 
 
 @pytest.fixture(scope="module")
-def dsn():
-    with postgres() as server:
-        yield server.dsn
+def dsn(new_database):
+    return new_database().dsn
 
 
 @pytest.fixture
