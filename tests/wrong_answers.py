@@ -985,6 +985,13 @@ prop()
             oldest -= 1
         return oldest
         """,
+        # asks the reader, and each version about its neighbour, too
+        """
+        oldest = reader
+        while oldest > 1 and all(compatibility.judge(history, oldest - 1, by).compatible for by in (oldest, reader)):
+            oldest -= 1
+        return oldest
+""",
     ],
     "exercise-5-4": [
         # takes the migration for something that everybody has
@@ -1023,6 +1030,21 @@ prop()
             return "directly"
         return "migration" if built == history.latest and verdict.through_migration else "no"
         """,
+        # believes that each migration begins at version 1
+        """
+        verdict = compatibility.judge(history, wrote, built)
+        if verdict.compatible:
+            return "directly"
+        return "migration" if wrote < built and compatibility.judge(history, 1, built).through_migration else "no"
+""",
+        # believes that each migration goes to the newest version
+        """
+        verdict = compatibility.judge(history, wrote, built)
+        if verdict.compatible:
+            return "directly"
+        whole = compatibility.judge(history, wrote, history.latest)
+        return "migration" if wrote < built and whole.through_migration else "no"
+""",
     ],
     "exercise-5-5": [
         # trusts the default: readers of `after` read what `before` wrote, and find no phone number in it
@@ -1047,6 +1069,12 @@ prop()
         both = resolution.expanded(old, new)
         return [(old, [old]), (both, [old]), (both, [old, new]), (both, [new]), (new, [new])]
         """,
+        # keeps one old field, though two may change at once
+        """
+        dropped = [field for field in before if field.name not in after]
+        both = versioning.Schema(*after, dropped[0])
+        return [(before, [before]), (both, [before]), (both, [before, after]), (both, [after]), (after, [after])]
+""",
     ],
     "exercise-6-1": [
         # counts only what takes the lock itself
