@@ -1098,6 +1098,14 @@ prop()
 """,
         # the example of the lesson: a millisecond and four seconds
         "return 4001",
+        # counts whole milliseconds
+        """
+blocked, held = 0, False
+for lock, fixed, per_million in statements:
+    held = held or lock == "exclusive"
+    blocked += held * (fixed + per_million * rows // 10**6)
+return blocked
+""",
     ],
     "exercise-6-2": [
         # takes all tries for one long wait, pauses included
@@ -1187,6 +1195,42 @@ for _ in range(tries):
     at = over + pause
 return {"done": done, "longest": max(blocked), "in all": sum(blocked)}
 """,
+        # believes that the list is in order of time
+        """
+done, blocked = None, []
+for number in range(tries):
+    wait = 0
+    for asks, seconds in reports:
+        if asks > at:
+            break
+        wait = max(wait, asks + seconds - at)
+    blocked.append(min(wait, timeout))
+    if wait <= timeout:
+        done = at + wait
+        break
+    gave_up = at + timeout
+    reports = [(gave_up if at < asks < gave_up else asks, seconds) for asks, seconds in reports]
+    at = gave_up + pause
+return {"done": done, "longest": max(blocked), "in all": sum(blocked)}
+""",
+        # only the first try has a queue
+        """
+done, blocked = None, []
+for number in range(tries):
+    wait = 0
+    for asks, seconds in reports:
+        if asks > at:
+            continue
+        wait = max(wait, asks + seconds - at)
+    blocked.append(min(wait, timeout))
+    if wait <= timeout:
+        done = at + wait
+        break
+    gave_up = at + timeout
+    reports = [(gave_up if number == 0 and at < asks < gave_up else asks, seconds) for asks, seconds in reports]
+    at = gave_up + pause
+return {"done": done, "longest": max(blocked), "in all": sum(blocked)}
+""",
     ],
     "exercise-6-3": [
         # one statement for all rows
@@ -1272,6 +1316,18 @@ for low in range(0, last, size):
         connection.commit()
         filled += n
         batches += 1
+return filled
+""",
+        # takes an empty text for NULL
+        """
+last = connection.execute("SELECT max(id) FROM users").fetchone()[0] or 0
+filled = 0
+for number, low in enumerate(range(0, last, size)):
+    if number == stop_after:
+        break
+    statement = "UPDATE users SET country = 'ES' WHERE id > ? AND id <= ? AND coalesce(country, '') = ''"
+    filled += connection.execute(statement, (low, low + size)).rowcount
+    connection.commit()
 return filled
 """,
     ],
