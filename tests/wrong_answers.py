@@ -2955,6 +2955,34 @@ return worst, profile.loc[worst, "calls"]
         "uncounted": sent - grown["ended"],
     }
 """,
+        # asks one worker for the queue
+        """\
+    counters = ["ended", "failed", "fast"]
+    before = scrapes[scrapes["at"] == scrapes["at"].min()].set_index("instance")[counters]
+    grown = scrapes.groupby("instance")[counters].last().sub(before, fill_value=0).sum()
+    queue = scrapes.groupby("at")["queue"].first()
+    return {
+        "traffic": grown["ended"] / (scrapes["at"].max() - scrapes["at"].min()),
+        "errors": grown["failed"] / grown["ended"],
+        "latency": 1 - grown["fast"] / grown["ended"],
+        "saturation": queue.max(),
+        "uncounted": sent - grown["ended"],
+    }
+""",
+        # takes every counter that is small at first for a new one
+        """\
+    scraped = scrapes.groupby("instance")[["ended", "failed", "fast"]]
+    before = scraped.first()
+    before[before["ended"] < 10] = 0
+    grown = (scraped.last() - before).sum()
+    return {
+        "traffic": grown["ended"] / (scrapes["at"].max() - scrapes["at"].min()),
+        "errors": grown["failed"] / grown["ended"],
+        "latency": 1 - grown["fast"] / grown["ended"],
+        "saturation": scrapes["queue"].max(),
+        "uncounted": sent - grown["ended"],
+    }
+""",
     ],
     "exercise-14-2": [
         # the last minus the first, or what is left after the restart
@@ -2994,6 +3022,18 @@ return worst, profile.loc[worst, "calls"]
         if there[at] < there[at - 1]:
             return there[at - 1] - there[0] + there[-1]
     return there[-1] - there[0] if there else 0
+""",
+        # begins with the first value above 0
+        """\
+    there = [value for value in values if value is not None]
+    while there and there[0] == 0:
+        there.pop(0)
+    return sum(b - a if b >= a else b for a, b in zip(there, there[1:]))
+""",
+        # counts whole numbers
+        """\
+    there = [int(value) for value in values if value is not None]
+    return sum(b - a if b >= a else b for a, b in zip(there, there[1:]))
 """,
     ],
     "exercise-14-3": [
@@ -3047,6 +3087,25 @@ return worst, profile.loc[worst, "calls"]
     if total and any(limit not in replica for replica in replicas):
         raise ValueError(f"no bucket ends at {limit} s in every histogram")
     return sum(replica[float("inf")] - replica[limit] for replica in replicas) / total if total else 0
+""",
+        # asks the last replica for its ends
+        """\
+    total, fast, known = 0, 0, True
+    for replica in replicas:
+        known = limit in replica
+        total += replica[float("inf")]
+        fast += replica.get(limit, 0)
+    if not known:
+        raise ValueError(f"no bucket ends at {limit} s in every histogram")
+    return 1 - fast / total if total else 0
+""",
+        # equal replicas count once
+        """\
+    if any(limit not in replica for replica in replicas):
+        raise ValueError(f"no bucket ends at {limit} s in every histogram")
+    pairs = {(replica[limit], replica[float("inf")]) for replica in replicas}
+    total = sum(count for _, count in pairs)
+    return 1 - sum(fast for fast, _ in pairs) / total if total else 0
 """,
     ],
     "exercise-14-4": [
@@ -3162,6 +3221,22 @@ return worst, profile.loc[worst, "calls"]
         share = (table[name] / table["requests"]).where(table["requests"] >= 100, 0)
         suspects += table.index[(share > limit) & (share >= 2 * share[0])].drop(0, errors="ignore").tolist()
     return table["release"][max(suspects)] if suspects else None
+""",
+        # waits until the newest has enough requests
+        """\
+    enough = table["requests"] >= 100
+    failed = (table["failed"] > 0.01 * table["requests"]) & enough
+    slow = (table["slow"] > 0.1 * table["requests"]) & enough
+    bad = (failed & (not failed.iloc[0])) | (slow & (not slow.iloc[0]))
+    return table["release"][bad].iloc[-1] if bad.any() and enough.iloc[-1] else None
+""",
+        # an oldest release with few requests excuses those that are slow
+        """\
+    enough = table["requests"] >= 100
+    failed = (table["failed"] > 0.01 * table["requests"]) & enough
+    slow = table["slow"] > 0.1 * table["requests"]
+    bad = (failed & (not failed.iloc[0])) | (slow & enough & (not slow.iloc[0]))
+    return table["release"][bad].iloc[-1] if bad.any() else None
 """,
     ],
     "exercise-15-1": [
