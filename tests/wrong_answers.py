@@ -1591,6 +1591,11 @@ return found
     agains = [run(task, run(task, store, steps)) for steps in range(11)]
     return all(again.get(name) == once[name] for again in agains for name in once)
 """,
+        # compares how the stores are written, so the order of keys counts
+        """
+once = str(run(task, store))
+return all(str(run(task, run(task, store, steps))) == once for steps in range(11))
+""",
     ],
     "exercise-9-3": [
         # counts the time of one worker, whatever their number
@@ -1615,6 +1620,12 @@ return found
     return (tries["end"] - tries["start"]).sum() / (tries["worker"].nunique() * span)
 """,
         "return 0.5",
+        # takes the try that started last for the one that ended last
+        """
+ordered = tries.sort_values("start")
+span = ordered["end"].iloc[-1] - ordered["start"].iloc[0]
+return (tries["end"] - tries["start"]).sum() / (tries["worker"].nunique() * span)
+""",
     ],
     "exercise-9-4": [
         # trusts the order of the rows
@@ -1641,7 +1652,19 @@ return found
     return (success - groups["start"].first())[groups.size() > 1].to_dict()
 """,
         # the numbers of the example
-        'return {"upgrade[7]": 32.0, "upgrade[9]": 87.0, "upgrade[11]": 35.0, "upgrade[12]": 17.0}',
+        'return {"upgrade[7]": 32.0, "upgrade[9]": 87.0, "upgrade[11]": 35.0, "upgrade[12]": 17.25}',
+        # believes that another try is another worker
+        """
+groups = tries.sort_values("try").groupby("task")
+again = groups["worker"].nunique() > 1
+return (groups.tail(1).set_index("task")["end"] - groups["start"].first())[again].to_dict()
+""",
+        # drops what is no whole second
+        """
+groups = tries.sort_values("try").groupby("task")
+lost = groups.tail(1).set_index("task")["end"] - groups["start"].first()
+return {task: int(seconds) for task, seconds in lost[groups.size() > 1].items()}
+""",
     ],
     "exercise-9-5": [
         # divides the work like water
@@ -1666,6 +1689,13 @@ return found
         """\
     each = int(limit_s) // int(task_s)
     return -(-tasks // each) if each else None
+""",
+        # believes that a hundred workers are enough for anybody
+        """
+for workers in range(1, 101):
+    if -(-tasks // workers) * task_s <= limit_s:
+        return workers
+return None
 """,
     ],
     "exercise-10-1": [
