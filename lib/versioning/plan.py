@@ -27,7 +27,7 @@ class Condition(NamedTuple):
 class Value:
     """A field on its way through the steps: an expression over the columns at the start.
 
-    `column` is the one column that it comes from, unchanged if `plain`; `constant` if it is the same in all rows.
+    `column` is the one column that it comes from, unchanged if `plain`; `constant` what it is if it is the same in all rows.
     `sources` are all the columns in it, `version` the last one that changed the field.
     """
 
@@ -35,7 +35,7 @@ class Value:
     sources: frozenset[str] = frozenset()
     column: str | None = None
     plain: bool = False
-    constant: bool = False
+    constant: Constant | None = None
     version: int = 0
 
 
@@ -170,8 +170,12 @@ def _value(sql: Dialect, value: Expression, sources: list[Value], *, replaces: b
         case Copy():
             return sources[0]
         case Constant():
-            return Value(sql.literal(value.value, value.kind), constant=True)
+            return Value(sql.literal(value.value, value.kind), constant=value)
         case Computed():
+            constants = [source.constant.value for source in sources if source.constant]
+            if len(constants) == len(sources):
+                same = Constant(value.function(*constants, *value.arguments), value.kind)
+                return _value(sql, same, [], replaces=replaces)
             result = sql.call(value, *(source.sql for source in sources))
             columns = frozenset().union(*(source.sources for source in sources))
             return Value(result, columns, sources[0].column if replaces else None)

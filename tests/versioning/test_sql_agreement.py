@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from strategies import histories, instant, records, values
 
 from lib.stage.servers import Server
-from lib.versioning import DataVersionManager, SchemaHistory
+from lib.versioning import AddField, ConvertField, DataVersionManager, DropField, SchemaHistory, SplitField
 from lib.versioning.bulk import Batch
 from lib.versioning.dialects import SqlError, to_utc
 from lib.versioning.migrate import run_migration
 from lib.versioning.plan import migration_plan
-from lib.versioning.schema import VERSION_KEY, Schema
+from lib.versioning.schema import VERSION_KEY, Field, Schema
 from lib.versioning.sql import migration_script
 
 Row = dict[str, Any]
@@ -267,3 +267,25 @@ def test_what_is_filled_is_kept_as_in_records(
         run(connection, migration_script(history, start, end, dialect, "backfill"))
         there = contents((dialect, connection), history)[1]
         assert [comparable(schema, row) for row in there] == [comparable(schema, row) for row in expected]
+
+
+def test_what_is_made_of_a_default_is_filled_in_as_one(databases: list[Database], engines: list[Any]) -> None:
+    steps = [
+        AddField("n", "integer", default=7),
+        ConvertField("n", "string"),
+        AddField("m", "string", default="a b"),
+        SplitField("m", ("x", "y"), " "),
+        ConvertField("total", "string"),
+        DropField("total", default="5"),
+    ]
+    history = SchemaHistory("things", first=Schema(Field("total", "integer")), steps={2: steps})
+    found = [{"total": 3, VERSION_KEY: 1}]
+    for database, engine in zip(databases, engines, strict=True):
+        table(database, history, 1, False, found)
+        expected = found
+        for start, end in ((1, 2), (2, 1)):
+            expected = as_records(DataVersionManager(history), expected, end).records
+            for phase, gone in ((None, ()), ("contract", ("total", "n", "x", "y"))):
+                run_migration(engine, history, start, end, phase=phase, key=KEY, discard=gone)
+            schema, (_, there) = history.schema(end), contents(database, history)
+            assert [comparable(schema, row) for row in there] == [comparable(schema, row) for row in expected]
