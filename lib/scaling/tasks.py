@@ -19,7 +19,7 @@ from celery.worker import state as worker_state
 from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 
-from lib.scaling.settings import METRICS_VARIABLE, QUEUE, VARIABLE, WorkerSettings, celery_app, connection
+from lib.scaling.settings import METRICS_VARIABLE, VARIABLE, WorkerSettings, celery_app, connection
 
 if TYPE_CHECKING:
     from celery.worker.consumer import Consumer
@@ -43,7 +43,8 @@ def _note(key: str, field: str, value: str, ended: str | None = None) -> None:
 
 
 def _note_try(attempt: dict[str, Any]) -> None:
-    ended = attempt["task"] if "end" in attempt else None
+    passed_on = attempt.get("outcome") == "retry"  # its worker has put it into a queue again
+    ended = attempt["task"] if "end" in attempt and not passed_on else None
     _note("tries", f"{attempt['task']}:{attempt['start']!r}", json.dumps(attempt), ended)
 
 
@@ -83,6 +84,8 @@ def _note_given_up(task_id: str, exception: BaseException, **_: Any) -> None:
 @signals.worker_ready.connect
 def _note_ready(sender: Consumer, **_: Any) -> None:
     _drain_before_stop(sender)
+    if sender.hub:  # Celery looks for dead children when a pipe closes, which may be too early, and then every five seconds
+        sender.hub.call_repeatedly(0.5, sender.pool.maintain_pool)
     (settings, store), name = connection(os.getpid()), sender.hostname.partition("@")[0]
     if METRICS_VARIABLE in os.environ:
         store.hset(settings.key("metrics"), name, metrics.expose(sender.app))
@@ -97,7 +100,8 @@ def _drain_before_stop(consumer: Consumer) -> None:
     """
 
     def drain() -> None:
-        consumer.cancel_task_queue(QUEUE)
+        for queue in list(consumer.task_consumer.queues):
+            consumer.cancel_task_queue(queue.name)
         consumer.hub.call_repeatedly(0.02, stop_if_drained)
 
     def stop_if_drained() -> None:

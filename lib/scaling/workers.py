@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ROOT = Path(__file__).parents[2]
+RELEASE = "release"  # the module with the tasks of a release
 #: How a worker does several tasks at a time. `solo` does one, in its main process.
 Kind = Literal["prefork", "threads", "solo"]
 PAUSE = 0.02  # seconds between two looks at the broker
@@ -124,16 +125,32 @@ class WorkerPool(Running):
         for gone in set(self._workers) - set(alive):
             gone.process.stop()
         self._workers = alive
+        self.add(workers - len(alive))
+        self.drain(alive[workers:])
+
+    def add(
+        self, workers: int, *, release: str = "w", code: str = "", queues: Sequence[str] = (QUEUE,)
+    ) -> list[Worker]:
+        """Start workers of a release beside the others, wait until they are ready, and return them.
+
+        release: what their names begin with. code: a module with the Celery tasks of that release, as text; they are known as
+        `release.NAME`. queues: those from which the workers take tasks, in turn. Raises ProcessError as the constructor does, and
+        ValueError for code where workers run in containers.
+        """
+        if code and self._network:
+            raise ValueError("code: workers in containers have that of their image; use backend='process'")
         ready = self.settings.key("ready")
-        for worker in [self._start() for _ in range(workers - len(alive))]:
+        started = [self._start(release, code, queues) for _ in range(workers)]
+        for worker in started:
             worker.process.wait_until(
                 lambda name=worker.name: self.store.sismember(ready, name),
                 name=f"Worker {worker.name}",
                 timeout=self.timeout,
             )
-        self._let_go(alive[workers:])
+        return started
 
-    def _let_go(self, workers: list[Worker]) -> None:
+    def drain(self, workers: Sequence[Worker]) -> None:
+        """Stop workers after they have ended what they have taken. Raises TimeoutError when that takes longer than `timeout`."""
         for worker in workers:
             worker.process.signal(signal.SIGTERM)  # Celery: a warm shutdown
         deadline = time.monotonic() + self.timeout
@@ -145,10 +162,10 @@ class WorkerPool(Running):
             worker.process.stop()
             self._workers.remove(worker)
 
-    def _start(self) -> Worker:
-        name = f"w{next(self._numbers)}"
+    def _start(self, release: str, code: str, queues: Sequence[str]) -> Worker:
+        name = f"{release}{next(self._numbers)}"
         command = ["-m", "celery", "--quiet", "--app", tasks.__name__, "worker"]
-        command += ["--queues", QUEUE, "--hostname", f"{name}@localhost", "--loglevel", "WARNING"]
+        command += ["--queues", ",".join(queues), "--hostname", f"{name}@localhost", "--loglevel", "WARNING"]
         command += ["--pool", self.kind, "--concurrency", str(self.concurrency)]
         command += ["--without-gossip", "--without-mingle", "--without-heartbeat"]  # they slow the start
         if self._network:
@@ -161,6 +178,10 @@ class WorkerPool(Running):
             program = Process()
             # Its pool of processes leaves a folder behind: in the directory that goes with the process.
             environment = {"TMPDIR": str(program.directory), "PYTHONPATH": str(self.tree)}
+            if code:
+                environment["PYTHONPATH"] += f"{os.pathsep}{program.directory}"
+                (program.directory / f"{RELEASE}.py").write_text(code, encoding="utf-8")
+                command += ["--include", RELEASE]
             if self.metrics:
                 environment[METRICS_VARIABLE] = str(program.directory)
             environment |= self.settings.to_environment()
@@ -170,19 +191,25 @@ class WorkerPool(Running):
         self._workers.append(Worker(name, program))
         return self._workers[-1]
 
-    def kill(self, *, whole_worker: bool = True, once: Callable[[set[str]], object] = bool) -> set[str]:
+    def kill(
+        self,
+        *,
+        whole_worker: bool = True,
+        once: Callable[[set[str]], object] = bool,
+        among: Sequence[Worker] = (),
+    ) -> set[str]:
         """Kill a worker in the middle of as many tasks as it does at a time; return their ids. Nothing replaces it but `scale`.
 
         The processes that do the tasks are stopped first (SIGSTOP), and go on if a task has ended meanwhile. So the kill can't come too
         late, however busy the machine is.
 
         whole_worker: or just the child that does the task, where each worker has one; then its worker replaces the child.
-        once: says, when given the ids of the tasks under way in a worker, whether to kill now.
+        once: says, when given the ids of the tasks under way in a worker, whether to kill now. among: only one of these workers.
         Raises TimeoutError when no worker came to that within `timeout`.
         """
         deadline = time.monotonic() + self.timeout
         while time.monotonic() < deadline:
-            for worker in self.workers:
+            for worker in among or self.workers:
                 if killed := self._kill_if(worker, whole_worker, once):
                     return killed
             time.sleep(PAUSE)
@@ -233,25 +260,26 @@ class WorkerPool(Running):
 
     # ── Tasks ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def send(self, task: str, arguments: Iterable[Sequence[Any]]) -> list[str]:
-        """Put a task of `lib.scaling.tasks` into the queue once for each tuple of arguments; return their ids.
+    def send(self, task: str, arguments: Iterable[Sequence[Any]], *, queue: str = QUEUE) -> list[str]:
+        """Put a task of `lib.scaling.tasks` into a queue once for each tuple of arguments; return their ids.
 
-        Raises celery.exceptions.NotRegistered if there is no such task.
+        A task `release.NAME` is sent unchecked: which workers know it depends on their code.
+        Raises celery.exceptions.NotRegistered if there is no such task in `lib.scaling.tasks`.
         """
-        name, ids = self._app.tasks[f"{tasks.__name__}.{task}"].name, []
+        of_release = task.startswith(f"{RELEASE}.")
+        name, ids = task if of_release else self._app.tasks[f"{tasks.__name__}.{task}"].name, list[str]()
         with self._app.producer_pool.acquire(block=True) as producer:
             for values in arguments:
                 ids.append(uuid())
                 queued = time.time()
-                self._app.send_task(
-                    name, values, task_id=ids[-1], producer=producer, retry=False, headers={"queued": queued}
-                )
+                headers, way = {"queued": queued}, {"producer": producer, "retry": False, "queue": queue}
+                self._app.send_task(name, values, task_id=ids[-1], headers=headers, **way)
                 self._sent[ids[-1]] = queued  # last: nobody is to wait for a task that could not be sent
         return ids
 
-    def queue_length(self) -> int:
-        """How many tasks no worker has taken yet."""
-        return self.store.llen(self.settings.key(QUEUE))
+    def queue_length(self, queue: str = QUEUE) -> int:
+        """How many tasks in a queue no worker has taken yet."""
+        return self.store.llen(self.settings.key(queue))
 
     def unacknowledged(self) -> set[str]:
         """The ids of tasks that were delivered to a worker, dead ones included, and not acknowledged."""

@@ -167,6 +167,63 @@ def test_two_pools_on_one_broker_see_nothing_of_each_other(broker: Server, idle:
         assert idle.wait() == 0
 
 
+# ── Releases side by side ────────────────────────────────────────────────────────────────────────────────────────
+
+RELEASE = """
+from celery import shared_task
+@shared_task(bind=True)
+def handle(self, number):
+    if number % 2 and {passes_on}:
+        raise self.retry(queue="new", countdown=0, max_retries=None)
+"""
+
+
+def test_old_workers_pass_on_what_new_ones_do_and_throw_away_what_they_do_not_know(broker: Server) -> None:
+    old, new = RELEASE.format(passes_on=True), RELEASE.format(passes_on=False)
+    with WorkerPool(0, broker=broker, delivery=REJECTING) as pool:
+        pool.add(1, release="old-", code=old)
+        sent = pool.send("release.handle", [(number,) for number in range(6)])
+        until(lambda: (pool.queue_length(), pool.queue_length("new")) == (0, 3))
+        assert pool.wait(0) == 3, "what was passed on has not ended"
+        unknown = pool.send("release.other", [()])
+        until(lambda: not pool.queue_length() and not pool.unacknowledged())
+        [young] = pool.add(1, release="new-", code=new, queues=["tasks", "new"])
+        assert young.name == "new-2" and pool.wait(ids=sent) == 0
+        events = pool.events()
+    who = events["worker"].fillna("nobody").str[:3]
+    assert Counter(zip(who, events["outcome"], strict=True)) == {
+        ("old", "done"): 3,
+        ("old", "retry"): 3,
+        ("new", "done"): 3,
+        ("nob", "waiting"): 1,
+    }
+    assert events.loc[events["outcome"] == "waiting", "task"].to_list() == unknown
+
+
+def test_those_workers_are_drained_or_killed_that_were_named(broker: Server) -> None:
+    with WorkerPool(3, broker=broker, delivery=RESTORING) as pool:
+        first, second, third = pool.workers
+        sent = pool.send("pause", [(0.3,)] * 20, queue="other")
+        pool.drain(pool.add(1, queues=["other"]))  # while it has a task under way, from a queue of its own
+        assert pool.workers == [first, second, third] and pool.queue_length("other") == len(sent) - len(
+            pool.events().query("outcome == 'done'")
+        )
+        pool.send("pause", [(0.3,)] * 20)
+        killed = pool.kill(among=[second])
+        assert pool.workers == [first, third]
+        assert (
+            set(pool.events().query("outcome == 'cut off'")["worker"]) == {second.name} and len(killed) == 1
+        )
+
+
+def test_workers_in_containers_can_not_be_given_code(
+    idle: WorkerPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(idle, "_network", object())
+    with pytest.raises(ValueError, match="in containers have that of their image"):
+        idle.add(1, code=RELEASE)
+
+
 # ── Killed ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
