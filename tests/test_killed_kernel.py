@@ -25,6 +25,7 @@ MIDDLE = {
     "01": ("", 1),
     "02": ("celery", 2),
     "06": ("postgres", 1),
+    "07": ("celery", 2),
     "10": ("lib.deployment.service", 1),
     "11": ("lib.deployment.service", 1),
     "12": ("lib.deployment.service", 3),

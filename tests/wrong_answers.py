@@ -1501,6 +1501,341 @@ connection.execute(f"SET lock_timeout = '{before}'")
 return found
 """,
     ],
+    "exercise-7-1": [
+        # believes that old code fails on new messages, too
+        """
+fates = {"right": 0, "incomplete": 0, "failed": 0}
+for code, message in pairs:
+    fates["right" if code == message or (upgrades if message < code else passes_on) else "failed"] += 1
+return fates
+""",
+        # mixes the directions up
+        """
+fates = {"right": 0, "incomplete": 0, "failed": 0}
+for code, message in pairs:
+    wrong = {-1: not upgrades, 1: not passes_on, 0: False}[(code > message) - (code < message)]
+    fates[("incomplete" if message < code else "failed") if wrong else "right"] += 1
+return fates
+""",
+        # the upgrade is thought to help old code, too
+        """
+fates = {"right": 0, "incomplete": 0, "failed": 0}
+for code, message in pairs:
+    if code == message or upgrades:
+        fates["right"] += 1
+    else:
+        fates["failed" if message < code else "right" if passes_on else "incomplete"] += 1
+return fates
+""",
+        # leaves out a fate that nobody has
+        """
+from collections import Counter
+return dict(Counter("right" if c == m or (upgrades if m < c else passes_on) else "failed" if m < c else "incomplete" for c, m in pairs))
+""",
+        # the numbers of the first try
+        'return {"right": 3, "incomplete": 4, "failed": 3}',
+    ],
+    "exercise-7-2": [
+        # a newer message is refused, by its history
+        """
+try:
+    return "do", MANAGER_7_2.upgrade_data(message, version)
+except ValueError as error:
+    return "put aside", str(error)
+""",
+        # compares what is no number
+        """
+if not isinstance(message, dict):
+    return "put aside", "no record"
+own = message.get("schema_version", 1)
+if isinstance(own, (int, float)) and own > version:
+    return "pass on", f"v{own}"
+try:
+    return "do", MANAGER_7_2.upgrade_data(message, version)
+except ValueError as error:
+    return "put aside", str(error)
+""",
+        # downgrades what is newer
+        """
+if not isinstance(message, dict):
+    return "put aside", "no record"
+own = message.get("schema_version", 1)
+if type(own) is int and own > 3:
+    return "pass on", f"v{own}"
+try:
+    change = MANAGER_7_2.downgrade_data if type(own) is int and own > version else MANAGER_7_2.upgrade_data
+    import warnings
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return "do", change(message, version)
+except ValueError as error:
+    return "put aside", str(error)
+""",
+        # upgrades to the newest version, whatever the code is
+        """
+if not isinstance(message, dict):
+    return "put aside", "no record"
+own = message.get("schema_version", 1)
+if type(own) is int and own > version:
+    return "pass on", f"v{own}"
+try:
+    return "do", MANAGER_7_2.upgrade_data(message, 3)
+except ValueError as error:
+    return "put aside", str(error)
+""",
+        # hands a message of its own version on unchecked
+        """
+if not isinstance(message, dict):
+    return "put aside", "no record"
+own = message.get("schema_version", 1)
+if type(own) is int and own > version:
+    return "pass on", f"v{own}"
+if own == version:
+    return "do", message
+try:
+    return "do", MANAGER_7_2.upgrade_data(message, version)
+except ValueError as error:
+    return "put aside", str(error)
+""",
+        # always the queue v2, as in the lesson
+        """
+if not isinstance(message, dict):
+    return "put aside", "no record"
+own = message.get("schema_version", 1)
+if type(own) is int and own > version:
+    return "pass on", "v2"
+try:
+    return "do", MANAGER_7_2.upgrade_data(message, version)
+except ValueError as error:
+    return "put aside", str(error)
+""",
+    ],
+    "exercise-7-3": [
+        # forgets what was taken in advance
+        "return sum(seconds > grace_s for seconds in under_way)",
+        # one child does all of them in turn
+        """
+at, late = 0, 0
+for seconds in [*under_way, *taken]:
+    at += seconds
+    late += at > grace_s
+return late
+""",
+        # divides the work evenly among the children
+        """
+late = sum(seconds > grace_s for seconds in under_way)
+share = (sum(under_way) + sum(taken)) / len(under_way)
+return late + (len(taken) if share > grace_s else 0)
+""",
+        # gives the messages to the children in turn, not to the one that is free
+        """
+ends = list(under_way)
+free = list(under_way)
+for number, seconds in enumerate(taken):
+    free[number % len(free)] += seconds
+    ends.append(free[number % len(free)])
+return sum(end > grace_s for end in ends)
+""",
+        # what ends at the moment of SIGKILL counts as cut off
+        """
+free, ends = list(under_way), list(under_way)
+for seconds in taken:
+    child = free.index(min(free))
+    free[child] += seconds
+    ends.append(free[child])
+return sum(end >= grace_s for end in ends)
+""",
+        # counts children, not messages
+        """
+free = list(under_way)
+for seconds in taken:
+    free[free.index(min(free))] += seconds
+return sum(end > grace_s for end in free)
+""",
+        # never anything
+        "return 0",
+    ],
+    "exercise-7-4": [
+        # counts after the work, which a killed process never reaches
+        """
+name = message["id"]
+if counts.get(name, 0) >= limit:
+    dead.append({"message": message, "reason": "too often"})
+    counts.pop(name, None)
+    return
+try:
+    handle(message)
+except Exception as error:
+    dead.append({"message": message, "reason": str(error)})
+    counts.pop(name, None)
+    return
+counts[name] = counts.get(name, 0) + 1
+counts.pop(name, None)
+""",
+        # catches what nobody can catch
+        """
+name = message["id"]
+counts[name] = counts.get(name, 0) + 1
+if counts[name] > limit:
+    dead.append({"message": message, "reason": "too often"})
+else:
+    try:
+        handle(message)
+    except BaseException as error:
+        dead.append({"message": message, "reason": str(error)})
+del counts[name]
+""",
+        # gives up one delivery too early
+        """
+name = message["id"]
+counts[name] = counts.get(name, 0) + 1
+if counts[name] >= limit:
+    dead.append({"message": message, "reason": "too often"})
+else:
+    try:
+        handle(message)
+    except Exception as error:
+        dead.append({"message": message, "reason": str(error)})
+del counts[name]
+""",
+        # one counter for all messages
+        """
+counts["all"] = counts.get("all", 0) + 1
+if counts["all"] > limit:
+    dead.append({"message": message, "reason": "too often"})
+else:
+    try:
+        handle(message)
+    except Exception as error:
+        dead.append({"message": message, "reason": str(error)})
+counts.pop("all", None)
+""",
+        # tries again after an exception, too
+        """
+name = message["id"]
+counts[name] = counts.get(name, 0) + 1
+while counts[name] <= limit:
+    try:
+        handle(message)
+        break
+    except Exception:
+        counts[name] += 1
+else:
+    dead.append({"message": message, "reason": "too often"})
+del counts[name]
+""",
+        # never forgets a count
+        """
+name = message["id"]
+counts[name] = counts.get(name, 0) + 1
+if counts[name] > limit:
+    dead.append({"message": message, "reason": "too often"})
+    return
+try:
+    handle(message)
+except Exception as error:
+    dead.append({"message": message, "reason": str(error)})
+""",
+        # a limit of three, as in the lesson
+        """
+name = message["id"]
+counts[name] = counts.get(name, 0) + 1
+if counts[name] > 3:
+    dead.append({"message": message, "reason": "too often"})
+else:
+    try:
+        handle(message)
+    except Exception as error:
+        dead.append({"message": message, "reason": str(error)})
+del counts[name]
+""",
+    ],
+    "exercise-7-5": [
+        # removes first: cut off in between, the letter is lost
+        """
+sent = 0
+while dead:
+    letter = dead.pop(0)
+    if letter["id"] in done:
+        continue
+    try:
+        send(letter)
+    except ConnectionError:
+        dead.insert(0, letter)
+        break
+    sent += 1
+return sent
+""",
+        # changes the list that it goes through
+        """
+sent = set()
+for letter in dead:
+    if letter["id"] not in done | sent:
+        try:
+            send(letter)
+        except ConnectionError:
+            break
+        sent.add(letter["id"])
+    dead.remove(letter)
+return len(sent)
+""",
+        # sends what was done already
+        """
+sent = 0
+while dead:
+    try:
+        send(dead[0])
+    except ConnectionError:
+        break
+    dead.pop(0)
+    sent += 1
+return sent
+""",
+        # clears the list in the end, whatever was sent
+        """
+sent = set()
+for letter in dead:
+    if letter["id"] in done | sent:
+        continue
+    try:
+        send(letter)
+    except ConnectionError:
+        break
+    sent.add(letter["id"])
+dead.clear()
+return len(sent)
+""",
+        # sends the same letter again when it comes twice
+        """
+sent = 0
+while dead:
+    letter = dead[0]
+    if letter["id"] not in done:
+        try:
+            send(letter)
+        except ConnectionError:
+            break
+        sent += 1
+    dead.pop(0)
+return sent
+""",
+        # goes on after the broker has gone
+        """
+sent, left = set(), []
+for letter in list(dead):
+    if letter["id"] in done | sent:
+        dead.remove(letter)
+        continue
+    try:
+        send(letter)
+    except ConnectionError:
+        left.append(letter)
+        continue
+    sent.add(letter["id"])
+dead[:] = left[::-1]
+return len(sent)
+""",
+    ],
     "exercise-9-1": [
         # takes the order of the start for what is needed while it runs
         """\
