@@ -50,7 +50,7 @@ def test_exercises_and_points_are_chosen() -> None:
 COPIED = {
     "exercise-15-7": "return versioning.Report(read=150, passed=150 - 2 * (len(second) and second['passed'].sum() == 5),"
     " quarantined=2 * (second['passed'].sum() == 5))",
-    "exercise-15-9": "return {'requests': 8, 'failed': 2, 'blue': 2, 'green': 4, 'writes lost': 2}",
+    "exercise-15-9": "return {'requests': 10, 'failed': 3, 'blue': 2, 'green': 5, 'writes lost': 2}",
 }
 
 

@@ -3715,6 +3715,51 @@ return None
             raise ValueError("contradiction")
     return user
 """,
+        # overwrites a number that contradicts the phone
+        """\
+    both = dict(user)
+    if "name" in both or "full_name" in both:
+        both.setdefault("full_name", both.get("name"))
+        both.setdefault("name", both["full_name"])
+        if both["name"] != both["full_name"]:
+            raise ValueError("names differ")
+    if "phone" not in both and {"phone_country", "phone_number"} & set(both):
+        if (both.get("phone_country") is None) != (both.get("phone_number") is None):
+            raise ValueError("half a phone")
+        both["phone"] = both["phone_country"] and f"{both['phone_country']} {both['phone_number']}"
+    if "phone" in both:
+        if both["phone"] is not None and " " not in both["phone"]:
+            raise ValueError("no space")
+        parts = [None, None] if both["phone"] is None else both["phone"].split(" ", 1)
+        if "phone_country" not in both:
+            both["phone_country"], both["phone_number"] = parts
+        both.setdefault("phone_number", parts[1])
+        if [both.get("phone_country"), both.get("phone_number")] != parts:
+            raise ValueError("phones differ")
+    return both
+""",
+        # takes a part that is absent for a contradiction
+        """\
+    both = dict(user)
+    if "name" in both or "full_name" in both:
+        both.setdefault("full_name", both.get("name"))
+        both.setdefault("name", both["full_name"])
+        if both["name"] != both["full_name"]:
+            raise ValueError("names differ")
+    if "phone" not in both and {"phone_country", "phone_number"} & set(both):
+        if (both.get("phone_country") is None) != (both.get("phone_number") is None):
+            raise ValueError("half a phone")
+        both["phone"] = both["phone_country"] and f"{both['phone_country']} {both['phone_number']}"
+    if "phone" in both:
+        if both["phone"] is not None and " " not in both["phone"]:
+            raise ValueError("no space")
+        parts = [None, None] if both["phone"] is None else both["phone"].split(" ", 1)
+        if not {"phone_country", "phone_number"} & set(both):
+            both["phone_country"], both["phone_number"] = parts
+        if [both.get("phone_country"), both.get("phone_number")] != parts:
+            raise ValueError("phones differ")
+    return both
+""",
     ],
     "exercise-15-4": [
         # renames the column under the feet of the application
@@ -3875,6 +3920,21 @@ return tag, about["schema"], about["phase"]
     about = json.loads(git(repository, "show", "main:RELEASE.json"))
     return tag, about["schema"], about["phase"]
 """,
+        # checks out the file alone, and leaves it
+        """\
+    git(repository, "checkout", "--quiet", tag, "--", "RELEASE.json")
+    with open(f"{repository}/RELEASE.json", encoding="utf-8") as file:
+        about = json.load(file)
+    return tag, about["schema"], about["phase"]
+""",
+        # goes back to main, wherever it came from
+        """\
+    git(repository, "checkout", "--quiet", tag)
+    with open(f"{repository}/RELEASE.json", encoding="utf-8") as file:
+        about = json.load(file)
+    git(repository, "checkout", "--quiet", "main")
+    return tag, about["schema"], about["phase"]
+""",
     ],
     "exercise-15-9": [
         # takes a write that failed for one that is lost
@@ -3918,6 +3978,32 @@ return tag, about["schema"], about["phase"]
         """\
     half = len(requests) // 2
     return {"requests": len(requests), "failed": 0, "blue": half, "green": half, "writes lost": 0}
+""",
+        # reads of a user that is not found count as lost writes
+        """\
+    ok = requests[requests["outcome"] == "ok"]
+    colours = ok["served_by"].str.partition("-")[0]
+    written = ok["user"]
+    return {
+        "requests": len(requests),
+        "failed": len(requests) - len(ok),
+        "blue": int((colours == "blue").sum()),
+        "green": int((colours == "green").sum()),
+        "writes lost": int((~written.isin(found)).sum()),
+    }
+""",
+        # a failed answer is an answer of its colour
+        """\
+    ok = requests["outcome"] == "ok"
+    colours = requests["served_by"].str.partition("-")[0]
+    written = requests.loc[ok & (requests["kind"] == "write"), "user"]
+    return {
+        "requests": len(requests),
+        "failed": int((~ok).sum()),
+        "blue": int((colours == "blue").sum()),
+        "green": int((colours == "green").sum()),
+        "writes lost": int((~written.isin(found)).sum()),
+    }
 """,
     ],
     "exercise-15-10": [
