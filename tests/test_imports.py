@@ -15,7 +15,7 @@ HEAVY = {
 }  # fmt: skip
 #: Modules that lessons and commands import, and that load none of them.
 LIGHT = """
-lib lib.benchmark lib.doctor lib.stage.containers lib.stage.servers lib.stage.router lib.stage.traffic
+lib lib.benchmark lib.doctor lib.stage.children lib.stage.containers lib.stage.servers lib.stage.router lib.stage.traffic
 lib.versioning lib.versioning.__main__ lib.versioning.compatibility lib.versioning.migrate lib.versioning.sql
 lib.scaling lib.scaling.workloads
 lib.deployment lib.deployment.__main__ lib.deployment.gates lib.deployment.platform lib.deployment.platforms.local

@@ -5,6 +5,7 @@ Read the files in this order:
 - `programs`: what runs until its `with` block ends, and a command that ends by itself
 - `supervisor`, `processes`: processes that end with their owner
 - `waiting`, `ports`, `locks`, `files`: a wait with an end; a free port; a lock that ends with its holder; files that are written whole
+- `children`: functions of a notebook in processes of their own, which may be killed
 - `containers`: containers as such processes, the image of a release, and what removes them
 - `servers`: PostgreSQL and Valkey, as processes or in containers
 - `router`: a real proxy that switches
