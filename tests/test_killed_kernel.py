@@ -26,6 +26,7 @@ MIDDLE = {
     "02": ("celery", 2),
     "06": ("postgres", 1),
     "07": ("celery", 2),
+    "08": ("program.py", 2),
     "10": ("lib.deployment.service", 1),
     "11": ("lib.deployment.service", 1),
     "12": ("lib.deployment.service", 3),

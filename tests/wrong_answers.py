@@ -1836,6 +1836,324 @@ dead[:] = left[::-1]
 return len(sent)
 """,
     ],
+    "exercise-8-1": [
+        # catches up as if nothing arrived meanwhile
+        """
+lag = min(arrivals * outage_s, kept)
+return {"lag": lag, "lost": arrivals * outage_s - lag, "caught_up_s": lag / capacity}
+""",
+        # does not know that a stream is trimmed
+        """
+lag = arrivals * outage_s
+gains = capacity - arrivals
+return {"lag": lag, "lost": 0, "caught_up_s": lag / gains if gains > 0 else 0.0 if not lag else None}
+""",
+        # believes that it always catches up
+        """
+lag = min(arrivals * outage_s, kept)
+return {"lag": lag, "lost": arrivals * outage_s - lag, "caught_up_s": abs(lag / (capacity - arrivals or 1))}
+""",
+        # what was trimmed still has to be read
+        """
+missed = arrivals * outage_s
+gains = capacity - arrivals
+late = missed / gains if gains > 0 else None if missed else 0.0
+return {"lag": missed, "lost": max(0, missed - kept), "caught_up_s": late}
+""",
+        # the outage of the lesson
+        'return {"lag": 200, "lost": 0, "caught_up_s": 2 / 3}',
+        # loses all when the stream is full
+        """
+missed = arrivals * outage_s
+lag = missed if missed <= kept else 0
+gains = capacity - arrivals
+late = lag / gains if gains > 0 else None if lag else 0.0
+return {"lag": lag, "lost": missed - lag, "caught_up_s": late}
+""",
+    ],
+    "exercise-8-2": [
+        # each kill doubles: at least once, whatever the steps
+        'return 1 if dies_after == len(steps) or "effect" not in steps[:dies_after] else 2',
+        # a mark makes everything right
+        """
+if "mark" in " ".join(steps):
+    return 1
+done = steps[:dies_after]
+return done.count("effect") + ("acknowledge" not in done)
+""",
+        # does not look at marks
+        """
+done = " and ".join(steps[:dies_after]).split(" and ")
+return done.count("effect") + ("acknowledge" not in done)
+""",
+        # takes a transaction for two steps
+        """
+parts = " and ".join(steps).split(" and ")
+done = parts[:dies_after]
+return done.count("effect") + (not {"acknowledge", "mark"} & set(done))
+""",
+        # always once
+        "return 1",
+        # two steps in one transaction are not seen
+        """
+done = steps[:dies_after]
+again = "acknowledge" not in done and "mark" not in done
+return done.count("effect") + again * steps.count("effect")
+""",
+    ],
+    "exercise-8-3": [
+        # no key at all: at least once
+        """
+add = "UPDATE balances SET cents = cents + ? WHERE account = ?"
+database.execute(add, (event["cents"], event["account"]))
+database.commit()
+""",
+        # the id of the stream as the key
+        """
+if database.execute("INSERT OR IGNORE INTO handled VALUES (?)", (event["id"],)).rowcount:
+    add = "UPDATE balances SET cents = cents + ? WHERE account = ?"
+    database.execute(add, (event["cents"], event["account"]))
+database.commit()
+""",
+        # the key is committed first
+        """
+new = database.execute("INSERT OR IGNORE INTO handled VALUES (?)", (event["key"],)).rowcount
+database.commit()
+if new:
+    add = "UPDATE balances SET cents = cents + ? WHERE account = ?"
+    database.execute(add, (event["cents"], event["account"]))
+    database.commit()
+""",
+        # the effect is committed first
+        """
+if not database.execute("SELECT 1 FROM handled WHERE key = ?", (event["key"],)).fetchone():
+    add = "UPDATE balances SET cents = cents + ? WHERE account = ?"
+    database.execute(add, (event["cents"], event["account"]))
+    database.commit()
+    database.execute("INSERT OR IGNORE INTO handled VALUES (?)", (event["key"],))
+    database.commit()
+""",
+        # forgets to commit
+        """
+if database.execute("INSERT OR IGNORE INTO handled VALUES (?)", (event["key"],)).rowcount:
+    add = "UPDATE balances SET cents = cents + ? WHERE account = ?"
+    database.execute(add, (event["cents"], event["account"]))
+""",
+        # takes the content for the key
+        """
+key = f"{event['account']} {event['cents']}"
+if database.execute("INSERT OR IGNORE INTO handled VALUES (?)", (key,)).rowcount:
+    add = "UPDATE balances SET cents = cents + ? WHERE account = ?"
+    database.execute(add, (event["cents"], event["account"]))
+database.commit()
+""",
+        # sets the balance instead of adding
+        """
+if database.execute("INSERT OR IGNORE INTO handled VALUES (?)", (event["key"],)).rowcount:
+    database.execute("UPDATE balances SET cents = ? WHERE account = ?", (event["cents"], event["account"]))
+database.commit()
+""",
+        # the account of the example
+        """
+if database.execute("INSERT OR IGNORE INTO handled VALUES (?)", (event["key"],)).rowcount:
+    database.execute("UPDATE balances SET cents = cents + ? WHERE account = 'ana'", (event["cents"],))
+database.commit()
+""",
+    ],
+    "exercise-8-4": [
+        # whatever is older can be read
+        """
+found = {"direct": 0, "migrate": 0, "inspect": 0}
+for writer, count in stored.items():
+    found["direct" if writer <= reader else "migrate"] += count
+return found
+""",
+        # looks at the latest version only
+        """
+verdict = compatibility.judge(history, max(stored), reader)
+way = "direct" if verdict.compatible else "migrate" if verdict.through_migration else "inspect"
+return {"direct": 0, "migrate": 0, "inspect": 0} | {way: sum(stored.values())}
+""",
+        # the mode that everybody uses, of the reader
+        """
+good = compatibility.check(history, reader, "BACKWARD").compatible
+count = sum(stored.values())
+return {"direct": count if good else 0, "migrate": 0 if good else count, "inspect": 0}
+""",
+        # a migration helps always
+        """
+found = {"direct": 0, "migrate": 0, "inspect": 0}
+for writer, count in stored.items():
+    found["direct" if compatibility.judge(history, writer, reader).compatible else "migrate"] += count
+return found
+""",
+        # takes reader and writer for each other
+        """
+found = {"direct": 0, "migrate": 0, "inspect": 0}
+for writer, count in stored.items():
+    verdict = compatibility.judge(history, reader, writer)
+    found["direct" if verdict.compatible else "migrate" if verdict.through_migration else "inspect"] += count
+return found
+""",
+        # counts versions, not records
+        """
+found = {"direct": 0, "migrate": 0, "inspect": 0}
+for writer in stored:
+    verdict = compatibility.judge(history, writer, reader)
+    found["direct" if verdict.compatible else "migrate" if verdict.through_migration else "inspect"] += 1
+return found
+""",
+        # migrates whatever can be migrated
+        """
+found = {"direct": 0, "migrate": 0, "inspect": 0}
+for writer, count in stored.items():
+    verdict = compatibility.judge(history, writer, reader)
+    found["migrate" if verdict.through_migration else "direct" if verdict.compatible else "inspect"] += count
+return found
+""",
+        # the stream of the lesson
+        'return {"direct": 400, "migrate": 200, "inspect": 0}',
+    ],
+    "exercise-8-5": [
+        # a dual write: commit, then publish
+        """
+def place(database, order):
+    database.execute("INSERT INTO orders VALUES (?)", (order,))
+    database.commit()
+    database.publish(order, order)
+
+def relay(database):
+    pass
+
+return place, relay
+""",
+        # publish, then commit
+        """
+def place(database, order):
+    database.execute("INSERT INTO orders VALUES (?)", (order,))
+    database.publish(order, order)
+    database.commit()
+
+def relay(database):
+    pass
+
+return place, relay
+""",
+        # two transactions for the row and its event
+        """
+def place(database, order):
+    database.execute("INSERT INTO orders VALUES (?)", (order,))
+    database.commit()
+    database.execute("INSERT INTO outbox (number) VALUES (?)", (order,))
+    database.commit()
+
+def relay(database):
+    for key, order in database.execute("SELECT id, number FROM outbox ORDER BY id").fetchall():
+        database.publish(key, order)
+        database.execute("DELETE FROM outbox WHERE id = ?", (key,))
+        database.commit()
+
+return place, relay
+""",
+        # the relay deletes first
+        """
+def place(database, order):
+    database.execute("INSERT INTO orders VALUES (?)", (order,))
+    database.execute("INSERT INTO outbox (number) VALUES (?)", (order,))
+    database.commit()
+
+def relay(database):
+    for key, order in database.execute("SELECT id, number FROM outbox ORDER BY id").fetchall():
+        database.execute("DELETE FROM outbox WHERE id = ?", (key,))
+        database.commit()
+        database.publish(key, order)
+
+return place, relay
+""",
+        # the relay never deletes
+        """
+def place(database, order):
+    database.execute("INSERT INTO orders VALUES (?)", (order,))
+    database.execute("INSERT INTO outbox (number) VALUES (?)", (order,))
+    database.commit()
+
+def relay(database):
+    for key, order in database.execute("SELECT id, number FROM outbox ORDER BY id").fetchall():
+        database.publish(key, order)
+
+return place, relay
+""",
+        # a key of each publishing
+        """
+def place(database, order):
+    database.execute("INSERT INTO orders VALUES (?)", (order,))
+    database.execute("INSERT INTO outbox (number) VALUES (?)", (order,))
+    database.commit()
+
+def relay(database):
+    for key, order in database.execute("SELECT id, number FROM outbox ORDER BY id").fetchall():
+        database.publish(len(database.published), order)
+        database.execute("DELETE FROM outbox WHERE id = ?", (key,))
+        database.commit()
+
+return place, relay
+""",
+        # the content as the key
+        """
+def place(database, order):
+    database.execute("INSERT INTO orders VALUES (?)", (order,))
+    database.execute("INSERT INTO outbox (number) VALUES (?)", (order,))
+    database.commit()
+
+def relay(database):
+    for key, order in database.execute("SELECT id, number FROM outbox ORDER BY id").fetchall():
+        database.publish(order, order)
+        database.execute("DELETE FROM outbox WHERE id = ?", (key,))
+        database.commit()
+
+return place, relay
+""",
+        # one commit for all rows: a kill publishes them all again
+        """
+def place(database, order):
+    database.execute("INSERT INTO orders VALUES (?)", (order,))
+    database.execute("INSERT INTO outbox (number) VALUES (?)", (order,))
+    database.commit()
+
+def relay(database):
+    for key, order in database.execute("SELECT id, number FROM outbox ORDER BY id").fetchall():
+        database.publish(key, order)
+        database.execute("DELETE FROM outbox WHERE id = ?", (key,))
+    database.commit()
+
+return place, relay
+""",
+        # without an outbox: publishes all orders again and again
+        """
+def place(database, order):
+    database.execute("INSERT INTO orders VALUES (?)", (order,))
+    database.commit()
+
+def relay(database):
+    for (order,) in database.execute("SELECT number FROM orders").fetchall():
+        database.publish(order, order)
+
+return place, relay
+""",
+        # nothing is committed
+        """
+def place(database, order):
+    database.execute("INSERT INTO orders VALUES (?)", (order,))
+    database.execute("INSERT INTO outbox (number) VALUES (?)", (order,))
+
+def relay(database):
+    for key, order in database.execute("SELECT id, number FROM outbox ORDER BY id").fetchall():
+        database.publish(key, order)
+        database.execute("DELETE FROM outbox WHERE id = ?", (key,))
+
+return place, relay
+""",
+    ],
     "exercise-9-1": [
         # takes the order of the start for what is needed while it runs
         """\
