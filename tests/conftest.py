@@ -72,6 +72,4 @@ def new_database(postgres_server: Server) -> Callable[[], Server]:
 @pytest.fixture
 def kernel_path(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let kernels started by a test import `lib`, wherever their notebook lies and whether or not `lib` is installed."""
-    monkeypatch.setenv(
-        "PYTHONPATH", os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    )
+    monkeypatch.setenv("PYTHONPATH", str(ROOT), prepend=os.pathsep)

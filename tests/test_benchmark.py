@@ -14,20 +14,12 @@ from pathlib import Path
 import pytest
 
 from lib import benchmark
-from lib.benchmark import (
-    Comparison,
-    Timing,
-    compare,
-    environment,
-    machine_is_busy,
-    measure,
-    usable_processors,
-)
 
 
 def test_candidates_are_warmed_up_and_interleaved_with_a_rotating_start() -> None:
     calls: list[str] = []
-    compare({name: partial(calls.append, name) for name in "abc"}, baseline="a", rounds=4, min_seconds=0)
+    candidates = {name: partial(calls.append, name) for name in "abc"}
+    benchmark.compare(candidates, baseline="a", rounds=4, min_seconds=0)
     warm_up, rounds = calls[:6], calls[6:]
     assert warm_up == ["a", "b", "c", "a", "b", "c"]  # once for the result, once for the number of calls
     assert ["".join(rounds[i : i + 3]) for i in range(0, 12, 3)] == ["abc", "bca", "cab", "abc"]
@@ -35,18 +27,18 @@ def test_candidates_are_warmed_up_and_interleaved_with_a_rotating_start() -> Non
 
 def test_different_results_are_refused_before_anything_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     different = {"a": lambda: 1.0, "b": lambda: 1.01}
-    result = compare(different, baseline="a", equal=lambda a, b: abs(a - b) < 0.1)
+    result = benchmark.compare(different, baseline="a", equal=lambda a, b: abs(a - b) < 0.1)
     assert set(result.timings) == {"a", "b"}
     monkeypatch.setattr(benchmark, "measure", lambda *_: pytest.fail("something was timed"))
     with pytest.raises(benchmark.DifferentResultsError, match="'b' and 'a' give different results"):
-        compare(different, baseline="a")
+        benchmark.compare(different, baseline="a")
 
 
 def test_impossible_comparison_is_refused() -> None:
     with pytest.raises(KeyError, match="'x'"):
-        compare({"a": lambda: 1}, baseline="x")
+        benchmark.compare({"a": lambda: 1}, baseline="x")
     with pytest.raises(ValueError, match="rounds=2: at least 3"):
-        compare({"a": lambda: 1}, baseline="a", rounds=2)
+        benchmark.compare({"a": lambda: 1}, baseline="a", rounds=2)
 
 
 @dataclass
@@ -77,7 +69,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 def test_slower_is_measured_as_slower_and_computing_is_told_from_waiting(clock: Clock) -> None:
     candidates = {"slow": lambda: clock.go_on(0.25, 0.125), "fast": lambda: clock.go_on(0.0625)}
-    result = compare(candidates, baseline="slow", rounds=5, control=True)
+    result = benchmark.compare(candidates, baseline="slow", rounds=5, control=True)
     assert result.timings["slow"].median == 0.25 and result.speedup("fast") == 4
     assert result.timings["slow"].cpu == (0.125,) * 5 and result.timings["fast"].cpu == (0.0,) * 5
     assert result.speedup("slow") == result.speedup("slow" + benchmark.CONTROL) == 1
@@ -85,7 +77,7 @@ def test_slower_is_measured_as_slower_and_computing_is_told_from_waiting(clock: 
 
 def test_fast_functions_are_called_many_times_a_round(clock: Clock) -> None:
     fast = {"a": lambda: clock.go_on(1 / 1024)}
-    timing = compare(fast, baseline="a", rounds=3, min_seconds=0.0625).timings["a"]
+    timing = benchmark.compare(fast, baseline="a", rounds=3, min_seconds=0.0625).timings["a"]
     assert timing.median == 1 / 1024
     assert clock.wall == (2 + 3 * 64) / 1024
 
@@ -95,9 +87,9 @@ def test_garbage_collector_is_off_while_timing_and_then_as_before(enabled: bool)
     (gc.enable if enabled else gc.disable)()
     try:
         seen: list[bool] = []
-        measure(lambda: seen.append(gc.isenabled()))
+        benchmark.measure(lambda: seen.append(gc.isenabled()))
         with pytest.raises(ZeroDivisionError):
-            measure(lambda: 1 / 0)
+            benchmark.measure(lambda: 1 / 0)
         assert seen == [False] and gc.isenabled() == enabled
     finally:
         gc.enable()
@@ -105,8 +97,8 @@ def test_garbage_collector_is_off_while_timing_and_then_as_before(enabled: bool)
 
 def test_median_spread_and_speedup_are_those_of_the_rounds() -> None:
     times = {"base": (1.0, 2.0, 3.0, 4.0, 100.0), "other": (0.5, 1.0, 1.5, 2.0, 25.0)}
-    timings = {name: Timing(name, wall, wall) for name, wall in times.items()}
-    result = Comparison("base", timings, environment())
+    timings = {name: benchmark.Timing(name, wall, wall) for name, wall in times.items()}
+    result = benchmark.Comparison("base", timings, benchmark.environment())
     assert result.timings["base"].median == 3.0
     assert result.timings["base"].spread == 2.0  # quartiles 2 and 4; the outlier counts for nothing
     assert result.speedup("other") == 2.0
@@ -122,9 +114,9 @@ def test_container_quota(quota: str, usable: int, tmp_path: Path, monkeypatch: p
     """The whole processors of its quota are used."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2}, raising=False)
     monkeypatch.setattr(benchmark, "QUOTA", tmp_path / "cpu.max")
-    assert usable_processors() == 3
+    assert benchmark.usable_processors() == 3
     (tmp_path / "cpu.max").write_text(f"{quota}\n")
-    assert usable_processors() == usable
+    assert benchmark.usable_processors() == usable
 
 
 @pytest.mark.parametrize(
@@ -151,12 +143,11 @@ def test_busy_is_said_in_words_with_a_remedy_and_noted(
     monkeypatch.setattr(benchmark, "loop_step", lambda: step)
     (noted := tmp_path / "busy").touch()
     monkeypatch.setenv("LESSONS_BUSY", str(noted))
-    assert machine_is_busy("set RATE = 50 and run again") is bool(report)
+    assert benchmark.machine_is_busy("set RATE = 50 and run again") is bool(report)
     printed = capsys.readouterr().out
     assert printed == noted.read_text()
-    assert printed.startswith(report and f"This machine is {report}") and (
-        "set RATE = 50 and run again" in printed
-    ) is bool(report)
+    assert printed.startswith(report and f"This machine is {report}")
+    assert ("set RATE = 50 and run again" in printed) is bool(report)
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system does not choose processors")
@@ -176,7 +167,7 @@ def test_a_machine_where_others_compute_is_busy(capsys: pytest.CaptureFixture[st
     try:
         for other in others:
             assert other.stdout and other.stdout.readline()  # it has begun
-        assert benchmark.processor_share() < 0.7 and machine_is_busy("wait")
+        assert benchmark.processor_share() < 0.7 and benchmark.machine_is_busy("wait")
     finally:
         for other in others:
             other.kill()

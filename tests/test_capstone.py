@@ -137,9 +137,8 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_workers_run_the_code_of_a_tree(broker: Server, tree: Path, tmp_path: Path) -> None:
     (tmp_path / "users").mkdir()
-    (tmp_path / "users/one.ndjson").write_text(
-        '{"id": "1", "name": "Rui Gil", "created_at": "2024-01-01", "schema_version": 1}\n'
-    )
+    line = '{"id": "1", "name": "Rui Gil", "created_at": "2024-01-01", "schema_version": 1}\n'
+    (tmp_path / "users/one.ndjson").write_text(line)
     with WorkerPool(1, broker=broker, tree=tree) as pool:
         with pytest.raises(UnknownVersionError, match="4"):
             upgrade_partitions(pool, tmp_path / "users", tmp_path / "v4", 4)

@@ -24,11 +24,9 @@ CASES = {
 
 
 def test_each_answer_stands_beside_what_was_measured() -> None:
-    table = compare(
-        {name: guess for name, (guess, _, _) in CASES.items()},
-        {name: found for name, (_, found, _) in CASES.items()},
-    )
-    assert table["distance"].to_dict() == {name: distance for name, (_, _, distance) in CASES.items()}
+    guesses, found, distances = ({name: case[n] for name, case in CASES.items()} for n in range(3))
+    table = compare(guesses, found)
+    assert table["distance"].to_dict() == distances
     assert list(table.loc["too high"]) == ["4,000", "1,500", "+2,500"] and table.loc["none", "guess"] == "–"
 
 
@@ -49,13 +47,10 @@ def test_the_last_guess_and_the_furthest_first(tmp_path: Path, monkeypatch: pyte
     assert furthest().empty, "Nothing was guessed so far."
     with monkeypatch.context() as elsewhere:
         elsewhere.setenv("LESSONS_GUESSES", str(tmp_path / "gone" / "guesses.jsonl"))
-        assert len(compare({"lost": 9}, {"lost": 1})) == 1, (
-            "A place that can't be written must not stop a lesson."
-        )
-    compare(
-        {"lost": 9, "done": 30, "setting": "late", "again": None},
-        {"lost": 1, "done": 40, "setting": "early", "again": 2},
-    )
+        # A place that can't be written must not stop a lesson.
+        assert len(compare({"lost": 9}, {"lost": 1})) == 1
+    measured = {"lost": 1, "done": 40, "setting": "early", "again": 2}
+    compare({"lost": 9, "done": 30, "setting": "late", "again": None}, measured)
     compare({"lost": 2}, {"lost": 1})
     assert furthest()[["asked", "off"]].values.tolist() == [["setting", 1], ["lost", 0.5], ["done", 0.25]]
     assert len(furthest(2)) == 2 and set(furthest()["lesson"]) == {"02_scaling_out_with_celery"}

@@ -124,10 +124,9 @@ def test_broken_lesson_is_told_what_to_fix(rule: str, case: str, damage: Change,
 
 def test_innocent_text_passes(tmp_path: Path) -> None:
     nb = sample.build_executed()
-    addresses = (
+    text_output(
         "GET /users/7, ../work/x, ~/work, https://example.org/home/page, a/root/b; root cause; 1/tmp\n"
-    )
-    text_output(addresses)(nb)
+    )(nb)
     assert check(sample.write(tmp_path, nb)) == []
 
 

@@ -40,9 +40,7 @@ def modules(folder: str) -> dict[str, str]:
 
 
 def test_code_is_counted_without_docstrings_comments_and_blank_lines() -> None:
-    text = (
-        '"""What it is.\n\nMore.\n"""\n\n# why\ndef f():\n    """Do it."""\n    return """a\n\nb"""  # so\n'
-    )
+    text = '"""What.\n\nMore.\n"""\n\n# why\ndef f():\n    """Do it."""\n    return """a\n\nb"""  # so\n'
     assert code_lines(text) == {7, 9, 10, 11}
 
 

@@ -13,20 +13,9 @@ from lib.deployment.replicas import call
 from lib.deployment.states import Release
 from lib.stage.ports import free_port
 from lib.stage.servers import Server
-from lib.versioning import (
-    USERS,
-    AddField,
-    ConvertField,
-    DataVersionManager,
-    DropField,
-    Field,
-    RenameField,
-    Schema,
-    SchemaHistory,
-    SplitField,
-    UnknownVersionError,
-)
+from lib.versioning import USERS, DataVersionManager, Field, Schema, SchemaHistory, UnknownVersionError
 from lib.versioning.bulk import Report
+from lib.versioning.operations import AddField, ConvertField, DropField, RenameField, SplitField
 
 FIRST = Schema(
     Field("id", "string"),
@@ -83,9 +72,7 @@ def test_the_users_pass_step_by_step_and_at_once_and_go_back() -> None:
     for blue, green in ((1, 2), (2, 3), (1, 3), (3, 3)):
         assert schema_gate(USERS, Release("v", blue), Release("v", green)).passed
     back = schema_gate(USERS, Release("v", 3), Release("v", 1))
-    assert directions(back) == set(), (
-        "version 1 ignores what version 3 added, and its records can be upgraded"
-    )
+    assert back.passed, "version 1 ignores what version 3 added, and its records can be upgraded"
     with pytest.raises(UnknownVersionError):
         schema_gate(USERS, Release("v", 3), Release("v", 4))
 

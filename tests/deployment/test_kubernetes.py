@@ -44,9 +44,8 @@ class Cluster:
         """Do what a command says; return what it prints. A command that the driver never gives is a KeyError."""
         self.log.append(" ".join(arguments))
         options = dict(pairwise(arguments))
-        return {
-            "get": self.get, "apply": self.apply, "rollout": self.rollout, "patch": self.patch, "delete": self.delete
-        }[arguments[0]](arguments[1:], options)  # fmt: skip
+        verbs = (self.get, self.apply, self.rollout, self.patch, self.delete)
+        return {verb.__name__: verb for verb in verbs}[arguments[0]](arguments[1:], options)
 
     def get(self, what: tuple[str, ...], options: dict[str, str]) -> str:
         if what[0] == "secret":
@@ -233,8 +232,6 @@ def test_pods_are_confined_limited_and_passwords_are_secrets(folder: str, pod: d
 def test_the_service_is_probed_and_may_end_what_it_has_taken() -> None:
     [pod] = [pod for folder, pod in PODS if folder == "colour"]
     [container] = pod["containers"]
-    paths = {
-        probe: container[f"{probe}Probe"]["httpGet"]["path"] for probe in ("readiness", "liveness", "startup")
-    }
-    assert paths == {"readiness": "/ready", "liveness": "/health", "startup": "/health"}
+    for probe, path in {"readiness": "/ready", "liveness": "/health", "startup": "/health"}.items():
+        assert container[f"{probe}Probe"]["httpGet"]["path"] == path
     assert pod["terminationGracePeriodSeconds"] > container["lifecycle"]["preStop"]["sleep"]["seconds"] + 30

@@ -134,9 +134,7 @@ class MortalRolling(Mortal, Rolling):
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
     monkeypatch.setattr(rollouts, "answers", lambda port, path: True)
-    monkeypatch.setattr(
-        rollouts, "health_gate", lambda probe, **_: Gate("health", () if probe() else ("dead",))
-    )
+    monkeypatch.setattr(rollouts, "health_gate", lambda probe, **_: Gate("health", ("dead",) * (not probe())))
     monkeypatch.setattr(rollouts, "smoke_gate", lambda port, user: Gate("smoke"))
     return Fake()
 
@@ -408,7 +406,7 @@ def platform(database: Server) -> Iterator[Local]:
 
 
 def real(
-    platform: Local | Detached,
+    platform: Local,
     path: Path,
     traffic: Traffic | None = None,
     kind: type[BlueGreen] = BlueGreen,

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -23,13 +24,7 @@ from lib.stage.servers import Server
 from lib.stage.traffic import Traffic
 
 ANA = {"name": "Ana", "created_at": "2024-01-01"}
-LUIS = {
-    "name": "Luis",
-    "created_at": "2024-02-29",
-    "email": None,
-    "updated_at": "2024-03-01",
-    "phone": "+34 600",
-}
+LUIS = {"name": "Luis", "created_at": "2024-02-29", "email": None, "updated_at": "2024-03-01", "phone": "600"}
 
 
 @pytest.fixture(scope="module")
@@ -44,11 +39,8 @@ def new(database: Server) -> Iterator[Replica]:
         yield replica
 
 
-def create(
-    replica: Replica, user: dict[str, object], key: str | None = None
-) -> tuple[int, dict[str, object]]:
-    headers = {"idempotency_key": key} if key else {}
-    return call(replica.port, "/users", user, **headers)
+def create(replica: Replica, user: dict[str, Any], *key: str) -> tuple[int, dict[str, Any]]:
+    return call(replica.port, "/users", user, **dict(zip(["idempotency_key"], key, strict=False)))
 
 
 def test_a_release_reads_what_an_earlier_one_wrote_and_a_later_one(old: Replica, new: Replica) -> None:
@@ -130,11 +122,8 @@ def test_it_tells_about_itself(old: Replica, new: Replica) -> None:
 def counted(replica: Replica, **labels: str) -> dict[str, float]:
     """Requests by the end of their bucket, in seconds, and those under way; of the former those with certain labels."""
     samples = parse(fetch(f"http://127.0.0.1:{replica.port}/metrics"))
-    found = {
-        one.labels["le"]: one.value
-        for one in samples
-        if labels.items() <= one.labels.items() and "le" in one.labels
-    }
+    buckets = [one for one in samples if labels.items() <= one.labels.items() and "le" in one.labels]
+    found = {one.labels["le"]: one.value for one in buckets}
     return found | {one.name: one.value for one in samples if not one.labels}
 
 
@@ -191,10 +180,8 @@ def test_faults_only_where_they_are_enabled(database: Server, old: Replica, new:
 
 
 def test_stopped_it_answers_what_it_has_taken(database: Server) -> None:
-    with (
-        Replica(database.url, Release("v1.0.0", 1), faults=True) as replica,
-        ThreadPoolExecutor(5) as threads,
-    ):
+    release = Release("v1.0.0", 1)
+    with Replica(database.url, release, faults=True) as replica, ThreadPoolExecutor(5) as threads:
         _, ana = create(replica, ANA)
         replica.fault("slow", 5.0)
         taken = [threads.submit(call, replica.port, f"/users/{ana['id']}") for _ in range(5)]

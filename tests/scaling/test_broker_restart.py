@@ -71,9 +71,8 @@ def test_workers_use_a_broker_that_came_back(durable: tuple[Server, Callable[[],
     (broker, restart), pools = durable, dict[str, WorkerPool]()
     with ExitStack() as stack:
         for name, delivery in DELIVERIES.items():
-            pools[name] = stack.enter_context(
-                WorkerPool(1, broker=broker, delivery=replace(delivery, **SOON))
-            )
+            pool = WorkerPool(1, broker=broker, delivery=replace(delivery, **SOON))
+            pools[name] = stack.enter_context(pool)
         sent = {name: set(pool.send("pause", [(0.5,)] * TASKS)) for name, pool in pools.items()}
         until(lambda: all(pool.events()["try"].max() for pool in pools.values()))  # all have begun
         until(lambda: killed_while_none_is_on_its_way(broker, list(pools.values())))

@@ -10,18 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lib.scaling import laws
 from lib.scaling.costs import MOST, compare_costs
 from lib.scaling.fitting import UslFit, fit_usl
-from lib.scaling.laws import (
-    UnstableQueueError,
-    amdahl,
-    gustafson,
-    little,
-    mean_wait,
-    usl,
-    wait_percentile,
-    waiting,
-)
+from lib.scaling.laws import amdahl, gustafson, little, mean_wait, usl, wait_percentile, waiting
 
 # Published data and published coefficients: README and vignette of the R package `usl` (N. J. Gunther, S. Möding), version
 # 3.0. The first is SPEC SDM91 on a SPARCcenter 2000, the second a ray tracer (Guerrilla Capacity Planning, table 5.1).
@@ -178,9 +170,11 @@ def test_little():
 
 @pytest.mark.parametrize("function", [waiting, mean_wait])
 def test_unstable_systems_are_refused_with_what_would_do(function):
-    with pytest.raises(UnstableQueueError, match="10 seconds of work arrive .* with fewer than 11 servers"):
+    with pytest.raises(
+        laws.UnstableQueueError, match="10 seconds of work arrive .* with fewer than 11 servers"
+    ):
         function(5, 2, 10)
-    with pytest.raises(UnstableQueueError, match="with fewer than 3 servers"):
+    with pytest.raises(laws.UnstableQueueError, match="with fewer than 3 servers"):
         function([1, 2.5], 1, 2)
     function(5, 2, 11)
 

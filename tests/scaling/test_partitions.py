@@ -102,9 +102,7 @@ from lib.scaling import partitions
 partitions.migrate_file = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
 partitions.upgrade_file(Path({str(source / "part-0.ndjson")!r}), Path({str(target)!r}), 3)
 """
-    killed = subprocess.run(
-        [sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(ROOT)}, check=False
-    )
+    killed = subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(ROOT)})
     assert killed.returncode == -signal.SIGKILL and len(list(target.rglob(".*.part"))) == 3
     other = target / ".part-1.ndjson.0123abcd.part"  # somebody may be at work on that one
     other.touch()

@@ -16,9 +16,8 @@ from lib.scaling.laws import mean_wait, waiting
 from lib.scaling.simulation import Cluster, simulate
 
 COLUMNS = ["task", "arrived", "started", "ended", "worker", "tries"]
-UNUSUAL = Cluster(
-    5, 1.0, broker_limit=20.0, straggler_share=0.05, straggler_factor=4.0, failure_s=10.0, restart_s=2.0
-)
+SLOW = {"straggler_share": 0.05, "straggler_factor": 4.0, "failure_s": 10.0, "restart_s": 2.0}
+UNUSUAL = Cluster(5, 1.0, broker_limit=20.0, **SLOW)
 
 
 def busy_workers_do_one_thing_at_a_time(frame: pd.DataFrame) -> bool:

@@ -251,9 +251,8 @@ def test_what_becomes_of_a_task_whose_worker_is_killed(
                 [later] = pool.send("pause", [(0.1,)])
                 until(lambda later=later: outcomes(pool, later) == ["done"])
             assert outcomes(pool, task) == tries and pool.ledger()[task] == len(tries)
-            until(
-                lambda n=unacknowledged: len(pool.unacknowledged()) == n
-            )  # said a moment after the task is done
+            # Said a moment after the task is done.
+            until(lambda n=unacknowledged: len(pool.unacknowledged()) == n)
             assert pool.queue_length() == 0
             events = pool.events().set_index("task").loc[[task]]
             assert list(events["try"]) == [*range(1, len(tries) + 1)]

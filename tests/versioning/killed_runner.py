@@ -25,12 +25,10 @@ from lib.versioning.users import USERS
 SPARE = 2  # batches that a run may do beyond those that are waited for
 
 
-def migrate(
-    dialect: str, address: str, versions: tuple[int, int], batch_size: int
-) -> tuple[PhaseResult, ...]:
+def migrate(dialect: str, address: str, versions: tuple[int, int], batch: int) -> tuple[PhaseResult, ...]:
     """Run expand and backfill."""
     with engine_for(dialect, address) as database:
-        return run_migration(database.target, USERS, *versions, batch_size=batch_size, wait=30)
+        return run_migration(database.target, USERS, *versions, batch_size=batch, wait=30)
 
 
 def report(pipe: int, left: Iterator[int]) -> None:
@@ -41,7 +39,7 @@ def report(pipe: int, left: Iterator[int]) -> None:
 
 
 def main(
-    dialect: str, address: str, start: int, end: int, times: int, batch_size: int, rng: random.Random
+    dialect: str, address: str, start: int, end: int, times: int, batch: int, rng: random.Random
 ) -> None:
     """Kill each run a random time after a random number of batches, so that every machine kills at work."""
     migration_plan(USERS, start, end, dialect)  # imports what the runs need
@@ -53,7 +51,7 @@ def main(
             os.close(read_end)
             tell = partial(report, write_end, iter(range(after + SPARE - 1)))
             Session.transact = calling_after_batches(tell)  # type: ignore[method-assign]
-            migrate(dialect, address, (start, end), batch_size)
+            migrate(dialect, address, (start, end), batch)
             os._exit(0)
         os.close(write_end)
         while after and os.read(read_end, 1):
@@ -62,7 +60,7 @@ def main(
         os.kill(child, signal.SIGKILL)
         killed += os.WIFSIGNALED(os.waitpid(child, 0)[1])
         os.close(read_end)
-    last = migrate(dialect, address, (start, end), batch_size)[1]
+    last = migrate(dialect, address, (start, end), batch)[1]
     print(json.dumps({"killed": killed, "done": done, "rows": last.rows, "batches": last.batches}))
 
 

@@ -166,9 +166,8 @@ def _converts(draw: st.DrawFn, schema: Schema, portable: bool) -> Operation | No
         return None
     field = draw(st.sampled_from(fit))
     to = draw(st.sampled_from(ways[field.type]))
-    return ConvertField(
-        field.name, to, draw(st.one_of(st.none(), st.integers(1, 30))) if to == "string" else None
-    )
+    length = draw(st.one_of(st.none(), st.integers(1, 30))) if to == "string" else None
+    return ConvertField(field.name, to, length)
 
 
 def _splits(draw: st.DrawFn, schema: Schema, portable: bool) -> Operation | None:
@@ -222,9 +221,8 @@ def broken_records(draw: st.DrawFn, history: SchemaHistory) -> Any:
     if way == 0:
         return draw(st.sampled_from([None, [], "text", 5, 1.5, [record], (), b"{}", float("nan")]))
     if way == 1:
-        record[VERSION_KEY] = draw(
-            st.sampled_from([None, True, 0, -1, 99, "1", 1.0, [1], {}, 2**70, history.latest + 1])
-        )
+        labels = [None, True, 0, -1, 99, "1", 1.0, [1], {}, 2**70, history.latest + 1]
+        record[VERSION_KEY] = draw(st.sampled_from(labels))
         return record
     if way == 2:  # undeclared fields of other versions with any value
         for name in draw(st.lists(st.sampled_from(NAMES), unique=True, max_size=4)):

@@ -72,27 +72,6 @@ def test_invalid(name: str, value: Any, reason: str) -> None:
     assert errors(DataVersionManager(TYPED), record) == [f"{name}: {reason}"]
 
 
-def test_every_error_of_a_record_is_told() -> None:
-    found = errors(DataVersionManager(TYPED), {"s": 5, "i": None, "t": "2024-02-30", "z": 1})
-    assert [error.partition(" (")[0] for error in found] == [
-        "s: expected string", "i: null, but required", "f: missing", "b: missing", "t: no such calendar day", "o: missing",
-    ]  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("record", "error"),
-    [
-        (None, "record: expected an object (got null)"),
-        ([ANA], "record: expected an object (got array of 1)"),
-        (ANA | {"schema_version": 4}, "schema_version: unknown version (got integer 4; known: 1, 2, 3)"),
-        (ANA | {"schema_version": None}, "schema_version: expected a version as an integer (got null)"),
-    ],
-    ids=str,
-)
-def test_what_is_no_record(record: Any, error: str) -> None:
-    assert errors(DataVersionManager(), record) == [error]
-
-
 # ── The single form ──────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -49,12 +49,8 @@ POSTGRESQL = BOTH | {
     "foreign key of another table": ("TEXT UNIQUE", "", ["CREATE TABLE p (x TEXT REFERENCES t (a))"], "constraint p_x_fkey"),
     "generated column": ("TEXT", ", g TEXT GENERATED ALWAYS AS (lower(a)) STORED", [], "column g of table t"),
     "materialized view": ("TEXT", "", ["CREATE MATERIALIZED VIEW m AS SELECT a FROM t"], "materialized view m"),
-    "trigger of the column": (
-        "TEXT", "", ["CREATE TRIGGER tr BEFORE UPDATE OF a ON t FOR EACH ROW EXECUTE FUNCTION f()"], "trigger tr",
-    ),
-    "trigger whose function reads it": (
-        "TEXT", "", ["CREATE TRIGGER tr BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION f()"], "trigger tr",
-    ),
+    "trigger of the column": ("TEXT", "", ["CREATE TRIGGER tr BEFORE UPDATE OF a ON t FOR EACH ROW EXECUTE FUNCTION f()"], "trigger tr"),
+    "trigger with a function": ("TEXT", "", ["CREATE TRIGGER tr BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION f()"], "trigger tr"),
     "policy": ("TEXT", "", ["CREATE POLICY own ON t USING (a = current_user)"], "policy own"),
     "statistics": ("TEXT", "", ["CREATE STATISTICS st ON a, b FROM t"], "statistics object st"),
     "index on a partition": (
@@ -67,9 +63,7 @@ SQLITE = BOTH | {
     "foreign key of the table": ("TEXT", ", FOREIGN KEY (a) REFERENCES o", [], r"FOREIGN KEY \(a\)"),
     "generated column": ("TEXT", ", g TEXT AS (lower(a)), h TEXT", [], "g TEXT AS"),
     "trigger": ("TEXT", "", ["CREATE TRIGGER tr AFTER UPDATE OF a ON t BEGIN SELECT 1; END"], "trigger tr"),
-    "trigger of another table": (
-        "TEXT", "", ["CREATE TRIGGER tr AFTER DELETE ON o BEGIN UPDATE t SET a = 1; END"], "trigger tr",
-    ),
+    "trigger of another table": ("TEXT", "", ["CREATE TRIGGER tr AFTER DELETE ON o BEGIN UPDATE t SET a = 1; END"], "trigger tr"),
 }  # fmt: skip
 CONSTRAINED = "TEXT DEFAULT 'x' UNIQUE CHECK (a <> '')"
 #: What belongs to the column itself: it goes with one that is dropped, and not in silence with one that is replaced.

@@ -10,14 +10,7 @@ import strategies
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from lib.versioning import USERS, AddField, Field, Schema, SchemaHistory
-from lib.versioning.records import (
-    migrate_record,
-    migrator_source,
-    record_version,
-    validator,
-    validator_source,
-)
+from lib.versioning import USERS, AddField, Field, Schema, SchemaHistory, records
 from lib.versioning.schema import MISSING
 
 Record = dict[str, Any]
@@ -29,13 +22,12 @@ ANA = {"id": "1", "name": "Ana", "created_at": "2024-01-01"}
 def test_validation_finds_every_error_and_no_other(data: st.DataObject) -> None:
     history = data.draw(strategies.histories(max_version=3))
     broken = strategies.broken_records(history).filter(lambda record: isinstance(record, dict))
-    record = data.draw(
-        broken | strategies.records(history, data.draw(st.sampled_from(history.versions)), extra=True)
-    )
+    version = data.draw(st.sampled_from(history.versions))
+    record = data.draw(broken | strategies.records(history, version, extra=True))
     before = copy.deepcopy(record)
     for version in history.versions:
         schema = history.schema(version)
-        errors = validator(schema)(record)
+        errors = records.validator(schema)(record)
         assert {error.partition(":")[0] for error in errors} == oracle.wrong_fields(schema, record)
         problems = [(field.name, field.problem(record.get(field.name, MISSING))) for field in schema]
         assert errors == [f"{name}: {problem}" for name, problem in problems if problem], "one each, in order"
@@ -44,8 +36,8 @@ def test_validation_finds_every_error_and_no_other(data: st.DataObject) -> None:
 
 def migrate(history: SchemaHistory, record: Record, target: int) -> oracle.Migrated | None:
     """What the generated functions make of a valid record; None if it can't be migrated."""
-    version, _ = record_version(history, record)
-    migrated = migrate_record(history, record, version, target)
+    version, _ = records.record_version(history, record)
+    migrated = records.migrate_record(history, record, version, target)
     assert all(type(text) is str for text in migrated.failed)
     return None if migrated.failed else oracle.Migrated(migrated.record, migrated.kept, migrated.lost)
 
@@ -102,7 +94,7 @@ def test_histories_that_differ_only_in_what_they_fill_do_not_share_functions() -
 
 
 def test_the_source_can_be_read() -> None:
-    assert "# AddField updated_at" in migrator_source(USERS, 1, 3)
-    for source in (migrator_source(USERS, 1, 3), validator_source(USERS.schema(3))):
+    assert "# AddField updated_at" in records.migrator_source(USERS, 1, 3)
+    for source in (records.migrator_source(USERS, 1, 3), records.validator_source(USERS.schema(3))):
         assert source.startswith("def ")
         assert max(map(len, source.splitlines())) < 130

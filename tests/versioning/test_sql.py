@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 import psycopg
@@ -29,12 +28,8 @@ def test_the_chain_migrates_a_real_table(database: tuple[str, Any]) -> None:
     run(connection, DataVersionManager().create_migration_script(1, 3, dialect))
     assert tuple(columns(connection, "users")) == USERS.schema(3).names
     found = rows(connection, "users", USERS.schema(3).names, "ORDER BY id")
-    instants = [
-        datetime(2024, 1, 1),
-        datetime(2024, 2, 29, 21, 30, 0, 123456),
-        datetime(999, 12, 31, 23, 59, 59, 999999),
-    ]
-    assert [moment(row.pop("updated_at")) for row in found] == instants
+    instants = ["2024-01-01T00:00:00", "2024-02-29T21:30:00.123456", "0999-12-31T23:59:59.999999"]
+    assert [moment(row.pop("updated_at")).isoformat() for row in found] == instants
     assert found == [user | {"email": None, "phone": None} for user in V1]
 
 
@@ -114,9 +109,8 @@ def test_the_contract_reads_no_rows_under_its_lock(postgres_connection: psycopg.
 # ── Conversions, value by value ──────────────────────────────────────────────────────────────────────────────────
 
 TOP = 2**63
-INTEGERS = [
-    0, -1, 2**53, 2**53 + 1, -(2**53) - 1, 2**53 + 2, TOP - 1, TOP - 512, TOP - 1024, TOP - 1025, 1 - TOP, -TOP,
-]  # fmt: skip
+INTEGERS = [0, -1, 2**53, 2**53 + 1, -(2**53) - 1, 2**53 + 2, TOP - 1, TOP - 512, TOP - 1024, TOP - 1025]
+INTEGERS += [1 - TOP, -TOP]
 FLOATS = [0.0, -0.0, 0.5, -1.5, 1e300, 5e-324, 2.0**63, -(2.0**63), 2.0**53, float("inf"), -float("inf")]
 TEXTS = [
     "0", "-0", "7", "-7", "007", "+7", " 7", "7 ", "7\n", "", "-", "1e3", "1.0", "0x7", "1_0", "٣", "seven", "7seven", "--7",

@@ -27,8 +27,8 @@ Row = dict[str, Any]
 #: The key of each row, which no version declares: no script may touch it.
 KEY = "row_number"
 
-
 Database = tuple[str, Any]
+Migration = tuple[SchemaHistory, int, int, list[Row]]
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def engines(databases: list[Database], postgres_server: Server) -> Iterator[list
 
 
 @st.composite
-def migrations(draw: st.DrawFn, max_version: int = 4) -> tuple[SchemaHistory, int, int, list[Row]]:
+def migrations(draw: st.DrawFn, max_version: int = 4) -> Migration:
     """A history, two of its versions in either order, and records of the first."""
     name = draw(st.sampled_from(["things", "order", "User"]))
     history = draw(histories(max_version=max_version, portable=True, name=name))
@@ -127,10 +127,7 @@ MANY = settings(max_examples=25, suppress_health_check=list(HealthCheck))
 @MANY
 @given(migrations(), st.booleans())
 def test_scripts_and_the_runner_agree_with_records(
-    databases: list[Database],
-    engines: list[Any],
-    migration: tuple[SchemaHistory, int, int, list[Row]],
-    as_text: bool,
+    databases: list[Database], engines: list[Any], migration: Migration, as_text: bool
 ) -> None:
     history, start, end, found = migration
     manager, schema = DataVersionManager(history), history.schema(end)
@@ -187,8 +184,8 @@ def run_thrice(database: Database, history: SchemaHistory, script: str) -> None:
 
 @MANY
 @given(migrations(), st.booleans())
-def test_what_fails_as_a_record_fails_the_script_and_changes_nothing(
-    databases: list[Database], migration: tuple[SchemaHistory, int, int, list[Row]], as_text: bool
+def test_failures_are_those_of_records(
+    databases: list[Database], migration: Migration, as_text: bool
 ) -> None:
     history, start, end, found = migration
     manager = DataVersionManager(history)
@@ -208,10 +205,7 @@ def test_what_fails_as_a_record_fails_the_script_and_changes_nothing(
 @MANY
 @given(migrations(), st.booleans())
 def test_the_runner_counts_the_losses_of_records(
-    databases: list[Database],
-    engines: list[Any],
-    migration: tuple[SchemaHistory, int, int, list[Row]],
-    as_text: bool,
+    databases: list[Database], engines: list[Any], migration: Migration, as_text: bool
 ) -> None:
     history, start, end, found = migration
     assume(hops(history, start, end) == [(start, end)])
@@ -228,7 +222,7 @@ def test_the_runner_counts_the_losses_of_records(
 
 
 @st.composite
-def half_finished(draw: st.DrawFn) -> tuple[SchemaHistory, int, int, list[Row]]:
+def half_finished(draw: st.DrawFn) -> Migration:
     """A history of one operation, and records of which some have new fields already, as from an application in between."""
     history = draw(histories(max_version=2, portable=True))
     assume(len(history.steps(1, 2)) == 1)
@@ -245,9 +239,7 @@ def half_finished(draw: st.DrawFn) -> tuple[SchemaHistory, int, int, list[Row]]:
 
 @MANY
 @given(half_finished(), st.booleans())
-def test_what_is_filled_is_kept_as_in_records(
-    databases: list[Database], migration: tuple[SchemaHistory, int, int, list[Row]], as_text: bool
-) -> None:
+def test_fills_are_kept_as_in_records(databases: list[Database], migration: Migration, as_text: bool) -> None:
     history, start, end, found = migration
     manager = DataVersionManager(history)
     good = passing(manager, found, [(start, end)])
