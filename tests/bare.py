@@ -32,9 +32,8 @@ class Endpoint(asyncio.Protocol):
             answer = [b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(self.name), self.name]
             if b"begun" in head:
                 self.transport.write(answer.pop(0))
-            asyncio.get_running_loop().call_later(
-                float(seconds[1]) if seconds else 0.0, self.write, b"".join(answer)
-            )
+            wait = float(seconds[1]) if seconds else 0.0
+            asyncio.get_running_loop().call_later(wait, self.write, b"".join(answer))
 
     def write(self, data: bytes) -> None:
         if not self.transport.is_closing():

@@ -19,9 +19,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / folder) for folder in ("tools", "compose", "site")]
 
 # Derandomized, so that a test that passed in CI passes for a learner; without limits in time, since machines are busy.
-settings.register_profile(
-    "steady", derandomize=True, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
-)
+steady = {"derandomize": True, "deadline": None, "print_blob": True}
+settings.register_profile("steady", **steady, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("steady")
 
 # In the background of a script, or under nohup, these are ignored, and every program that a test starts would inherit that.

@@ -40,7 +40,5 @@ def links(page: Path) -> list[str]:
 def tables(text: str) -> list[list[list[str]]]:
     """The tables of a text, each as its rows below the head, each row as its cells."""
     found = re.findall(r"(?:^\|.*\n)+", text + "\n", re.MULTILINE)
-    return [
-        [[cell.strip() for cell in row.strip("|").split("|")] for row in one.splitlines()[2:]]
-        for one in found
-    ]
+    rows = [[row.strip("|").split("|") for row in one.splitlines()[2:]] for one in found]
+    return [[[cell.strip() for cell in row] for row in table] for table in rows]

@@ -36,9 +36,8 @@ time.sleep(300)
 def owner(code: str, prefix: tuple[str, ...] = ()) -> Iterator[subprocess.Popen[str]]:
     """Run `code` in another Python process, the owner of what it starts; killed at the end."""
     command = [*prefix, sys.executable, "-c", PRELUDE + code]
-    with subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
-    ) as process:
+    into = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with subprocess.Popen(command, cwd=ROOT, start_new_session=True, **into) as process:
         try:
             yield process
         finally:

@@ -24,15 +24,10 @@ LEARNING = [Requirement(line) for line in PROJECT["dependencies"] + PROJECT["opt
 OTHERS = [lines for extra, lines in PROJECT["optional-dependencies"].items() if extra != "lab"]
 DECLARED = LEARNING + [Requirement(line) for lines in OTHERS for line in lines]
 CONDA = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
-# conda-forge's name of a package, where it is not that of PyPI; and what an extra stands for: conda knows no extras.
-CONDA_NAMES = {
-    "docker": "docker-py",
-    "duckdb": "python-duckdb",
-    "fastjsonschema": "python-fastjsonschema",
-    "matplotlib": "matplotlib-base",
-    "prometheus-client": "prometheus_client",
-    "redis": "redis-py",
-}
+# PyPI's name of a package, by that of conda-forge where it is another; and what an extra stands for: conda knows no extras.
+CONDA_NAMES = {f"{name}-py": name for name in ("docker", "redis")}
+CONDA_NAMES |= {f"python-{name}": name for name in ("duckdb", "fastjsonschema")}
+CONDA_NAMES |= {"matplotlib-base": "matplotlib", "prometheus_client": "prometheus-client"}
 BEHIND_EXTRAS = {"celery[redis]": "redis", "psycopg[binary]": "psycopg-binary"}
 
 
@@ -98,8 +93,7 @@ def test_conda_has_what_learning_needs_at_the_locked_versions() -> None:
     pinned = {need.name: str(need.specifier) for need in map(Requirement, by_pip)}
     assert pinned == {name: f"=={locked[name]}" for name in pinned}
     wanted = names_of(LEARNING) - set(pinned)
-    ours = {theirs: name for name, theirs in CONDA_NAMES.items()}
-    found = {ours.get(name, name): spec for name, spec in specs.items()}
+    found = {CONDA_NAMES.get(name, name): spec for name, spec in specs.items()}
     assert set(found) == wanted | {"pip"}
     for name in wanted:
         asked = VersionSpec(found[name].version)

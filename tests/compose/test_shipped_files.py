@@ -44,11 +44,8 @@ def problems(name: str, service: dict[str, Any]) -> list[str]:
     chosen = VARIABLE.fullmatch(service["image"])  # when the file is deployed
     if "build" not in service and not chosen and not re.fullmatch(r"v?\d+\.\d+\S*", tag):
         found.append(f"takes the image {service['image']}, which may be another one tomorrow")
-    found += [
-        f"publishes {port} beyond loopback"
-        for port in service.get("ports", [])
-        if not str(port).startswith("127.0.0.1:")
-    ]
+    ports = [str(port) for port in service.get("ports", [])]
+    found += [f"publishes {port} beyond loopback" for port in ports if not port.startswith("127.0.0.1:")]
     found += [
         f"has the value of {key} in the file"
         for key, value in (service.get("environment") or {}).items()

@@ -20,16 +20,10 @@ from lib.stage.programs import ProcessError
 
 ROOT = Path(__file__).parents[2]
 K8S = ROOT / "compose" / "k8s"
-MANIFESTS = [
-    (path.parent.name, manifest)
-    for path in sorted(K8S.rglob("*.yaml"))
-    for manifest in yaml.safe_load_all(path.read_text(encoding="utf-8"))
-]
-PODS = [
-    (folder, one["spec"]["template"]["spec"])
-    for folder, one in MANIFESTS
-    if "template" in one.get("spec", {})
-]
+FILES = sorted(K8S.rglob("*.yaml"))
+MANIFESTS = [(path.parent.name, one) for path in FILES for one in yaml.safe_load_all(path.read_text("utf-8"))]
+TEMPLATES = [(folder, one.get("spec", {}).get("template")) for folder, one in MANIFESTS]
+PODS = [(folder, template["spec"]) for folder, template in TEMPLATES if template]
 
 
 class Cluster:

@@ -452,15 +452,15 @@ def test_green_killed_after_the_switch_traffic_goes_back(platform: Local, tmp_pa
 
 
 def test_rolled_out_under_traffic_nothing_fails(platform: Local, tmp_path: Path) -> None:
-    real(platform, tmp_path).deploy(replace(ONE, replicas=3))
+    real(platform, tmp_path).deploy(replace(ONE, replicas=2))
     serving = []
     with load(platform) as traffic:
-        rollout = real(platform, tmp_path, traffic, Rolling, batch_size=2)
+        rollout = real(platform, tmp_path, traffic, Rolling, batch_size=1)
         rollout.progress = lambda _: serving.append(len(platform.ports("blue")))
-        assert rollout.deploy(TWO).running == replace(TWO, replicas=3)
+        assert rollout.deploy(TWO).running == replace(TWO, replicas=2)
     assert_all_ok(traffic.requests())
-    assert set(serving) == {3}
-    assert set(platform.releases("blue").values()) == {replace(TWO, replicas=3)}
+    assert set(serving) == {2}
+    assert set(platform.releases("blue").values()) == {replace(TWO, replicas=2)}
     assert platform.ports("green") == []
 
 

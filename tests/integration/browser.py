@@ -13,15 +13,16 @@ import os
 import secrets
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from integration import BROWSERS
 from lab import lab_command, lab_environment
 from playwright.sync_api import Browser, Locator, Page, sync_playwright
+from waiting import until
 
-from lib.stage.ports import ask, run_on_free_port
+from lib.deployment.replicas import answers
+from lib.stage.ports import run_on_free_port
 from lib.stage.processes import Process
 
 CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
@@ -49,9 +50,7 @@ def jupyterlab(folder: Path) -> Iterator[str]:
             return process.run(command, env=environ, cwd=folder)
 
         def ready(port: int) -> bool:
-            with contextlib.suppress(OSError):
-                return ask(f"http://127.0.0.1:{port}/api/status", authorization=f"token {token}")[0] == 200
-            return False
+            return answers(port, f"/api/status?token={token}")
 
         port = run_on_free_port(start, ready, name="JupyterLab", timeout=120)
         yield f"http://127.0.0.1:{port}/lab/tree/{{}}?token={token}"
@@ -61,14 +60,10 @@ def jupyterlab(folder: Path) -> Iterator[str]:
 def chromium() -> Iterator[Browser]:
     """A browser without a window, which keeps its settings in a home folder of its own."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home, sync_playwright() as playwright:
-        mine = {name: value for name, value in os.environ.items() if not name.startswith("XDG_")} | {
-            "HOME": home
-        }
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET, env=mine)
-        try:
+        mine = {name: value for name, value in os.environ.items() if not name.startswith("XDG_")}
+        launched = {"executable_path": CHROMIUM, "args": QUIET, "env": mine | {"HOME": home}}
+        with playwright.chromium.launch(**launched) as browser:
             yield browser
-        finally:
-            browser.close()
 
 
 def open_lesson(browser: Browser, server: str, name: str) -> Page:
@@ -100,10 +95,7 @@ def save(page: Page, file: Path) -> None:
     """Save by the keyboard, and wait until the file has changed."""
     before = file.stat().st_mtime_ns
     page.keyboard.press("Control+s")
-    deadline = time.monotonic() + 60
-    while file.stat().st_mtime_ns == before:
-        assert time.monotonic() < deadline, f"{file.name} was not saved"
-        page.wait_for_timeout(100)
+    until(lambda: page.wait_for_timeout(100) or file.stat().st_mtime_ns != before)
 
 
 def figures(page: Page) -> list[Locator]:

@@ -23,17 +23,7 @@ pytestmark = pytest.mark.skipif(
 CHOSEN = os.environ.get("BROWSER_LESSONS", "00 04").split()  # with 10, CI would take too long
 
 
-def pictures(path: Path) -> int:
-    """How many pictures a lesson has stored in its outputs."""
-    outputs = [output for cell in code_cells(read(path)) for output in cell.outputs]
-    return sum("image/png" in output.get("data", {}) for output in outputs)
-
-
-paths = [
-    pytest.param(path, id=path.stem)
-    for path in lesson_paths()
-    if CHOSEN == ["all"] or path.name[:2] in CHOSEN
-]
+PATHS = [path for path in lesson_paths() if CHOSEN == ["all"] or path.name[:2] in CHOSEN]
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +41,7 @@ def folder(tmp_path: Path, kernel_path: None) -> Path:
 
 
 @pytest.mark.parametrize("edition", ["work", "notebooks"])
-@pytest.mark.parametrize("path", paths)
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 def test_run_all_in_the_browser(path: Path, edition: str, folder: Path, chromium: Browser) -> None:
     file = folder / edition / path.name
     cells = code_cells(read(file))
@@ -64,5 +54,6 @@ def test_run_all_in_the_browser(path: Path, edition: str, folder: Path, chromium
     meant = failures(read(path))  # errors that the lesson shows on purpose
     checks = {cell.id: "AssertionError" for cell in cells if is_check(cell)}
     assert failures(read(file)) == (meant | checks if edition == "work" else meant)
-    assert len(sizes) == pictures(path)
+    outputs = [output for cell in code_cells(read(path)) for output in cell.outputs]
+    assert len(sizes) == sum("image/png" in output.get("data", {}) for output in outputs)
     assert [size for size in sizes if size is None or size["width"] < 300 or size["height"] < 100] == []

@@ -27,10 +27,9 @@ from lib.stage.containers import LABEL, POSTGRES, VALKEY, Container, Network, do
 from lib.stage.programs import run
 from lib.stage.traffic import Traffic
 
+BACKEND = 'BACKEND = "process"'
 #: The lessons with a parameter BACKEND.
-ON_CONTAINERS = [
-    path for path in lesson_paths() if 'BACKEND = \\"process\\"' in path.read_text(encoding="utf-8")
-]
+ON_CONTAINERS = [path for path in lesson_paths() if any(BACKEND in cell.source for cell in read(path).cells)]
 assert len(ON_CONTAINERS) >= 3
 OWNER = """
 from lib.stage.containers import docker_network
@@ -84,12 +83,8 @@ def test_containers_are_confined_and_published_on_loopback_only(network: Network
     with WorkerPool(1, backend="docker") as pool:
         names = sorted(run("docker", "ps", "--filter", f"label={LABEL}", "--format", "{{.Names}}").split())
         broker, worker = json.loads(run("docker", "inspect", *names))
-        ports = [
-            address["HostIp"]
-            for published in broker["NetworkSettings"]["Ports"].values()
-            for address in published or ()
-        ]
-        assert ports == ["127.0.0.1"] and not any(worker["NetworkSettings"]["Ports"].values())
+        [[port]] = filter(None, broker["NetworkSettings"]["Ports"].values())
+        assert port["HostIp"] == "127.0.0.1" and not any(worker["NetworkSettings"]["Ports"].values())
         for name, container in zip(names, (broker, worker), strict=True):
             host = container["HostConfig"]
             assert host["ReadonlyRootfs"] and host["CapDrop"] == ["ALL"] and not host["Privileged"]
@@ -132,26 +127,23 @@ def test_a_lesson_runs_on_containers_as_it_does_on_processes(
 ) -> None:
     nb = read(path)
     [parameters] = [one for one in code_cells(nb) if "parameters" in tags(one)]
-    assert parameters.source.count('BACKEND = "process"') == 1
-    parameters.source = parameters.source.replace('BACKEND = "process"', 'BACKEND = "docker"')
+    assert parameters.source.count(BACKEND) == 1
+    parameters.source = parameters.source.replace(BACKEND, 'BACKEND = "docker"')
     meant = failures(nb)
     assert failures(notebooks.execute(nb, tmp_path, allow_errors=True)) == meant
 
 
 def test_a_database_of_this_machine_is_out_of_reach_for_a_replica(network: Network) -> None:
-    with pytest.raises(
-        servers.ProcessError, match='out of reach for a container: start that server with backend="docker"'
-    ):
+    remedy = 'out of reach for a container: start that server with backend="docker"'
+    with pytest.raises(servers.ProcessError, match=remedy):
         network.inside("postgresql+psycopg://postgres:secret@127.0.0.1:1/postgres")
     assert network.inside("redis://broker.example.org:6379/0") == "redis://broker.example.org:6379/0"
 
 
 def test_an_error_shows_the_log_of_a_container(network: Network) -> None:
     command = ["python", "-c", "print('no configuration'); raise SystemExit(3)"]
-    for name, message in (
-        (image(), "status 3.*no configuration"),
-        ("no-such-image:1.0", "status 125.*no-such-image"),
-    ):
+    messages = {image(): "status 3.*no configuration", "no-such-image:1.0": "status 125.*no-such-image"}
+    for name, message in messages.items():
         with Container(network, "short", name).start(0, command, env={}) as container:
             assert container.wait(30)
             with pytest.raises(servers.ProcessError, match=f"(?s)The thing ended with {message}"):

@@ -85,10 +85,8 @@ def repository(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iter
     made = Repository(tmp_path_factory.mktemp("repository"))
     yield made
     assert made("down")[0] == 0
-    left = f"label=com.docker.compose.project={made.platform.project}"
-    assert [
-        engine.docker(kind, "ls", "--quiet", "--filter", left) for kind in ("container", "volume", "network")
-    ] == [""] * 3
+    of_ours = ["ls", "--quiet", "--filter", f"label=com.docker.compose.project={made.platform.project}"]
+    assert [engine.docker(kind, *of_ours) for kind in ("container", "volume", "network")] == [""] * 3
 
 
 def steps(output: str) -> list[str]:
@@ -139,9 +137,8 @@ def test_a_router_that_crashed_comes_back_with_the_same_colour(
     [router] = repository.ids("router")
 
     def state() -> list[str]:
-        return engine.docker(
-            "inspect", "--format", "{{.State.StartedAt}} {{.State.Health.Status}}", router
-        ).split()
+        form = "{{.State.StartedAt}} {{.State.Health.Status}}"
+        return engine.docker("inspect", "--format", form, router).split()
 
     begun = state()[0]
     # Its worker is killed in there: a container that a command of Docker kills counts as stopped on purpose, and is not started again.

@@ -33,15 +33,11 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(line: str, folder: Path, **more: str) -> str:
     """Run a command in a shell that knows nothing of this run; its status must be 0. Returns what it prints."""
-    clean = {
-        name: value for name, value in os.environ.items() if name not in {*UNWANTED, MARK, "VIRTUAL_ENV"}
-    }
+    unwanted = {*UNWANTED, MARK, "VIRTUAL_ENV"}
+    clean = {name: value for name, value in os.environ.items() if name not in unwanted}
     # Nothing may be left in the home folder of the run. What uv has downloaded for this user is not downloaded again.
-    uv = Path(pwd.getpwuid(os.getuid()).pw_dir, ".cache", "uv")
-    caches = {
-        "PIP_CACHE_DIR": str(folder.parent / "cache"),
-        "UV_CACHE_DIR": os.environ.get("UV_CACHE_DIR", str(uv)),
-    }
+    uv = os.environ.get("UV_CACHE_DIR", f"{pwd.getpwuid(os.getuid()).pw_dir}/.cache/uv")
+    caches = {"PIP_CACHE_DIR": str(folder.parent / "cache"), "UV_CACHE_DIR": uv}
     settings = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True, "timeout": 900}
     done = subprocess.run(shlex.split(line), cwd=folder, env=clean | caches | more, **settings)
     text = done.stdout + done.stderr

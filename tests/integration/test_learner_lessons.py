@@ -9,11 +9,8 @@ from learners import QUICK, run_all
 from lessons import lesson_paths
 from run_tests import measures
 
-LESSONS = [
-    pytest.param(path, id=path.stem, marks=[pytest.mark.long] * measures(path))
-    for path in lesson_paths()
-    if path != QUICK
-]
+PATHS = [path for path in lesson_paths() if path != QUICK]
+LESSONS = [pytest.param(path, id=path.stem, marks=[pytest.mark.long] * measures(path)) for path in PATHS]
 
 
 @pytest.mark.parametrize("path", LESSONS)

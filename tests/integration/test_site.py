@@ -16,26 +16,19 @@ LOADED = {"script": "src", "link": "href", "img": "src", "iframe": "src", "sourc
 
 
 class Page(HTMLParser):
-    """What a page loads, what it links to, and where one can link to in it."""
+    """The tags of a page: what it loads, what it links to, and where one can link to in it."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
-        self.path = path
-        self.loads: list[str] = []
-        self.links: list[str] = []
-        self.anchors: set[str] = set()
-        self.without_alt: list[str] = []
+        self.path, self.tags = path, list[tuple[str, dict[str, str]]]()
         self.feed(path.read_text(encoding="utf-8"))
+        self.anchors = {found["id"] for _, found in self.tags if "id" in found}
+        self.links = [found["href"] for tag, found in self.tags if tag == "a" and "href" in found]
+        self.loads = [found[LOADED[tag]] for tag, found in self.tags if found.get(LOADED.get(tag, ""))]
+        self.without_alt = [found for tag, found in self.tags if tag == "img" and not found.get("alt")]
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        found = {name: value or "" for name, value in attrs}
-        self.anchors |= {found["id"]} if "id" in found else set()
-        if value := found.get(LOADED.get(tag, "")):
-            self.loads.append(value)
-        if tag == "a" and "href" in found:
-            self.links.append(found["href"])
-        if tag == "img" and not found.get("alt", "").strip():
-            self.without_alt.append(found.get("src", "?"))
+        self.tags.append((tag, {name: (value or "").strip() for name, value in attrs}))
 
 
 @pytest.fixture(scope="module")
@@ -50,10 +43,6 @@ def pages(site: Path) -> dict[Path, Page]:
     return {path: Page(path) for path in site.rglob("*.html")}
 
 
-def is_outside(address: str) -> bool:
-    return bool(urlsplit(address).netloc)
-
-
 def targets(page: Page) -> Iterator[tuple[str, Path, str]]:
     """The links of a page within the site: as written, the file, the anchor."""
     for link in page.links:
@@ -64,19 +53,18 @@ def targets(page: Page) -> Iterator[tuple[str, Path, str]]:
 
 
 def test_every_internal_link_leads_somewhere(pages: dict[Path, Page]) -> None:
-    checked, broken = 0, []
-    for page in pages.values():
-        for link, file, fragment in targets(page):
-            checked += 1
-            known = pages[file].anchors if file in pages else set()
-            if not file.is_file() or (fragment and file in pages and fragment not in known):
-                broken.append(f"{page.path.name}: {link}")
-    assert broken == [] and checked > 500
+    inside = [(page.path.name, *target) for page in pages.values() for target in targets(page)]
+    assert len(inside) > 500
+    assert [
+        (page, link)
+        for page, link, file, fragment in inside
+        if not file.is_file() or (fragment and file in pages and fragment not in pages[file].anchors)
+    ] == []
 
 
 def test_nothing_is_loaded_from_elsewhere(site: Path, pages: dict[Path, Page]) -> None:
     loads = [(page.path.name, address) for page in pages.values() for address in page.loads]
-    assert [load for load in loads if is_outside(load[1])] == [] and len(loads) > 100
+    assert [load for load in loads if urlsplit(load[1]).netloc] == [] and len(loads) > 100
     for style in site.rglob("*.css"):
         text = style.read_text(encoding="utf-8")
         assert not re.search(r"(@import\s+|url\()\s*[\"']?(https?:)?//", text), style

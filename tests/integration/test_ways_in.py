@@ -19,7 +19,8 @@ from lessons import LESSONS, ROOT, read
 from run_tests import UNWANTED
 from traces import MARK, UNTRACKED
 
-from lib.stage.ports import ask, run_on_free_port
+from lib.deployment.replicas import answers
+from lib.stage.ports import run_on_free_port
 from lib.stage.processes import Process, user_ids
 
 DEVCONTAINER = json.loads((ROOT / ".devcontainer" / "devcontainer.json").read_text(encoding="utf-8"))
@@ -38,9 +39,8 @@ class Stranger:
         """A command in a shell that knows nothing of this run, and whose `python` is that of `.venv`, as Binder's is its own."""
         ours = re.compile(rf"{MARK}|VIRTUAL_ENV|(JUPYTER|IPYTHON|MPL|UV_).*|{'|'.join(UNWANTED)}")
         clean = {name: value for name, value in os.environ.items() if not ours.fullmatch(name)}
-        path = (
-            "/usr/local/bin:/usr/bin:/bin" if USER else os.environ["PATH"]
-        )  # root's Pythons are not for others
+        # Root's Pythons are not for others.
+        path = "/usr/local/bin:/usr/bin:/bin" if USER else os.environ["PATH"]
         own = {"HOME": str(self.home), "TMPDIR": str(self.home), "PATH": f"{self.folder}/.venv/bin:{path}"}
         environ = clean | own | {"JUPYTER_TOKEN": TOKEN} | more
         return ["env", "-i", *(f"{name}={value}" for name, value in environ.items()), *argv]
@@ -58,10 +58,7 @@ class Stranger:
         """Start a server, and give the address of `base` on it."""
 
         def ready(port: int) -> bool:
-            with contextlib.suppress(OSError):
-                url = f"http://127.0.0.1:{port}{base}api/status"
-                return ask(url, authorization=f"token {TOKEN}")[0] == 200
-            return False
+            return answers(port, f"{base}api/status?token={TOKEN}")
 
         def start(port: int) -> Process:
             options = [f"--port={port}", "--ServerApp.port_retries=0", f"--ServerApp.base_url={base}"]
@@ -120,7 +117,7 @@ def test_binder_shows_the_first_lesson_and_no_solution(stranger: Stranger) -> No
     work = stranger.folder / "work"
     assert {entry["name"] for entry in listed} == {path.name for path in work.glob("[!.]*")}
     solved, shown = (
-        "\n".join(cell.source for path in sorted(folder.glob("*.ipynb")) for cell in read(path).cells)
+        "\n".join(cell.source for path in folder.glob("*.ipynb") for cell in read(path).cells)
         for folder in (LESSONS, work)
     )
     solutions = re.findall(r"### BEGIN SOLUTION\n(.*?)### END SOLUTION", solved, re.DOTALL)
@@ -147,8 +144,6 @@ def test_on_a_hub_the_python_of_the_lessons_becomes_a_kernel(stranger: Stranger,
     [spec] = stranger.home.glob(".local/share/jupyter/kernels/*/kernel.json")
     found = json.loads(spec.read_text(encoding="utf-8"))
     assert found["argv"][0] == f"{stranger.folder}/.venv/bin/python"
-    assert (
-        f"Open {stranger.folder}/work/00_start_here.ipynb, and choose the kernel '{found['display_name']}'"
-        in said
-    )
+    lesson = f"{stranger.folder}/work/00_start_here.ipynb"
+    assert f"Open {lesson}, and choose the kernel '{found['display_name']}'" in said
     assert "site/start.md" in stranger.run("python", "tools/lab.py", status=1, HOME=str(tmp_path), **hub)

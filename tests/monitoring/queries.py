@@ -89,11 +89,8 @@ def recorded(query: Query) -> Series:
 def problems(query: Query, series: list[Series]) -> list[str]:
     """What a query asks for in vain: series that nobody has, labels that they don't have."""
     tree = promql_parser.parse(query.expression)
-    found = [
-        f"{query.place}: nothing is selected by {selector}"
-        for selector in selectors(tree)
-        if not any(selects(selector, one) for one in series)
-    ]
+    vain = [selector for selector in selectors(tree) if not any(selects(selector, one) for one in series)]
+    found = [f"{query.place}: nothing is selected by {selector}" for selector in vain]
     for node, labels in grouped(tree):
         known = {label for one in series for part in selectors(node) if selects(part, one) for label in one}
         found += [f"{query.place}: nothing has a label {label!r}" for label in labels if label not in known]

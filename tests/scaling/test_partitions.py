@@ -35,10 +35,9 @@ def lines(path: Path) -> list[Any]:
 
 def state(folder: Path) -> dict[str, tuple[int, int, bytes]]:
     """All files: inode, time of change, content."""
+    files = {str(path.relative_to(folder)): path for path in sorted(folder.rglob("*")) if path.is_file()}
     return {
-        str(path.relative_to(folder)): (path.stat().st_ino, path.stat().st_mtime_ns, path.read_bytes())
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
+        at: (path.stat().st_ino, path.stat().st_mtime_ns, path.read_bytes()) for at, path in files.items()
     }
 
 

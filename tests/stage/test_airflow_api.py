@@ -67,11 +67,8 @@ def test_a_run_is_started_waited_for_and_read(url: str, asked: list[str]) -> Non
 
 def test_tries_have_a_row_each_and_seconds_since_the_first_task_was_queued(url: str) -> None:
     tries = Airflow(url, "admin", "right").tries("d", "r")
-    assert tries[["task", "try", "worker", "start"]].values.tolist() == [
-        ["list", 1, "a", 0.0],
-        ["upgrade[1]", 1, "a", 1.0],
-        ["upgrade[1]", 2, "b", 31.0],
-    ]
+    rows = [["list", 1, "a", 0.0], ["upgrade[1]", 1, "a", 1.0], ["upgrade[1]", 2, "b", 31.0]]
+    assert tries[["task", "try", "worker", "start"]].values.tolist() == rows
     assert tries["end"].tolist()[::2] == [2.0, 35.0] and math.isnan(tries["end"][1])
 
 

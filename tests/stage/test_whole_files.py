@@ -46,11 +46,8 @@ def test_write_in_order(write: Callable[[Path], None], calls: list[tuple[str, ..
     write(tmp_path / "state")
     part = calls[1][1]
     assert part != str(tmp_path / "state")
-    assert calls == [
-        ("sync", "file", part),
-        ("rename", part, str(tmp_path / "state")),
-        ("sync", "folder", str(tmp_path)),
-    ]
+    renamed = ("rename", part, str(tmp_path / "state"))
+    assert calls == [("sync", "file", part), renamed, ("sync", "folder", str(tmp_path))]
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("state", "new")]
 
 

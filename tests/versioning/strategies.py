@@ -199,12 +199,8 @@ def records(
     if version > 1 or draw(st.booleans()):
         record[VERSION_KEY] = version
     if extra:
-        elsewhere = {
-            field.name: field
-            for other in history.versions
-            for field in history.schema(other)
-            if field.name not in schema
-        }
+        others = [field for other in history.versions for field in history.schema(other)]
+        elsewhere = {field.name: field for field in others if field.name not in schema}
         for name in draw(st.lists(st.sampled_from(sorted(elsewhere)), unique=True)) if elsewhere else ():
             record[name] = draw(st.one_of(st.none(), values(elsewhere[name], portable=portable)))
         if draw(st.booleans()):

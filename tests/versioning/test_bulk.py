@@ -174,16 +174,9 @@ def test_reports_add_up() -> None:
     assert sum(whole.reasons.values()) == whole.quarantined
 
 
-@pytest.mark.parametrize(
-    ("error", "reason"),
-    [
-        ("id: missing", "id: missing"),
-        ("id: expected string (got string ' (')", "id: expected string"),
-        ("a: no separator to split at (the separator is ' (', got string '')", "a: no separator to split at"),
-    ],
-)
-def test_a_reason_is_an_error_without_its_details(error: str, reason: str) -> None:
-    assert reason_of(error) == reason
+def test_a_reason_is_an_error_without_its_details() -> None:
+    for details in ("", " (got string ' (')", " (the separator is ' (', got string '')"):
+        assert reason_of(f"id: expected string{details}") == "id: expected string"
 
 
 # ── Records that are odd in Python's way ─────────────────────────────────────────────────────────────────────────

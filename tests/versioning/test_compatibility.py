@@ -128,7 +128,7 @@ def test_reading_what_can_not_be_read_is_refused_with_every_reason() -> None:
 
 
 @given(cases())
-@settings(max_examples=300)
+@settings(max_examples=150)
 def test_no_disagreement_with_avro(case: tuple[Schema, Schema, list[dict[str, Any]]]) -> None:
     compare(*case)
 
@@ -242,7 +242,6 @@ def test_what_can_not_fail_is_not_said_to() -> None:
 
 
 @given(st.data())
-@settings(max_examples=200)
 def test_nothing_fails_that_was_not_told(data: st.DataObject) -> None:
     history = data.draw(histories())
     start, end = data.draw(st.sampled_from(history.versions)), data.draw(st.sampled_from(history.versions))
@@ -280,7 +279,6 @@ def tangles(draw: st.DrawFn) -> SchemaHistory:
 
 
 @given(tangles(), st.booleans())
-@settings(max_examples=200)
 def test_readers_get_what_the_history_says(history: SchemaHistory, aliases: bool) -> None:
     for (start, end), reading in matrix(history, aliases=aliases).items():
         if not reading.compatible:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from contextlib import suppress
+from itertools import product
 from typing import Any
 
 import pytest
@@ -106,20 +108,13 @@ def test_row_5_a_version_is_an_exact_integer(vm: DataVersionManager, label: obje
 
 
 def test_row_6_the_record_is_never_changed(vm: DataVersionManager) -> None:
-    inside = {"a": [1]}
-    for record in (JUAN | {"x": inside}, JUAN_AT_2 | {"x": inside}, JUAN_AT_3 | {"x": inside}, {"id": None}):
+    for record in (*(one | {"x": {"a": [1]}} for one in (JUAN, JUAN_AT_2, JUAN_AT_3)), {"id": None}):
         before = copy.deepcopy(record)
         vm.validate_schema(record)
-        for method in (vm.upgrade_data, vm.downgrade_data):
-            for target in (1, 2, 3):
-                try:
-                    result = method(record, target)
-                except ValueError:
-                    continue
-                assert result is not record
-                result.clear()
-        assert record == before
-        assert list(record) == list(before)
+        for method, target in product((vm.upgrade_data, vm.downgrade_data), (1, 2, 3)):
+            with suppress(ValueError):
+                method(record, target).clear()  # a dict of its own
+        assert (record, list(record)) == (before, list(before))
 
 
 @pytest.mark.parametrize("name", ["id", "name", "created_at"])

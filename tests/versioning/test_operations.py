@@ -229,11 +229,8 @@ def test_what_makes_no_sense_is_refused_when_declared(operation: Operation, word
 def test_derived_schemas() -> None:
     first = [Field("a", "string", True, None, 9, ("old",)), Field("n", "integer", default=3, aliases=("m",))]
     split = history(first, SplitField("a", ("x", "y"), "-"), ConvertField("n", "string", 5)).schema(2)
-    assert split.fields == (
-        Field("x", "string", True, None, 9),
-        Field("y", "string", True, None, 9),
-        Field("n", "string", False, "3", 5, ("m",)),
-    )
+    halves = [Field(name, "string", True, None, 9) for name in "xy"]
+    assert split.fields == (*halves, Field("n", "string", False, "3", 5, ("m",)))
     renamed = history(first, RenameField("a", "b"), DropField("n")).schema(2)
     assert renamed.fields == (Field("b", "string", True, None, 9, ("old",)),)
     added = history(first, AddField("b", "string", True), AddField("c", "integer", copy_from="n")).schema(2)
@@ -251,12 +248,12 @@ NASTY = [
 
 @pytest.mark.parametrize("text", NASTY)
 def test_separators_and_defaults_are_data_whatever_they_hold(text: str) -> None:
-    things = history(
-        [Field("a", "string"), Field("b", "string")],
+    steps = (
         SplitField("a", ("x", "y"), text),
         AddField("c", "string", default=text),
         DropField("b", default=text),
     )
+    things = history([Field("a", "string"), Field("b", "string")], *steps)
     up = Outcome(things, {"a": f"1{text}2", "b": text}, 2)
     assert up == {"x": "1", "y": "2", "c": text, "schema_version": 2}
     assert up.record is not None

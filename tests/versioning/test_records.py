@@ -17,7 +17,6 @@ Record = dict[str, Any]
 ANA = {"id": "1", "name": "Ana", "created_at": "2024-01-01"}
 
 
-@settings(max_examples=150)
 @given(st.data())
 def test_validation_finds_every_error_and_no_other(data: st.DataObject) -> None:
     history = data.draw(strategies.histories(max_version=3))
@@ -46,7 +45,7 @@ def spelled(done: oracle.Migrated) -> list[list[tuple[str, str]]]:
     return [sorted((n, repr(v)) for n, v in notes) for notes in (done.record.items(), done.kept, done.lost)]
 
 
-@settings(max_examples=250)
+@settings(max_examples=150)
 @given(st.data())
 def test_migration_does_what_the_rules_written_out_do(data: st.DataObject) -> None:
     history = data.draw(strategies.histories())
