@@ -27,7 +27,7 @@ def adds(name: str) -> list[AddField]:
     [
         ({2: adds("a"), 4: adds("b")}, "version 4 can't follow 2; the next is 3"),
         ({1: adds("a")}, "version 1 can't follow 1; the next is 2"),
-        ({True: adds("a")}, "version True can't follow 1; the next is 2"),
+        ({2.0: adds("a")}, "version 2.0 can't follow 1; the next is 2"),
         ({2: []}, "step to version 2: give a list of one or more operations"),
         ({2: AddField("a", "string", nullable=True)}, "step to version 2: give a list of one or more operations"),
         ({2: ["add a"]}, "step to version 2, operation 1: 'add a' is no operation such as AddField"),
