@@ -25,7 +25,8 @@ NAME = "live load"
 WRITE = "UPDATE users SET name = %(name)s WHERE id = %(id)s"
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name = %s"
 FILE = "SELECT pg_relation_filenode('users')"
-LOCKS = "SELECT mode FROM pg_locks WHERE relation = 'users'::regclass AND granted AND pid = %s"
+# Not the locks of a moment on pages, or on the end of the file while it grows.
+LOCKS = "SELECT mode FROM pg_locks WHERE relation = 'users'::regclass AND locktype = 'relation' AND pid = %s AND granted"
 #: From weak to strong, without their last word: https://www.postgresql.org/docs/current/explicit-locking.html
 MODES = "AccessShare RowShare RowExclusive ShareUpdateExclusive Share ShareRowExclusive Exclusive AccessExclusive".split()
 CONNECTIONS = 16

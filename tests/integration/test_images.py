@@ -26,10 +26,8 @@ def test_an_image_holds_no_secret_and_runs_as_nobody_special(file: str, engine: 
     else:
         run("docker", "build", "--file", file, "--tag", name, ".", timeout=900)
     [found] = json.loads(engine.docker("image", "inspect", name))
-    assert (
-        found["Config"]["User"].partition(":")[0].isdigit()
-        and found["Config"]["User"].partition(":")[0] != "0"
-    )
+    user = found["Config"]["User"].partition(":")[0]
+    assert user.isdigit() and user != "0"
     history = engine.docker("history", "--no-trunc", "--format", "{{.CreatedBy}}", name)
     assert list(secrets("\n".join([*found["Config"]["Env"], history]))) == []
     shell = ["run", "--rm", "--network", "none", "--user", "0:0", "--entrypoint", "sh", name, "-c"]

@@ -9,6 +9,7 @@ from contextlib import suppress
 
 import pytest
 from containers import Engine, run
+from test_airflow import BASES as AIRFLOW
 from traffic_checks import assert_all_ok
 from waiting import until
 
@@ -17,12 +18,7 @@ from lib.stage.containers import image
 from lib.stage.traffic import Traffic
 
 PORT = 8080
-BASES = [
-    "python:3.11.14-slim-bookworm",
-    "postgres:17.6-bookworm",
-    "haproxy:2.8.15-bookworm",
-    "valkey/valkey:8.1.4",
-]
+BASES = [*AIRFLOW, "haproxy:2.8.15-bookworm"]
 SERVICES = {"users": "2/2", "worker": "2/2", "router": "1/1", "broker": "1/1", "database": "1/1"}
 
 
@@ -31,10 +27,8 @@ class Stack:
 
     def __init__(self, engine: Engine) -> None:
         self.docker = engine.docker
-        self.env = {
-            "IMAGE": image(),
-            **{f"{name}_PASSWORD": os.urandom(16).hex() for name in ("DATABASE", "BROKER")},
-        }
+        passwords = {f"{name}_PASSWORD": os.urandom(16).hex() for name in ("DATABASE", "BROKER")}
+        self.env = {"IMAGE": image()} | passwords
 
     def deploy(self, release: str, schema: int) -> None:
         environment = self.env | {"RELEASE": release, "SCHEMA": str(schema)}
@@ -61,9 +55,7 @@ class Stack:
 def stack(engine: Engine) -> Iterator[Stack]:
     engine.provide(*BASES)
     if not engine.private:
-        pytest.skip(
-            "makes the engine a node of a Swarm, which is done only to an engine that was made for this run"
-        )
+        pytest.skip("makes the engine a node of a Swarm: only one that was made for this run")
     engine.docker("swarm", "init", "--advertise-addr", "127.0.0.1")
     try:
         yield Stack(engine)
@@ -107,8 +99,7 @@ def test_an_update_that_does_not_get_healthy_is_rolled_back(stack: Stack) -> Non
 
 
 def test_the_router_is_the_only_one_that_is_published(stack: Stack) -> None:
-    published = set()
-    for name in stack.docker("stack", "services", "lessons", "--format", "{{.Name}}").split():
-        ports = stack.docker("service", "inspect", name, "--format", "{{json .Endpoint.Spec.Ports}}").strip()
-        published |= {name} if ports not in ("null", "[]", "") else set()
+    names = stack.docker("stack", "services", "lessons", "--format", "{{.Name}}").split()
+    form = ["--format", "{{range .Endpoint.Spec.Ports}}{{.PublishedPort}} {{end}}"]
+    published = {name for name in names if stack.docker("service", "inspect", name, *form).strip()}
     assert published == {"lessons_router"}
