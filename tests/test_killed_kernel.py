@@ -24,6 +24,7 @@ MIDDLE = {
     "00": ("haproxy", 1),
     "01": ("", 1),
     "02": ("celery", 2),
+    "03": ("lib.stage.limited", 1),
     "06": ("postgres", 1),
     "07": ("celery", 2),
     "08": ("program.py", 2),

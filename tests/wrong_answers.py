@@ -412,6 +412,135 @@ for name, after in store["plan", payment].items():
     store[name, "all"] = after
 """,
     ],
+    "exercise-3-1": [
+        # the length of the queue is taken for the wait
+        """
+if work > patience:
+    return 0
+if rate <= capacity:
+    return float("inf")
+return (patience - work) / (rate - capacity)
+""",
+        # forgets that the work takes its time as well
+        """
+if work > patience:
+    return 0
+return patience * capacity / (rate - capacity) if rate > capacity else float("inf")
+""",
+        # never looks whether there is an overload
+        "return (patience - work) / (rate / capacity - 1) if rate != capacity else float('inf')",
+        # an overload is too late at once
+        'return 0 if rate > capacity else float("inf")',
+        # just in time is taken for too late
+        """
+if work >= patience:
+    return 0
+return (patience - work) * capacity / (rate - capacity) if rate > capacity else float("inf")
+""",
+        # of the lesson's service
+        'return 1.1 / (rate / 10 - 1) if rate > 10 else float("inf")',
+    ],
+    "exercise-3-2": [
+        # takes the patience for the wait alone
+        "return slots * (patience_ms // work_ms)",
+        # what the service does in that time, the first requests included
+        "return slots * patience_ms // work_ms - slots",
+        # one slot
+        "return max(0, patience_ms // work_ms - 1)",
+        # the lesson's bound
+        "return 4",
+        # no bound below 0
+        "return slots * (patience_ms // work_ms - 1)",
+        # nobody may wait
+        "return 0",
+    ],
+    "exercise-3-3": [
+        # layers add up
+        """
+tries = 1
+for most, budget in layers:
+    tries += (most if budget is None else min(most, 1 + budget)) - 1
+return rate * tries > capacity
+""",
+        # budgets are not seen
+        """
+for tries, _ in layers:
+    rate *= tries
+return rate > capacity
+""",
+        # a budget replaces the limit
+        """
+for tries, budget in layers:
+    rate *= tries if budget is None else 1 + budget
+return rate > capacity
+""",
+        # as many as it can do is taken for too many
+        """
+for tries, budget in layers:
+    rate *= tries if budget is None else min(tries, 1 + budget)
+return rate >= capacity
+""",
+        # a budget of 0 is taken for none
+        """
+for tries, budget in layers:
+    rate *= min(tries, 1 + budget) if budget else tries
+return rate > capacity
+""",
+        # retries are believed to go away
+        "return rate > capacity",
+        # any retry without a budget is a storm
+        "return any(tries > 1 and budget is None for tries, budget in layers) or rate > capacity",
+        # only the last layer counts
+        """
+tries, budget = layers[-1] if layers else (1, None)
+return rate * (tries if budget is None else min(tries, 1 + budget)) > capacity
+""",
+    ],
+    "exercise-3-4": [
+        # the average
+        "return partitions * capacity",
+        # the largest key, without its neighbours
+        "return capacity / max(share / partitions if key in split else share for key, share in shares.items())",
+        # nothing is split
+        """
+parts = [0.0] * partitions
+for key, share in shares.items():
+    parts[key % partitions] += share
+return capacity / max(parts)
+""",
+        # what is split is gone
+        """
+parts = [0.0] * partitions
+for key, share in shares.items():
+    parts[key % partitions] += 0 if key in split else share
+return capacity / max(max(parts), 1e-9)
+""",
+        # stays where it was, with a part of its load
+        """
+parts = [0.0] * partitions
+for key, share in shares.items():
+    parts[key % partitions] += share / partitions if key in split else share
+return capacity / max(parts)
+""",
+    ],
+    "exercise-3-5": [
+        # the lesson's rule: an old queue is today's load
+        "return max(1, -(-queue // 2))",
+        # a slower one of the same kind
+        "return max(1, -(-queue // 8))",
+        # what comes, and nothing for what waits
+        "return max(1, -(-rate // 4))",
+        # always enough
+        "return 7",
+        # one more each second, as long as something waits
+        "return ready + starting + (1 if queue else -1)",
+        # never down again
+        "return max(ready + starting, 1, -(-(rate + queue / 10) // 4))",
+        # the whole queue within a second
+        "return max(1, -(-(rate + queue) // 4))",
+        # does not look at what comes
+        "return ready + starting + (queue > 20) - (queue == 0)",
+    ],
     "exercise-4-1": [
         # stops at the first error
         """

@@ -10,6 +10,7 @@ Read the files in this order:
 - `servers`: PostgreSQL and Valkey, as processes or in containers
 - `router`: a real proxy that switches
 - `traffic`, `live`: loads on a service and on a table, which forgive nothing
+- `limited`: a service of a known capacity, and an open-loop load on it
 - `scraping`: metrics as Prometheus reads them
 - `airflow`: Airflow's API
 """
