@@ -2001,6 +2001,12 @@ return {"lag": lag, "lost": missed - lag, "caught_up_s": late}
 """,
     ],
     "exercise-8-2": [
+        # looks at the first step only
+        """
+if steps[0] in ("acknowledge", "mark"):
+    return 0 if dies_after == 1 else 1
+return 2 if dies_after == 1 and len(steps) > 1 and "and" not in steps[0] else 1
+""",
         # each kill doubles: at least once, whatever the steps
         'return 1 if dies_after == len(steps) or "effect" not in steps[:dies_after] else 2',
         # a mark makes everything right
@@ -2031,6 +2037,14 @@ return done.count("effect") + again * steps.count("effect")
 """,
     ],
     "exercise-8-3": [
+        # remembers in the process, which is gone after a kill
+        """
+seen = globals().setdefault("SEEN", set())
+if (id(database), event["key"]) not in seen:
+    database.execute("UPDATE balances SET cents = cents + ? WHERE account = ?", (event["cents"], event["account"]))
+    database.commit()
+    seen.add((id(database), event["key"]))
+""",
         # no key at all: at least once
         """
 add = "UPDATE balances SET cents = cents + ? WHERE account = ?"
@@ -2144,6 +2158,21 @@ return found
         'return {"direct": 400, "migrate": 200, "inspect": 0}',
     ],
     "exercise-8-5": [
+        # deletes by the number: a second order with the same number is lost
+        """
+def place(database, order):
+    database.execute("INSERT INTO orders VALUES (?)", (order,))
+    database.execute("INSERT INTO outbox (number) VALUES (?)", (order,))
+    database.commit()
+
+def relay(database):
+    for key, order in database.execute("SELECT id, number FROM outbox ORDER BY id").fetchall():
+        database.publish(key, order)
+        database.execute("DELETE FROM outbox WHERE number = ?", (order,))
+        database.commit()
+
+return place, relay
+""",
         # a dual write: commit, then publish
         """
 def place(database, order):
