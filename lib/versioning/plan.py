@@ -198,6 +198,9 @@ def _added(table: str, sql: Dialect, field: Field, value: Value, column: str) ->
         if sql.name == "sqlite":  # where no error tells of it
             unread = f"{value.sql} IS NOT NULL AND {fill} IS NULL"
             checks.append(Condition(unread, f"{place}: not in the accepted form"))
+    same = value.constant and value.constant.value
+    if field.length is not None and isinstance(same, str) and len(same) > field.length:
+        value = replace(value, constant=None)  # a step made it of a shorter default
     if field.length is not None and not value.constant:  # what a record's second validation finds
         too_long = f"length({value.sql}) > {field.length}"
         checks.append(Condition(too_long, f"{place}: longer than {field.length} characters"))
