@@ -7,13 +7,13 @@ its argument is NULL *or can't be converted exactly*, so that one rule finds the
 from __future__ import annotations
 
 import math
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cached_property
 from importlib import import_module
 from typing import Any, ClassVar, Final
 
 from lib.versioning.expressions import Computed
-from lib.versioning.schema import Field, is_unicode
+from lib.versioning.schema import Field, is_unicode, to_utc
 
 _TYPES: Final = {
     "string": "TEXT",
@@ -239,9 +239,3 @@ def dialect_named(name: str) -> Dialect:
     if name not in DIALECTS:
         raise SqlError(f"dialect {name!r}: choose one of {', '.join(DIALECTS)}")
     return DIALECTS[name]
-
-
-def to_utc(timestamp: str) -> datetime:
-    """Return the moment that a valid timestamp names, in UTC and without offset; one without offset is in UTC."""
-    moment = datetime.fromisoformat(timestamp)
-    return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment

@@ -26,6 +26,7 @@ from lib.versioning.schema import (
     is_unicode,
     is_whole_float,
     timestamp_problem,
+    to_utc,
 )
 
 Record = dict[str, Any]
@@ -157,8 +158,9 @@ def _effect_lines(effect: Effect) -> Iterator[str]:
 def _loss_lines(history: SchemaHistory, from_version: int, to_version: int) -> Iterator[str]:
     """Note each value that went and that the other direction would not bring back from the result `r`.
 
-    A date and its midnight are the same. A null counts where it would become a value, but not where its field only moved: then
-    another value was kept there. Of the fields that come and go on the way, those count that the record holds already.
+    Timestamps of the same moment are the same, as in a database. A null counts where it would become a value, but not where
+    its field only moved: then another value was kept there. Of the fields that come and go on the way, those count that the
+    record holds already.
     """
     effects = [effect for _, effect in history.effects(from_version, to_version)]
     back = first = {name: f"r[{name!r}]" for name in history.schema(to_version).names}
@@ -172,8 +174,8 @@ def _loss_lines(history: SchemaHistory, from_version: int, to_version: int) -> I
     for name in dict.fromkeys(name for effect in effects for name in effect.gone):
         value = f"record[{name!r}]" if name in own else f"record.get({name!r})"
         kind = (own if name in own else later)[name].type
-        form = "differ(to_date_time({}), to_date_time({}))" if kind == "timestamp" else "differ({}, {})"
-        filled, differs = f"{value} is not None", form.format(value, first[name])
+        function = "differ_in_time" if kind == "timestamp" else "differ"
+        filled, differs = f"{value} is not None", f"{function}({value}, {first[name]})"
         tests = [filled] if first[name] == "None" else [differs] if name in changed else [filled, differs]
         yield f"if {' and '.join(tests)}: lost(({name!r}, {value}))"
 
@@ -196,6 +198,11 @@ def _failure_line(value: Computed, result: str, sources: list[str]) -> str:
 def differ(a: Any, b: Any) -> bool:
     """Tell whether two values differ; NaN equals NaN here."""
     return bool(a != b and (a == a or b == b))
+
+
+def differ_in_time(a: str | None, b: str | None) -> bool:
+    """Tell whether two timestamps are different moments; a date is its midnight."""
+    return a != b and (a is None or b is None or to_utc(a) != to_utc(b))
 
 
 def literal(value: Any) -> str:
@@ -306,6 +313,7 @@ def compile_source(source: str, name: str, **names: Any) -> Any:
         **{function.__name__: function for function in FUNCTIONS},
         "describe": describe,
         "differ": differ,
+        "differ_in_time": differ_in_time,
         "is_unicode": is_unicode,
         "is_whole_float": is_whole_float,
         "isascii": str.isascii,

@@ -129,6 +129,12 @@ def timestamp_problem(text: str) -> str | None:
     return None
 
 
+def to_utc(timestamp: str) -> datetime:
+    """Return the moment that a valid timestamp names, in UTC and without offset; one without offset is in UTC."""
+    moment = datetime.fromisoformat(timestamp)
+    return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
+
+
 # ── Fields and schemas ───────────────────────────────────────────────────────────────────────────────────────────
 
 

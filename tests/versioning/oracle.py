@@ -9,6 +9,8 @@ import re
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
+from strategies import instant
+
 from lib.versioning import Field, Schema, SchemaHistory
 from lib.versioning.operations import AddField, ConvertField, DropField, RenameField, SplitField
 from lib.versioning.schema import NO_DEFAULT
@@ -119,8 +121,9 @@ def _walk(history: SchemaHistory, record: dict[str, Any], version: int, target: 
 
 
 def _stage(schema: Schema, record: dict[str, Any]) -> dict[str, Any]:
-    """What a record has in the fields of a schema; a date and its midnight are the same."""
-    return {f.name: _midnight(record[f.name]) if f.type == "timestamp" else record[f.name] for f in schema}
+    """What a record has in the fields of a schema; timestamps of the same moment are the same."""
+    times = {f.name for f in schema if f.type == "timestamp" and record[f.name] is not None}
+    return {n: instant(record[n]).isoformat() if n in times else record[n] for n in schema.names}
 
 
 def _midnight(value: str | None) -> str | None:

@@ -22,9 +22,10 @@ from databases import Database, calling_after_batches, engine_for
 from waiting import until
 
 from lib.versioning import USERS, Field, Schema, SchemaHistory, UnknownVersionError
-from lib.versioning.dialects import SqlError, to_utc
+from lib.versioning.dialects import SqlError
 from lib.versioning.migrate import LockedError, MigrationError, run_migration
 from lib.versioning.operations import AddField, ConvertField, DropField, RenameField, SplitField
+from lib.versioning.schema import to_utc
 from lib.versioning.sessions import Session
 from lib.versioning.users import make_users
 

@@ -9,9 +9,10 @@ import pytest
 from databases import ERRORS, columns, insert, make_table, moment, rows, run
 
 from lib.versioning import USERS, DataVersionManager, Field, Schema, SchemaHistory, UnknownVersionError
-from lib.versioning.dialects import DIALECTS, SqlError, dialect_named, to_utc
+from lib.versioning.dialects import DIALECTS, SqlError, dialect_named
 from lib.versioning.expressions import convert
 from lib.versioning.operations import AddField, ConvertField, DropField, Operation, RenameField, SplitField
+from lib.versioning.schema import to_utc
 from lib.versioning.sql import migration_script
 
 V1 = [

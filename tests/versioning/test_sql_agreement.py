@@ -17,10 +17,10 @@ from strategies import histories, instant, records, values
 from lib.stage.servers import Server
 from lib.versioning import AddField, ConvertField, DataVersionManager, DropField, SchemaHistory, SplitField
 from lib.versioning.bulk import Batch
-from lib.versioning.dialects import SqlError, to_utc
+from lib.versioning.dialects import SqlError
 from lib.versioning.migrate import run_migration
 from lib.versioning.plan import migration_plan
-from lib.versioning.schema import VERSION_KEY, Field, Schema
+from lib.versioning.schema import VERSION_KEY, Field, Schema, to_utc
 from lib.versioning.sql import migration_script
 
 Row = dict[str, Any]
