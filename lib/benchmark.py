@@ -139,6 +139,8 @@ def work_of_two(repeats: int = 5, seconds: float = 0.04) -> float:
     Processor time alone does not tell: a virtual machine counts as its own the time that its host gives to others, and
     two of its processors may be one core. The median of the repeats counts. Where only one can be used, it is 2.
     """
+    if usable_processors() < 2:
+        return 2.0
     block = bytes(1_000_000)
 
     def blocks_per_second(_: int) -> float:
@@ -150,7 +152,7 @@ def work_of_two(repeats: int = 5, seconds: float = 0.04) -> float:
 
     with ThreadPoolExecutor(2) as threads:
         pairs = [sum(threads.map(blocks_per_second, range(2))) / blocks_per_second(0) for _ in range(repeats)]
-    return statistics.median(pairs) if usable_processors() > 1 else 2.0
+    return statistics.median(pairs)
 
 
 def loop_step(steps: int = 50_000) -> float:
@@ -159,7 +161,7 @@ def loop_step(steps: int = 50_000) -> float:
 
 
 def machine_is_busy(remedy: str) -> bool:
-    """Whether times measured now would say more about this machine than about the program. A second.
+    """Whether times measured now would say more about this machine than about the program. Less than a second.
 
     Ask before a run, and let only assertions on times and ratios depend on it: counts and orders hold on every machine.
     A machine that is busy or slow is reported in words (printed, so the cell's output is not one to compare), and in a
