@@ -99,22 +99,21 @@ def _drain_before_stop(consumer: Consumer) -> None:
     and after the visibility timeout done again. A broker that is away, or goes away now, is not waited for.
     """
 
-    def drain() -> None:
-        for queue in list(consumer.task_consumer.queues):
-            consumer.cancel_task_queue(queue.name)
-        consumer.hub.call_repeatedly(0.02, stop_if_drained)
-
-    def stop_if_drained() -> None:
-        if not worker_state.reserved_requests:
-            worker_state.should_stop = os.EX_OK
+    asked = False
 
     def stop(*_: object) -> None:
-        consumer.app.conf.broker_connection_retry = False
-        if consumer.connection:
-            consumer.hub.call_soon(drain)
-        else:
+        nonlocal asked  # and no call of the hub: its lock may be held by what this signal interrupts, which would then wait for itself
+        asked, consumer.app.conf.broker_connection_retry = True, False
+        if not consumer.connection:
             worker_state.should_stop = os.EX_OK
 
+    def drain() -> None:
+        for queue in list(consumer.task_consumer.queues) if asked else ():
+            consumer.cancel_task_queue(queue.name)
+        if asked and not worker_state.reserved_requests:
+            worker_state.should_stop = os.EX_OK
+
+    consumer.hub.call_repeatedly(0.05, drain)
     signal.signal(signal.SIGTERM, stop)
 
 

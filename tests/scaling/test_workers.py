@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import re
+import signal
 import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import psutil
@@ -17,6 +19,7 @@ import pytest
 from celery.exceptions import NotRegistered
 from waiting import until
 
+from lib.scaling import tasks
 from lib.scaling.settings import EARLY, LATE, REJECTING, RESTORING, Delivery
 from lib.scaling.workers import Kind, Worker, WorkerPool
 from lib.stage.processes import ProcessError
@@ -142,6 +145,16 @@ def test_a_worker_that_stops_while_tasks_begin_and_end_acknowledges_what_it_has_
             assert len(pool.ledger()) == len(sent) - pool.queue_length()
             assert Counter(pool.events()["outcome"])["waiting"] == pool.queue_length()
         assert set(pool.ledger().values()) == {1}
+
+
+def test_a_signal_to_stop_calls_nothing_of_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It interrupts that loop, perhaps while it holds its lock: the worker would wait for itself for ever."""
+    set_handler, consumer = Mock(), Mock()
+    monkeypatch.setattr(signal, "signal", set_handler)
+    tasks._drain_before_stop(consumer)
+    calls = list(consumer.hub.mock_calls)
+    set_handler.call_args.args[1]()
+    assert consumer.hub.mock_calls == calls
 
 
 def test_a_task_too_long_for_a_patient_stop_is_reported(broker: Server) -> None:
