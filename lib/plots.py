@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -91,6 +92,71 @@ def label_lines(ax: Axes, gap: float = 0.06) -> None:
         look = {"color": line.get_color(), "va": "center", "annotation_clip": False}
         ax.annotate(str(line.get_label()), (line.get_xdata()[-1], lowest), **place, **look)
         lowest += gap
+
+
+def diagram(
+    boxes: dict[str, tuple[float, float, str, str]], arrows: Sequence[str], *, height: float = 2.1
+) -> Figure:
+    """Who talks to whom: boxes with a text, joined by arrows.
+
+    Args:
+        boxes: by name: x, y, text, and a meaning of `COLORS`. Two units of x hold about 18 letters, one of y two or three lines.
+        arrows: such as "notebook -> broker" or "worker <-> broker"; `-` draws a line.
+        height: of the figure, in inches.
+
+    Raises:
+        KeyError: an arrow or a box names a box or a colour that does not exist.
+    """
+    fig, ax = subplots(height=height)
+    texts = {}
+    for name, (x, y, text, meaning) in boxes.items():
+        style = {"boxstyle": "round,pad=0.6", "color": COLORS[meaning]}
+        texts[name] = ax.text(x, y, text, ha="center", va="center", color="white", size=9, bbox=style)
+    for arrow in arrows:
+        start, style, end = arrow.split()
+        ends = {"patchA": texts[start].get_bbox_patch(), "patchB": texts[end].get_bbox_patch()}
+        look = {"arrowstyle": style, "lw": 1.6, "shrinkA": 3, "shrinkB": 3, "zorder": 0}
+        ax.annotate("", boxes[end][:2], boxes[start][:2], arrowprops=look | ends)
+    places = [place[:2] for place in boxes.values()]
+    (left, right), (low, high) = ((min(values), max(values)) for values in zip(*places, strict=True))
+    ax.set(xlim=(left - 0.9, right + 0.9), ylim=(low - 0.6, high + 0.6))
+    ax.axis("off")
+    return fig
+
+
+def sequence(actors: Sequence[str], steps: Sequence[tuple[str, str, str, str]], *, title: str) -> Figure:
+    """What happened in which order, from top to bottom: a column for each actor, an arrow for each step.
+
+    Args:
+        actors: names, from left to right.
+        steps: in their order: from, to (the same: a remark on that actor's line), text, and a meaning of `COLORS`.
+        title: the finding.
+
+    Raises:
+        ValueError: a step names an actor that is none.
+    """
+    fig, ax = subplots(height=0.8 + 0.42 * len(steps))
+    for place, name in enumerate(actors):
+        ax.plot([place, place], [-0.6, len(steps) - 0.4], color="#BBBBBB", marker="", zorder=0)
+        ax.text(place, -0.8, name, ha="center", weight="bold")
+    for row, (start, end, text, meaning) in enumerate(steps):
+        begin, target = actors.index(start), actors.index(end)
+        look = {"ha": "center", "va": "bottom", "size": 9, "color": COLORS[meaning]}
+        back = {"facecolor": "white", "edgecolor": "white", "boxstyle": "round,pad=0.1"}
+        if begin == target:
+            back = {"facecolor": "white", "edgecolor": COLORS[meaning], "boxstyle": "round,pad=0.25"}
+            ax.text(begin, row, text, **look | {"va": "center", "bbox": back})
+        else:
+            ax.annotate(
+                "",
+                (target, row),
+                (begin, row),
+                arrowprops={"arrowstyle": "->", "color": COLORS[meaning], "lw": 1.6},
+            )
+            ax.text((begin + target) / 2, row - 0.1, text, bbox=back, **look)
+    ax.set(xlim=(-0.6, len(actors) - 0.4), ylim=(len(steps) - 0.4, -1.1), title=title)
+    ax.axis("off")
+    return fig
 
 
 def png(fig: Figure, alt: str) -> bytes:

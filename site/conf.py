@@ -26,7 +26,6 @@ html_static_path: list[str] = []
 # Lessons: nothing is executed, solutions are folded, and nothing is loaded from elsewhere.
 nb_execution_mode = "off"
 nb_ipywidgets_js = {}
-nb_code_prompt_show, nb_code_prompt_hide = "Show the solution", "Hide the solution"
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 myst_heading_slug_func = "lessons.anchor"  # as JupyterLab makes them, so that a link works in both

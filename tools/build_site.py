@@ -30,13 +30,15 @@ ROOMS = {
 
 
 def readable(nb: NotebookNode) -> NotebookNode:
-    """A lesson for the site (the argument is changed): solutions are folded, too; pictures have their text."""
+    """A lesson for the site (the argument is changed): solutions are folded, too, and say so; pictures have their text."""
     for cell in lessons.code_cells(nb):
+        label = cell.source.partition("\n")[0].removeprefix("# ")
         if lessons.is_solution(cell):
-            cell.metadata["tags"] = [*lessons.tags(cell), "hide-input"]
+            label, cell.metadata["tags"] = "The solution", [*lessons.tags(cell), "hide-input"]
+        cell.metadata["mystnb"] = {"code_prompt_show": label, "code_prompt_hide": label}
         for output in cell.outputs:
             if alt := output.get("metadata", {}).get("image/png", {}).get("alt"):
-                cell.metadata["mystnb"] = {"image": {"alt": alt}}
+                cell.metadata["mystnb"]["image"] = {"alt": alt}
     return nb
 
 

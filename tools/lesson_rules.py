@@ -166,6 +166,29 @@ def solutions(nb: NotebookNode, path: Path) -> Iterator[Problem]:
             yield cell.id, "a solution, and no other cell, has one ### BEGIN and one ### END SOLUTION."
 
 
+def cell_sizes(nb: NotebookNode, path: Path) -> Iterator[Problem]:
+    """What a learner reads is short: 15 lines, or 25 in a folded cell or a solution. Outside Exercises at most 40 % are folded."""
+    shown = {True: 0, False: 0}
+    for cell in lessons.code_cells(nb):
+        folded = "hide-input" in lessons.tags(cell)
+        limit = 25 if folded or lessons.is_solution(cell) else 15
+        if lessons.lines(cell) > limit:
+            yield (
+                cell.id,
+                f"has {lessons.lines(cell)} lines, {limit} are allowed: split it, or move machinery to lib.",
+            )
+        if folded != cell.metadata.get("jupyter", {}).get("source_hidden", False):
+            yield cell.id, "is folded by its tag or its metadata, not by both: run make notebooks."
+        if folded and not cell.source.startswith("# "):
+            yield cell.id, "is folded, so its first line is a comment that says what it does."
+        shown[folded] += lessons.lines(cell) * (cell in lessons.taught(nb))
+    if shown[True] > 0.4 * sum(shown.values()):
+        yield (
+            "",
+            f"folds {shown[True]} of {sum(shown.values())} lines of code, 40 % are allowed: show what teaches.",
+        )
+
+
 def minutes(nb: NotebookNode, path: Path) -> Iterator[Problem]:
     """The title states the minutes that the formula gives, an hour at most (the capstone, which is all exercises, an estimate)."""
     needed = lessons.minutes(nb)
@@ -187,6 +210,7 @@ RULES = {
     "links": links,
     "predictions": predictions,
     "solutions": solutions,
+    "cell-sizes": cell_sizes,
     "minutes": minutes,
 }
 

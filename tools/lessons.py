@@ -66,7 +66,10 @@ def read(path: Path) -> NotebookNode:
 
 
 def dumps(nb: NotebookNode) -> str:
-    """The one text form in which notebooks are stored: indent 1, Unicode as it is, one newline at the end."""
+    """The one text form in which notebooks are stored: indent 1, Unicode as it is, one newline at the end; tagged cells are folded."""
+    for cell in code_cells(nb):
+        if "hide-input" in tags(cell):  # the site reads the tag, JupyterLab does not
+            cell.metadata["jupyter"] = {"source_hidden": True}
     text = nbformat.writes(nb, indent=1, ensure_ascii=False)
     return text if text.endswith("\n") else text + "\n"
 
@@ -133,23 +136,33 @@ def objectives(nb: NotebookNode) -> list[str]:
     return re.findall(r"^\d+\.\s+(.+)$", "\n".join(lists), re.MULTILINE)
 
 
+def lines(cell: NotebookNode) -> int:
+    """How many lines of a code cell are not blank."""
+    return sum(bool(line.strip()) for line in cell.source.splitlines())
+
+
+def taught(nb: NotebookNode) -> Iterator[NotebookNode]:
+    """The cells outside Exercises and the glossary."""
+    counts = True
+    for cell in nb.cells:
+        for level, text in headings(cell):
+            counts = text not in {"Exercises", "Glossary"} if level <= 2 else counts
+        if counts:
+            yield cell
+
+
 def minutes(nb: NotebookNode) -> int:
     """Working time up to the next five minutes, outside Exercises, the glossary and what is folded in prose.
 
     A minute for 110 words, or for 15 lines of code (45 in a folded cell), and one and a half for a prediction.
     """
-    total, counts = 0.0, True
-    for cell in nb.cells:
-        for level, text in headings(cell):
-            counts = text not in {"Exercises", "Glossary"} if level <= 2 else counts
-        if not counts:
-            continue
+    total = 0.0
+    for cell in taught(nb):
         if cell.cell_type == "markdown":
             text = re.sub(r"(?s)<details>.*?</details>|\]\([^)]*\)", "", cell.source)
             total += len(re.findall(r"[^\W_]+(?:[-'’.][^\W_]+)*", text)) / 110
         else:
-            folded = "hide-input" in tags(cell)
-            total += sum(bool(line.strip()) for line in cell.source.splitlines()) / (45 if folded else 15)
+            total += lines(cell) / (45 if "hide-input" in tags(cell) else 15)
             total += 1.5 * ("predict" in tags(cell))
     return math.ceil(total / 5) * 5
 

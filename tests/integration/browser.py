@@ -84,7 +84,7 @@ def run_all(page: Page, cells: int) -> None:
     texts = "[...document.querySelectorAll('.jp-CodeCell .jp-InputArea-prompt')].map(one => one.textContent)"
     page.wait_for_function(
         f"count => {{ const shown = {texts}.filter(text => text); "
-        "return document.querySelectorAll('.jp-CodeCell').length == count && shown.length > count / 2 "
+        "return document.querySelectorAll('.jp-CodeCell').length == count && shown.length > count / 4 "
         "&& shown.every(text => /^\\[\\d+\\]:$/.test(text)); }",
         arg=cells,
         timeout=FINISHED,
