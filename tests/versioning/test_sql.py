@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from typing import Any
 
 import psycopg
@@ -120,7 +121,7 @@ TEXTS = [
 TIMES = [
     "2024-02-29", "0001-01-01", "9999-12-31T23:59:59.999999", "2024-01-01T10:00:00.9999", "2024-12-31T23:59:59.9999+00:00",
     "2024-01-01T00:30:00+01:00", "2023-12-31T23:30:00-01:00", "2024-03-01T00:00:00.000001Z", "2024-01-01T10:00:00.5-14:00",
-    "2024-01-01T10:00:00-00:00", "2024-01-01T10:00:00Z",
+    "2024-01-01T10:00:00-00:00", "2024-01-01T10:00:00Z", "2024-01-01T10:00:00.0", "2024-01-01T10:00:00.50-14:00", "2024-01-01T10:00:00.000Z",
 ]  # fmt: skip
 
 
@@ -156,6 +157,7 @@ def test_converted_by_databases(database: tuple[str, Any], kinds: tuple[str, str
 def test_timestamps_are_converted_to_the_instant(database: tuple[str, Any]) -> None:
     found = evaluate(database, "timestamp", [*TIMES, None], dialect_named(database[0]).utc("v"))
     assert list(map(moment, found)) == [*map(to_utc, TIMES), None]
+    assert len(set(found)) == len(set(map(to_utc, TIMES))) + 1, "the same instant has one spelling"
 
 
 # ── Names ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -183,6 +185,19 @@ def test_a_quoted_column_that_is_not_there_is_no_string(database: tuple[str, Any
     with pytest.raises(ERRORS, match="user"):
         run(connection, migration_script(history, 1, 2, dialect, "contract"))
     assert connection.execute("SELECT x FROM t").fetchall() == [(None,)]
+
+
+def test_a_default_is_written_as_sqlite_reads_it() -> None:
+    sqlite = sqlite3.connect(":memory:")
+    for default in (
+        0.550870101123,
+        3.663847348670352,
+        -70346.0286927825,
+        1e300,
+        0.1,
+    ):  # SQLite 3.40 misreads three of them
+        assert sqlite.execute(f"SELECT {DIALECTS['sqlite'].literal(default)}").fetchone() == (default,)
+    sqlite.close()
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
