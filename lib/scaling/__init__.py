@@ -12,4 +12,5 @@ Read the files in this order:
 - `workers`: a pool of real workers, started, scaled and killed
 - `metrics`: what a worker reports to Prometheus
 - `partitions`: a data set upgraded by a pool, partition by partition
+- `dataset_metrics`: what such a data set reports to Prometheus
 """

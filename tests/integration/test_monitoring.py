@@ -15,6 +15,7 @@ import pytest
 from lib.deployment.platforms.local import Local
 from lib.deployment.replicas import answers, call
 from lib.deployment.states import Release
+from lib.scaling import dataset_metrics
 from lib.scaling.workers import WorkerPool
 from lib.stage.files import replace_file
 from lib.stage.ports import run_on_free_port
@@ -42,11 +43,13 @@ def promtool(*arguments: str) -> str:
 
 
 def test_the_configuration_is_valid() -> None:
-    assert "3 rule files found" in promtool("check", "config", "prometheus.yml")
+    assert "4 rule files found" in promtool("check", "config", "prometheus.yml")
 
 
 def test_the_rules_pass_their_tests() -> None:
-    assert "SUCCESS" in promtool("test", "rules", "tests/slo.yml", "tests/others.yml")
+    assert "SUCCESS" in promtool(
+        "test", "rules", *(f"tests/{name}.yml" for name in ("slo", "others", "data"))
+    )
 
 
 class Prometheus:
@@ -99,6 +102,8 @@ def test_a_real_prometheus_sees_a_bad_release_and_names_it(prometheus: Prometheu
         targets = [("service", f"http://127.0.0.1:{port}/metrics") for port in ports]
         targets += [("proxy", platform.router.metrics_url)]
         targets += [("workers", url) for url in pool.metrics_urls.values()]
+        dataset = dataset_metrics.serve(prometheus.folder / "users")  # has no partition, so it is stale
+        targets += [("data", f"http://127.0.0.1:{dataset.server_port}/metrics")]
         hosts = [(job, urllib.parse.urlsplit(url).netloc) for job, url in targets]
         groups = [{"targets": [host], "labels": {"job": job}} for job, host in hosts]
         replace_file(prometheus.folder / "targets" / "test.json", json.dumps(groups))
@@ -113,6 +118,8 @@ def test_a_real_prometheus_sees_a_bad_release_and_names_it(prometheus: Prometheu
             assert alert["slo"] == "availability"
             [bad] = prometheus.until('ALERTS{alertname="ReleaseFails"}')
             assert bad["release"] == "v2.0.0"
+            [stale, *_] = prometheus.until('ALERTS{alertname="DataBudgetBurn", severity="page"}')
+            assert (stale["slo"], stale["dataset"]) == ("freshness", "users")
             releases = [one["release"] for one in prometheus.ask("release:http_requests:rate5m")]
             assert set(releases) == {"v1.0.0", "v2.0.0"}
             for query in panels():
@@ -121,3 +128,5 @@ def test_a_real_prometheus_sees_a_bad_release_and_names_it(prometheus: Prometheu
             traffic.stop()
             sent = len(traffic.requests())
             prometheus.until(f'sum(haproxy_frontend_http_responses_total{{proxy="entry"}}) == {sent}', 10)
+        dataset.shutdown()
+        dataset.server_close()

@@ -1,8 +1,9 @@
-"""Rules and dashboard ask for what workers, service and proxy really tell: all of them run, are scraped, and are compared."""
+"""Rules and dashboard ask for what workers, service, proxy and data set really tell: all of them run, are scraped, and are compared."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import promql_parser
 import pytest
@@ -11,6 +12,7 @@ from queries import Query, Series, panels, problems, recorded, rules, selectors,
 from lib.deployment.platforms.local import Local
 from lib.deployment.replicas import call
 from lib.deployment.states import Release
+from lib.scaling import dataset_metrics
 from lib.scaling.settings import LATE
 from lib.scaling.workers import WorkerPool
 from lib.stage.scraping import Target, fetch, parse
@@ -35,7 +37,7 @@ QUERIES = [*rules(), *panels()]
 
 @pytest.fixture(scope="module")
 def served(new_database: Callable[[], Server], broker: Server) -> Iterator[list[Series]]:
-    """Every series that service, proxy and workers tell after one of everything: an answer, a failure, a lost task."""
+    """Every series that service, proxy, workers and a data set tell after one of everything: an answer, a failure, a lost task."""
     with Local(new_database().url, faults=True) as platform:
         [port] = platform.create("blue", Release("v1.0.0", 1))
         user = {"name": "Ana", "created_at": "2024-01-01", "id": "ana"}
@@ -51,11 +53,15 @@ def served(new_database: Callable[[], Server], broker: Server) -> Iterator[list[
             targets = {"replica": Target("service", f"http://127.0.0.1:{port}/metrics")}
             targets |= {"router": Target("proxy", platform.router.metrics_url)}
             targets |= {name: Target("workers", url) for name, url in pool.metrics_urls.items()}
+            dataset = dataset_metrics.serve(Path("users"))
+            targets |= {"dataset": Target("data", f"http://127.0.0.1:{dataset.server_port}/metrics")}
             yield [
                 {"__name__": name, "job": target.job, "instance": instance} | labels
                 for instance, target in targets.items()
                 for name, labels, *_ in parse(fetch(target.url))
             ]
+            dataset.shutdown()
+            dataset.server_close()
 
 
 @pytest.fixture(scope="module")
@@ -84,8 +90,12 @@ def test_what_nobody_tells_is_found(expression: str, told: str, known: list[Seri
 def test_what_we_tell_is_asked_for(served: list[Series]) -> None:
     """Each metric of our own is used by a rule or a panel: else it costs, and nobody looks."""
     asked = [one for query in QUERIES for one in selectors(promql_parser.parse(query.expression))]
-    ours = {one["__name__"] for one in served if one["__name__"].startswith(("http_", "service_", "celery_"))}
+    ours = {
+        one["__name__"]
+        for one in served
+        if one["__name__"].startswith(("http_", "service_", "celery_", "dataset_"))
+    }
     families = {name.removesuffix("_bucket").removesuffix("_count").removesuffix("_sum") for name in ours}
     used = {one["__name__"] for one in served if any(selects(selector, one) for selector in asked)}
     unused = {name for name in families if not any(asked_for.startswith(name) for asked_for in used)}
-    assert len(families) >= 7 and unused == set()
+    assert len(families) >= 10 and unused == set()
