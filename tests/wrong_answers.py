@@ -1043,7 +1043,7 @@ prop()
     "exercise-5-2": [
         # nullable: readers find None, which was not wanted
         """
-        mended = versioning.SchemaHistory(
+        repaired = versioning.SchemaHistory(
             "users",
             first=versioning.USERS.schema(1),
             steps={
@@ -1055,16 +1055,16 @@ prop()
             },
         )
         """,
-        # mends it in version 3: version 2 stays as it was
+        # repairs it in version 3: version 2 stays as it was
         """
         steps = {v: [step.operation for step in versioning.USERS.steps(v - 1, v)] for v in (2, 3)}
         late = versioning.AddField("updated_at", "timestamp", default="1970-01-01")
         steps[3] += [versioning.DropField("updated_at", default="1970-01-01"), late]
-        mended = versioning.SchemaHistory("users", first=versioning.USERS.schema(1), steps=steps)
+        repaired = versioning.SchemaHistory("users", first=versioning.USERS.schema(1), steps=steps)
         """,
         # a history with the right names, and nothing else of them
         """
-        mended = versioning.SchemaHistory(
+        repaired = versioning.SchemaHistory(
             "users",
             first=versioning.USERS.schema(1),
             steps={
@@ -1077,7 +1077,7 @@ prop()
         )
         """,
         # the history as it is
-        "mended = versioning.USERS",
+        "repaired = versioning.USERS",
     ],
     "exercise-5-3": [
         # asks each version about its neighbour only: what BACKWARD does, year after year
