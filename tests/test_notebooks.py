@@ -112,6 +112,13 @@ def test_noise_is_taken_out(lesson: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert lesson.read_bytes() == clean
 
 
+def test_a_widget_is_stored_as_its_picture() -> None:
+    """Without its kernel it could not be moved, and JupyterLab would show an error in its place."""
+    clean, nb = sample.build_executed(), sample.build_executed()
+    cell(nb, "draw-sum").outputs[0].data[notebooks.WIDGET] = {"model_id": "1"}
+    assert notebooks.tidy(nb) == notebooks.tidy(clean)
+
+
 def test_traceback_holds_no_place_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Path, "home", lambda: ROOT.parent)
     text = f"File {ROOT}/lib/plots.py:3, ~/{ROOT.name}/lib/x.py, {sys.prefix}/lib/y.py"

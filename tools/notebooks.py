@@ -25,7 +25,8 @@ from nbformat import NotebookNode, from_dict
 PICTURE, PICTURED = lessons.LESSONS / "images" / "online_migration.png", "timeline"
 CELL_TIMEOUT = 120  # seconds
 NOT_COMPARED = {"metadata", "traceback", "execution_count", "data", "image/png", "image/jpeg"}
-NOT_COMPARED |= {"application/vnd.jupyter.widget-view+json"}
+WIDGET = "application/vnd.jupyter.widget-view+json"
+NOT_COMPARED |= {WIDGET}
 
 
 class CellFailedError(RuntimeError):
@@ -76,7 +77,7 @@ def shorten_paths(text: str) -> str:
 
 
 def tidy(nb: NotebookNode) -> NotebookNode:
-    """A copy without what changes from machine to machine: time stamps, view state, language version, absolute paths."""
+    """A copy without what changes from machine to machine: time stamps, widgets, view state, language version, absolute paths."""
     nb = copy.deepcopy(nb)
     own = {"kernelspec": lessons.KERNELSPEC, "language_info": {"name": "python"}}
     nb.metadata = from_dict({**own, "lesson": nb.metadata.get("lesson", {})})
@@ -86,6 +87,9 @@ def tidy(nb: NotebookNode) -> NotebookNode:
         if cell.cell_type == "code":
             cell.outputs = join_streams(cell.outputs)
         for output in cell.get("outputs", []):
+            output.get("data", {}).pop(
+                WIDGET, None
+            )  # nobody can move it without its kernel: its picture stays
             if "traceback" in output:
                 output.traceback = [shorten_paths(line) for line in output.traceback]
     return nb
