@@ -38,8 +38,14 @@ def test_every_make_target_exists_and_every_picture_has_alt_text(page: Path) -> 
     assert all(alt.strip() for alt in re.findall(r"!\[([^\]]*)\]", text_of(page)))
 
 
-def test_the_picture_is_one_that_a_lesson_measured() -> None:
-    assert notebooks.PICTURE.read_bytes() == notebooks.picture(read(LESSONS / "06_online_migrations.ipynb"))
+def test_the_pictures_are_those_that_lessons_measured() -> None:
+    measured = {
+        file: content
+        for path in lesson_paths()
+        for file, content in notebooks.pictures(path, read(path)).items()
+    }
+    assert {file: file.read_bytes() for file in notebooks.IMAGES.iterdir()} == measured
+    assert len(measured) == len(notebooks.PICTURED)
 
 
 def test_the_numbers_are_those_that_were_measured() -> None:

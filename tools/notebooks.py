@@ -22,7 +22,16 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode, from_dict
 
-PICTURE, PICTURED = lessons.LESSONS / "images" / "online_migration.png", "timeline"
+IMAGES = lessons.LESSONS / "images"
+#: Figures that README and the site's first page show: the numbers of their lessons, and the ids of their cells.
+PICTURED = {
+    "01": "draw-usl",
+    "02": "draw-speed-up",
+    "03": "draw-storm",
+    "06": "timeline",
+    "10": "draw-instants",
+    "14": "draw-alert",
+}
 CELL_TIMEOUT = 120  # seconds
 NOT_COMPARED = {"metadata", "traceback", "execution_count", "data", "image/png", "image/jpeg"}
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -116,11 +125,15 @@ def compared(cell: NotebookNode) -> list[dict[str, object]] | None:
     ]
 
 
-def picture(nb: NotebookNode) -> bytes:
-    """The figure of lesson 06 that the README shows."""
-    [cell] = [cell for cell in nb.cells if cell.id == PICTURED]
-    pictures = [output.data["image/png"] for output in cell.outputs if "image/png" in output.get("data", {})]
-    return base64.b64decode(pictures[0])
+def pictures(path: Path, nb: NotebookNode) -> dict[Path, bytes]:
+    """The figure of a lesson that pages show, by its file; empty for other notebooks."""
+    number = path.name[:2] if path.parent == lessons.LESSONS else ""
+    return {
+        IMAGES / f"{number}-{cell.id}.png": base64.b64decode(output.data["image/png"])
+        for cell in lessons.code_cells(nb)
+        for output in cell.outputs
+        if cell.id == PICTURED.get(number) and "image/png" in output.get("data", {})
+    }
 
 
 def refresh(path: Path, force: bool = False) -> str:
@@ -142,8 +155,8 @@ def refresh(path: Path, force: bool = False) -> str:
     new.metadata.lesson = NotebookNode({"measures": False, **old.metadata.get("lesson", {})})
     new.metadata.lesson.code_sha256 = lessons.code_hash(new)
     lessons.write_atomically(path, lessons.dumps(new).encode())
-    if path.parent == lessons.LESSONS and any(cell.id == PICTURED for cell in new.cells):
-        lessons.write_atomically(PICTURE, picture(new))
+    for file, content in pictures(path, new).items():
+        lessons.write_atomically(file, content)
     return f"stored (changed: {'; '.join(reasons) or 'nothing, but --force was given'})"
 
 
