@@ -116,7 +116,7 @@ def usable_processors() -> int:
 
 
 def processor_share(repeats: int = 5, seconds: float = 0.04) -> float:
-    """The share of its processors that this machine gives to whoever computes on all of them: 1 when nothing else runs.
+    """The share of its processors that this machine gives to a program that computes on all of them: 1 when nothing else runs.
 
     On each processor a thread hashes until it has used `seconds` of processor time (hashing needs no interpreter lock),
     and that is divided by the time that passed. The median of the repeats counts.

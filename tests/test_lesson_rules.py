@@ -48,6 +48,10 @@ def rename(old: str, new: str) -> Change:
     return lambda nb: cell(nb, old).update(id=new)
 
 
+def both(*changes: Change) -> Change:
+    return lambda nb: [change(nb) for change in changes]
+
+
 def prose(text: str) -> Change:
     """Write something else in a markdown cell."""
     return source("sum-means", text)
@@ -85,6 +89,10 @@ BROKEN: list[tuple[str, str, Change]] = [
     ("predictions", "none", tag("predict-sum")),
     ("predictions", "computed", source("predict-sum", "guess = sum(NUMBERS)")),
     ("predictions", "open", source("add-numbers", "print(guess)")),
+    ("cell-sizes", "long", source("assert-sum", "x = 1\n" * 16)),
+    ("cell-sizes", "long and folded", both(tag("setup", "hide-input"), source("setup", "# Sets up.\n" + "x = 1\n" * 25))),
+    ("cell-sizes", "no label", tag("mute-figure", "hide-input")),
+    ("cell-sizes", "mostly folded", both(tag("setup", "hide-input"), source("setup", "# Sets up.\n" + "x = 1\n" * 20))),
     ("minutes", "other", source("title", "# 03\n\n| Working time | 10 minutes |")),
     ("minutes", "over an hour", source("title", "# 03\n\n| Working time | 95 minutes |\n" + "word " * 10_000)),
     ("solutions", "check first", lambda nb: nb.cells.append(nb.cells.pop(-2))),
@@ -99,6 +107,28 @@ BROKEN: list[tuple[str, str, Change]] = [
 @pytest.mark.parametrize("path", lesson_paths(), ids=lambda path: path.stem)
 def test_lesson_keeps_every_rule(path: Path) -> None:
     assert check(path) == []
+
+
+@pytest.mark.parametrize("path", lesson_paths()[1:], ids=lambda path: path.stem)
+def test_recall_asks_three_questions_with_three_options_of_which_one_is_right(path: Path) -> None:
+    [recall] = [cell.source for cell in read(path).cells if cell.source.startswith("### Recall")]
+    for question in re.split(r"^\*\*\d\. ", recall, flags=re.MULTILINE)[1:]:
+        options = re.findall(r"<summary>([ABC])\. .+</summary>\n\n(Right|Wrong)\. ", question)
+        assert [letter for letter, _ in options] == ["A", "B", "C"] and [word for _, word in options].count(
+            "Right"
+        ) == 1
+    assert len(re.findall(r"^\*\*\d\. ", recall, re.MULTILINE)) == 3
+
+
+def test_no_turn_of_a_translation_is_left() -> None:
+    """No measure of good prose: readers are."""
+    turns = re.compile(r"\bwhoever\b|\btells? of\b|\bfor who\b|\bholds? a watch\b|\bin vain\b", re.IGNORECASE)
+    files = [
+        path for top in ("lib", "tools", "notebooks", "site", "compose") for path in (ROOT / top).rglob("*")
+    ]
+    files = [path for path in [*files, *ROOT.glob("*.md")] if path.suffix in (".py", ".md", ".ipynb", ".yml")]
+    texts = {path: re.sub(r'"image/png": "[^"]*"', "", path.read_text("utf-8")) for path in files}
+    assert {path.name: turns.findall(text) for path, text in texts.items() if turns.search(text)} == {}
 
 
 #: A comment that nbval obeys, what hides an output, and a command whose failure passes; of the magics, %ipytest alone is used.

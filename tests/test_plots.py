@@ -98,3 +98,26 @@ def test_label_stands_at_the_height_of_its_line(scale: str) -> None:
     label_lines(ax)
     assert ax.texts[0].xy[1] == pytest.approx(9 / 99 if scale == "linear" else 0.5)
     plt.close(fig)
+
+
+def test_diagrams_and_sequences_draw_what_they_are_told_without_overlap() -> None:
+    boxes = {
+        "a": (0.0, 0.0, "this notebook\nsends", "blue"),
+        "b": (2.5, 0.5, "broker", "green"),
+        "c": (2.5, -0.5, "x", "failed"),
+    }
+    steps = [("a", "b", "asks", "blue"), ("c", "b", "answers", "green"), ("b", "b", "is killed", "failed")]
+    for fig in (
+        plots.diagram(boxes, ["a -> b", "b <-> c"]),
+        plots.sequence(["a", "b", "c"], steps, title="b dies"),
+    ):
+        fig.draw_without_rendering()
+        texts = [text for text in fig.axes[0].texts if text.get_text()]
+        areas = [text.get_window_extent() for text in texts]
+        assert not any(one.overlaps(other) for place, one in enumerate(areas) for other in areas[:place])
+        assert all(area.x0 >= 0 and area.x1 <= fig.bbox.x1 for area in areas) and len(fig.axes[0].texts) >= 5
+        plt.close(fig)
+    with pytest.raises(KeyError, match="nobody"):
+        plots.diagram(boxes, ["a -> nobody"])
+    with pytest.raises(ValueError, match="'d' is not in list"):
+        plots.sequence(["a"], [("a", "d", "asks", "blue")], title="")

@@ -8,7 +8,7 @@ from pathlib import Path
 import badges
 import pytest
 from documents import PAGES, README, ROOT, commands, links, text_of
-from lessons import LESSONS, anchors, lesson_paths, read
+from lessons import anchors, lesson_paths, read
 
 import notebooks
 

@@ -42,33 +42,6 @@ def readable(nb: NotebookNode) -> NotebookNode:
     return nb
 
 
-def heading_of(nb: NotebookNode, wanted: NotebookNode) -> str:
-    """The heading above a cell."""
-    above = nb.cells[: nb.cells.index(wanted)]
-    return [text for cell in above for level, text in lessons.headings(cell) if level <= 3][-1]
-
-
-def objectives_page(notebooks: dict[str, NotebookNode]) -> str:
-    """What each lesson wants to reach, and the cells that check whether it was. Takes notebooks by the names of their files."""
-    parts = [
-        "# Objectives and their checks\n\nEach objective of a lesson is proved by a cell that fails when it was not reached: a check "
-        "below an exercise, which proves what the learner has written, or a cell that proves what the machine has shown.\n"
-    ]
-    for name, nb in notebooks.items():
-        title = lessons.headings(nb.cells[0])[0][1]
-        table = [f"## {title}\n\n| you will be able to | checked by |\n|---|---|"]
-        for number, goal in enumerate(lessons.objectives(nb), start=1):
-            links = [
-                f"[`{cell.id}`](<notebooks/{name}#{lessons.anchor(heading_of(nb, cell))}>)"
-                for cell in lessons.code_cells(nb)
-                if f"objective-{number}" in lessons.tags(cell)
-            ]
-            table.append(f"| {goal} | {', '.join(links)} |")
-        if len(table) > 1:
-            parts.append("\n".join(table) + "\n")
-    return "\n".join(parts)
-
-
 def code_page(title: str, folder: Path) -> str:
     """The documentation of all public modules of a folder, from their docstrings."""
     package = ".".join(folder.relative_to(lessons.ROOT).parts)
@@ -92,7 +65,6 @@ def assemble(source: Path) -> None:
     # In the repository the pages of site/ lie a folder deeper.
     pages |= {page.name: page.read_text("utf-8").replace("](../", "](") for page in source.glob("*.md")}
     pages |= {f"notebooks/{name}": lessons.dumps(nb) for name, nb in notebooks.items()}
-    pages["objectives.md"] = objectives_page(notebooks)
     pages |= {f"api/{name}.md": code_page(*room) for name, room in ROOMS.items()}
     for name, text in pages.items():
         lessons.write_atomically(source / name, text.encode())

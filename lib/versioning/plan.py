@@ -195,7 +195,7 @@ def _added(table: str, sql: Dialect, field: Field, value: Value, column: str) ->
     fill, checks = None if value.sql == "NULL" else value.sql, []
     if field.type == "timestamp" and not value.constant:
         fill = sql.utc(value.sql)
-        if sql.name == "sqlite":  # where no error tells of it
+        if sql.name == "sqlite":  # where no error reports it
             unread = f"{value.sql} IS NOT NULL AND {fill} IS NULL"
             checks.append(Condition(unread, f"{place}: not in the accepted form"))
     same = value.constant and value.constant.value

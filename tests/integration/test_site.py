@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 import build_site
 import pytest
-from lessons import ROOT, code_cells, is_solution, lesson_paths, objectives, read, tags
+from lessons import ROOT, code_cells, is_solution, lesson_paths, read, tags
 
 LOADED = {"script": "src", "link": "href", "img": "src", "iframe": "src", "source": "src", "object": "data"}
 
@@ -94,11 +94,3 @@ def test_the_documentation_covers_each_public_module(site: Path, pages: dict[Pat
     modules = [path for path in (ROOT / "lib").rglob("*.py") if not path.name.startswith("_")]
     names = {".".join(path.relative_to(ROOT).with_suffix("").parts) for path in modules}
     assert {f"module-{name}" for name in names} <= documented and len(names) > 30
-
-
-def test_the_table_has_each_objective_with_a_link_to_its_check(pages: dict[Path, Page], site: Path) -> None:
-    text = (site / "objectives.html").read_text(encoding="utf-8")
-    goals = [objectives(read(path)) for path in lesson_paths()]
-    rows = re.findall(r"<tr class=\"row-(?:odd|even)\"><td>.*?</tr>", text, re.DOTALL)
-    assert len(rows) == sum(map(len, goals)) > 30
-    assert all(re.search(r'href="notebooks/\w+\.html#[^"]+"', row) for row in rows)

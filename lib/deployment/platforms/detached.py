@@ -37,7 +37,7 @@ CALLS = ("create", "retire", "ports", "switch", "active", "in_flight", "died", "
 class Detached:
     """The `LastingPlatform` that belongs to a state directory. Its calls add PlatformError to what those of `Platform` raise.
 
-    The process that owns it holds a lock, from before it starts anything until it ends. So whoever looks finds it, and there is
+    The process that owns it holds a lock, from before it starts anything until it ends. So every other process finds it, and there is
     never a second one, even if the controller that started it is killed at that moment.
     """
 
