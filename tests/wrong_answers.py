@@ -2409,34 +2409,56 @@ return all(str(run(task, run(task, store, steps))) == once for steps in range(11
 """,
     ],
     "exercise-9-3": [
-        # counts the time of one worker, whatever their number
+        # believes that a run keeps its code wherever it comes from
         """\
-    span = tries["end"].max() - tries["start"].min()
-    return (tries["end"] - tries["start"]).sum() / span
+    begin = min(starts.values())
+    return dict.fromkeys(starts, changes[max(when for when in changes if when <= begin)])
 """,
-        # gives each worker only the time between its own first start and last end
+        # believes that every task loads the newest code at its start
         """\
-    busy = (tries["end"] - tries["start"]).groupby(tries["worker"]).sum()
-    own = tries.groupby("worker")["end"].max() - tries.groupby("worker")["start"].min()
-    return busy.sum() / own.sum()
+    return {task: changes[max(when for when in changes if when <= start)] for task, start in starts.items()}
 """,
-        # two workers, as in the example
+        # gives a run from git the newest commit of all, not that of its start
         """\
-    span = tries["end"].max() - tries["start"].min()
-    return (tries["end"] - tries["start"]).sum() / (2 * span)
+    def at(moment):
+        return changes[max(when for when in changes if when <= moment)]
+
+    return {task: changes[max(changes)] if versions else at(start) for task, start in starts.items()}
 """,
-        # counts from the moment at which a task was queued
+        # a change counts only after its own second
         """\
-    span = tries["end"].max() - tries["queued"].min()
-    return (tries["end"] - tries["start"]).sum() / (tries["worker"].nunique() * span)
+    def at(moment):
+        return changes[max(when for when in changes if when < moment)]
+
+    begin = min(starts.values())
+    return {task: at(begin if versions else start) for task, start in starts.items()}
 """,
-        "return 0.5",
-        # takes the try that started last for the one that ended last
-        """
-ordered = tries.sort_values("start")
-span = ordered["end"].iloc[-1] - ordered["start"].iloc[0]
-return (tries["end"] - tries["start"]).sum() / (tries["worker"].nunique() * span)
+        # takes the highest number so far for the newest code: no rollback
+        """\
+    def at(moment):
+        return max(code for when, code in changes.items() if when <= moment)
+
+    begin = min(starts.values())
+    return {task: at(begin if versions else start) for task, start in starts.items()}
 """,
+        # trusts the order of the changes
+        """\
+    def at(moment):
+        return [code for when, code in changes.items() if when <= moment][-1]
+
+    begin = min(starts.values())
+    return {task: at(begin if versions else start) for task, start in starts.items()}
+""",
+        # takes the first task of the dict for the first one of the run
+        """\
+    def at(moment):
+        return changes[max(when for when in changes if when <= moment)]
+
+    begin = next(iter(starts.values()))
+    return {task: at(begin if versions else start) for task, start in starts.items()}
+""",
+        # the tasks of the lesson
+        'return {"extract": 1, "transform": 1 if versions else 2, "load": 1 if versions else 2}',
     ],
     "exercise-9-4": [
         # trusts the order of the rows
@@ -2508,6 +2530,61 @@ for workers in range(1, 101):
         return workers
 return None
 """,
+    ],
+    "exercise-9-6": [
+        # searches the text, with its comments
+        """\
+    found = set()
+    for function in ast.walk(ast.parse(source)):
+        if isinstance(function, ast.FunctionDef) and any("task" in ast.unparse(one) for one in function.decorator_list):
+            if any(clock in ast.get_source_segment(source, function) for clock in CLOCKS):
+                found.add(function.name)
+    return found
+""",
+        # sees the decorator only where it has no arguments
+        """\
+    found = set()
+    for function in ast.walk(ast.parse(source)):
+        if isinstance(function, ast.FunctionDef) and "task" in map(ast.unparse, function.decorator_list):
+            calls = {ast.unparse(node.func) for line in function.body for node in ast.walk(line) if isinstance(node, ast.Call)}
+            if calls & CLOCKS:
+                found.add(function.name)
+    return found
+""",
+        # takes every function for a task
+        """\
+    found = set()
+    for function in ast.walk(ast.parse(source)):
+        if isinstance(function, ast.FunctionDef):
+            calls = {ast.unparse(node.func) for line in function.body for node in ast.walk(line) if isinstance(node, ast.Call)}
+            if calls & CLOCKS:
+                found.add(function.name)
+    return found
+""",
+        # a clock that is mentioned is thought to be read
+        """\
+    found = set()
+    for function in ast.walk(ast.parse(source)):
+        if isinstance(function, ast.FunctionDef):
+            marks = [getattr(one, "func", one) for one in function.decorator_list]
+            names = {ast.unparse(node) for line in function.body for node in ast.walk(line) if isinstance(node, ast.Attribute)}
+            if "task" in map(ast.unparse, marks) and names & CLOCKS:
+                found.add(function.name)
+    return found
+""",
+        # looks only for one of the clocks
+        """\
+    found = set()
+    for function in ast.walk(ast.parse(source)):
+        if isinstance(function, ast.FunctionDef):
+            marks = [getattr(one, "func", one) for one in function.decorator_list]
+            calls = {ast.unparse(node.func) for line in function.body for node in ast.walk(line) if isinstance(node, ast.Call)}
+            if "task" in map(ast.unparse, marks) and calls & {"datetime.now", "date.today"}:
+                found.add(function.name)
+    return found
+""",
+        # the DAG of the check
+        'return {"transform", "clean"}',
     ],
     "exercise-10-1": [
         # as if the outage began when the old process has ended

@@ -91,20 +91,23 @@ def answers(port: int) -> bool:
 
 
 @contextlib.contextmanager
-def running(workers: int, port: int) -> Iterator[tuple[str, list[Process]]]:
-    """Airflow, with its address and password in words, and its processes. Raises ProcessError."""
+def running(workers: int, port: int, **more: str) -> Iterator[tuple[str, str, list[Process]]]:
+    """Airflow: its address, the password of its user `admin`, and its processes. Raises ProcessError.
+
+    more: variables for all components, such as other settings than those of the Compose file.
+    """
     with contextlib.ExitStack() as stack:
         home = stack.enter_context(Process()).directory  # gone when we are, however we end
         database, broker = stack.enter_context(postgres()), stack.enter_context(valkey())
-        environ = settings(home, port, database.dsn.removeprefix("postgresql"), broker.url)
+        environ = settings(home, port, database.dsn.removeprefix("postgresql"), broker.url) | more
         password = secrets.token_urlsafe(16)
         passwords = home / "passwords.json"
         passwords.touch(mode=0o600)
         passwords.write_text(f'{{"admin": "{password}"}}', encoding="utf-8")
 
-        def start(*command: str, **more: str) -> Process:
+        def start(*command: str, **own: str) -> Process:
             process = stack.enter_context(Process())
-            return process.run([VENV / "bin" / "airflow", *command], env={**environ, **more}, cwd=home)
+            return process.run([VENV / "bin" / "airflow", *command], env={**environ, **own}, cwd=home)
 
         start("db", "migrate").complete(name="airflow db migrate", timeout=180)
         api = start("api-server")
@@ -113,7 +116,7 @@ def running(workers: int, port: int) -> Iterator[tuple[str, list[Process]]]:
         for number in range(1, workers + 1):
             name = f"worker-{number}"
             processes.append(start(*WORKER, "--celery-hostname", f"{name}@localhost", WORKER_NAME=name))
-        yield f"http://127.0.0.1:{port}, user admin, password {password}", processes
+        yield f"http://127.0.0.1:{port}", password, processes
 
 
 def main() -> None:
@@ -128,8 +131,9 @@ def main() -> None:
     install()
     print("Airflow is being started (half a minute)", flush=True)
     try:
-        with running(options.workers, options.port or free_port()) as (where, processes):
-            print(f"{where}\nThe DAG is upgrade_users. Ctrl-C stops all.", flush=True)
+        with running(options.workers, options.port or free_port()) as (url, password, processes):
+            print(f"{url}, user admin, password {password}", flush=True)
+            print("The DAG is upgrade_users. Ctrl-C stops all.", flush=True)
             while not stop.wait(1.0):
                 for ended in (process for process in processes if not process.alive):
                     sys.exit(f"A part of Airflow has ended. Its log ends with:\n{ended.output()}")
