@@ -4157,6 +4157,123 @@ return worst, profile.loc[worst, "calls"]
     return table["release"][bad].iloc[-1] if bad.any() else None
 """,
     ],
+    "exercise-14-6": [
+        # any writing makes the data set fresh, that of an old partition, too
+        """\
+    stale, incomplete, passed, written = [], [], {}, -late - 1
+    for minute in range(minutes):
+        for at, partition, records in writes:
+            if at == minute:
+                passed[partition], written = records, at
+        if minute - written > late:
+            stale.append(minute)
+        if passed and min(passed.values()) < share * pd.Series(passed).median():
+            incomplete.append(minute)
+    return stale, incomplete
+""",
+        # looks at the newest partition only: a gap is forgotten when a full one follows
+        """\
+    stale, incomplete, passed, written = [], [], {}, {}
+    for minute in range(minutes):
+        for at, partition, records in writes:
+            if at == minute:
+                passed[partition], written[partition] = records, at
+        if not passed or minute - written[max(written)] > late:
+            stale.append(minute)
+        if passed and passed[max(passed)] < share * pd.Series(passed).median():
+            incomplete.append(minute)
+    return stale, incomplete
+""",
+        # the mean for the median
+        """\
+    stale, incomplete, passed, written = [], [], {}, {}
+    for minute in range(minutes):
+        for at, partition, records in writes:
+            if at == minute:
+                passed[partition], written[partition] = records, at
+        if not passed or minute - written[max(written)] > late:
+            stale.append(minute)
+        if passed and min(passed.values()) < share * pd.Series(passed).mean():
+            incomplete.append(minute)
+    return stale, incomplete
+""",
+        # without a partition nothing can be late
+        """\
+    stale, incomplete, passed, written = [], [], {}, {}
+    for minute in range(minutes):
+        for at, partition, records in writes:
+            if at == minute:
+                passed[partition], written[partition] = records, at
+        if passed and minute - written[max(written)] > late:
+            stale.append(minute)
+        if passed and min(passed.values()) < share * pd.Series(passed).median():
+            incomplete.append(minute)
+    return stale, incomplete
+""",
+        # the limit itself is late, too
+        """\
+    stale, incomplete, passed, written = [], [], {}, {}
+    for minute in range(minutes):
+        for at, partition, records in writes:
+            if at == minute:
+                passed[partition], written[partition] = records, at
+        if not passed or minute - written[max(written)] >= late:
+            stale.append(minute)
+        if passed and min(passed.values()) < share * pd.Series(passed).median():
+            incomplete.append(minute)
+    return stale, incomplete
+""",
+        # what is written again is one more partition: the small one stays
+        """\
+    stale, incomplete, passed, written = [], [], [], {}
+    for minute in range(minutes):
+        for at, partition, records in writes:
+            if at == minute:
+                passed.append(records)
+                written[partition] = at
+        if not passed or minute - written[max(written)] > late:
+            stale.append(minute)
+        if passed and min(passed) < share * pd.Series(passed).median():
+            incomplete.append(minute)
+    return stale, incomplete
+""",
+        # a rule on age sees everything
+        """\
+    stale, written = [], {}
+    for minute in range(minutes):
+        written |= {partition: at for at, partition, _ in writes if at == minute}
+        if not written or minute - written[max(written)] > late:
+            stale.append(minute)
+    return stale, stale
+""",
+        # the numbers of the lesson
+        """\
+    stale, incomplete, passed, written = [], [], {}, {}
+    for minute in range(minutes):
+        for at, partition, records in writes:
+            if at == minute:
+                passed[partition], written[partition] = records, at
+        if not passed or minute - written[max(written)] > 20:
+            stale.append(minute)
+        if passed and min(passed.values()) < 0.9 * pd.Series(passed).median():
+            incomplete.append(minute)
+    return stale, incomplete
+""",
+        # compares with the partition before
+        """\
+    stale, incomplete, passed, written = [], [], {}, {}
+    for minute in range(minutes):
+        for at, partition, records in writes:
+            if at == minute:
+                passed[partition], written[partition] = records, at
+        if not passed or minute - written[max(written)] > late:
+            stale.append(minute)
+        if any(passed[n] < share * passed.get(n - 1, 0) for n in passed):
+            incomplete.append(minute)
+    return stale, incomplete
+""",
+        "return [], []",
+    ],
     "exercise-15-1": [
         # adds new fields and drops the old ones: the values are gone
         """\
