@@ -33,9 +33,8 @@ PICTURED = {
     "14": "draw-alert",
 }
 CELL_TIMEOUT = 120  # seconds
-NOT_COMPARED = {"metadata", "traceback", "execution_count", "data", "image/png", "image/jpeg"}
 WIDGET = "application/vnd.jupyter.widget-view+json"
-NOT_COMPARED |= {WIDGET}
+NOT_COMPARED = {"metadata", "traceback", "execution_count", "data", "image/png", "image/jpeg", WIDGET}
 
 
 class CellFailedError(RuntimeError):
