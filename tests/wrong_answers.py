@@ -4246,6 +4246,35 @@ return worst, profile.loc[worst, "calls"]
             stale.append(minute)
     return stale, stale
 """,
+        # the newest is the one that came first last
+        """\
+    stale, incomplete, passed, written = [], [], {}, {}
+    for minute in range(minutes):
+        for at, partition, records in writes:
+            if at == minute:
+                passed[partition], written[partition] = records, at
+        if not passed or minute - written[list(written)[-1]] > late:
+            stale.append(minute)
+        if passed and min(passed.values()) < share * pd.Series(passed).median():
+            incomplete.append(minute)
+    return stale, incomplete
+""",
+        # takes one from the middle for the median
+        """\
+    stale, incomplete, passed, written = [], [], {}, {}
+    for minute in range(minutes):
+        for at, partition, records in writes:
+            if at == minute:
+                passed[partition], written[partition] = records, at
+        if not passed or minute - written[max(written)] > late:
+            stale.append(minute)
+        ordered = sorted(passed.values())
+        if passed and ordered[0] < share * ordered[len(ordered) // 2]:
+            incomplete.append(minute)
+    return stale, incomplete
+""",
+        # a list of all bad minutes
+        "return [minute for minute in range(minutes) if not any(at == minute for at, *_ in writes)]",
         # the numbers of the lesson
         """\
     stale, incomplete, passed, written = [], [], {}, {}
