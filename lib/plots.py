@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -169,16 +169,49 @@ def png(fig: Figure, alt: str) -> bytes:
     return buffer.getvalue()
 
 
-def show(fig: Figure, *, alt: str) -> None:
-    """Display a figure with its alt text and close it. Raises ValueError for an empty one.
+def _bundle(picture: bytes, alt: str) -> dict[str, str]:
+    """The picture for JupyterLab and pages, and its description as text: for terminals, readers of the file, and nbval."""
+    return {"image/png": base64.b64encode(picture).decode(), "text/plain": alt}
 
-    The alt text goes into the output's metadata (for pages made from the notebook) and is the output's plain text (for
-    terminals, for readers of the file, and for nbval, which compares it).
-    """
+
+def show(fig: Figure, *, alt: str) -> None:
+    """Display a figure with its alt text and close it. Raises ValueError for an empty one."""
     if not alt.strip():
         raise ValueError(
             "alt is empty: say in a sentence what the figure shows, for readers who cannot see it."
         )
-    data = {"image/png": base64.b64encode(png(fig, alt)).decode(), "text/plain": alt}
+    data = _bundle(png(fig, alt), alt)
     plt.close(fig)
+    display(data, metadata={"image/png": {"alt": alt}}, raw=True)
+
+
+def explore(draw: Callable[..., Figure], *, alt: str, **sliders: Sequence[float]) -> None:
+    """Show sliders that redraw a figure in JupyterLab; everywhere else, the figure as it is at the start.
+
+    Args:
+        draw: makes a new figure from the values of all sliders, which it gets by name.
+        alt: describes the figure, whatever the values.
+        sliders: for each name: value at the start, least, greatest, step. Whole numbers where all of these are.
+    """
+    import ipywidgets as widgets
+
+    controls = {}
+    for name, (value, least, greatest, step) in sliders.items():
+        whole = all(isinstance(one, int) for one in sliders[name])
+        limits = {"value": value, "min": least, "max": greatest, "step": step}
+        controls[name] = (widgets.IntSlider if whole else widgets.FloatSlider)(**limits, description=name)
+        if not whole:
+            controls[name].readout_format = f".{len(str(step).partition('.')[2])}f"
+    picture = widgets.Image(layout={"width": "700px"})
+
+    def redraw(_: object = None) -> None:
+        fig = draw(**{name: control.value for name, control in controls.items()})
+        picture.value = png(fig, alt)
+        plt.close(fig)
+
+    for control in controls.values():
+        control.observe(redraw, "value")
+    redraw()
+    panel = widgets.VBox([*controls.values(), picture])
+    data = panel._repr_mimebundle_() | _bundle(picture.value, alt)
     display(data, metadata={"image/png": {"alt": alt}}, raw=True)

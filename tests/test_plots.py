@@ -7,6 +7,7 @@ import io
 from itertools import pairwise
 from typing import Any
 
+import ipywidgets as widgets
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -121,3 +122,22 @@ def test_diagrams_and_sequences_draw_what_they_are_told_without_overlap() -> Non
         plots.diagram(boxes, ["a -> nobody"])
     with pytest.raises(ValueError, match="'d' is not in list"):
         plots.sequence(["a"], [("a", "d", "asks", "blue")], title="")
+
+
+def test_sliders_redraw_a_picture_and_start_with_one_for_every_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent, drawn = list[dict[str, Any]](), list[dict[str, float]]()
+    monkeypatch.setattr(plots, "display", lambda data, **options: sent.append(data))
+    children, box = list[Any](), widgets.VBox
+    monkeypatch.setattr(widgets, "VBox", lambda inside: children.extend(inside) or box(inside))
+
+    def draw(**values: float) -> Figure:
+        drawn.append(values)
+        return curves()
+
+    plots.explore(draw, alt=ALT, workers=(3, 1, 9, 1), share=(0.1, 0, 1, 0.005))
+    [data] = sent
+    assert data["text/plain"] == ALT and base64.b64decode(data["image/png"]) == png(curves(), ALT)
+    [workers, share, picture] = children
+    assert (type(workers), share.readout_format) == (widgets.IntSlider, ".3f")
+    picture.value, workers.value = b"", 5
+    assert drawn == [{"workers": 3, "share": 0.1}, {"workers": 5, "share": 0.1}] and picture.value
