@@ -28,11 +28,6 @@ def parts(heading: str) -> dict[str, str]:
     return dict(re.findall(r"^### (.*?)\n(.*?)(?=^### |\Z)", section, re.MULTILINE | re.DOTALL))
 
 
-def test_each_lesson_has_its_misconceptions() -> None:
-    titles = [headings(read(path).cells[0])[0][1] for path in PATHS.values()]
-    assert list(parts("Misconceptions")) == titles
-
-
 @pytest.mark.parametrize("path", PATHS.values(), ids=lambda path: path.stem)
 def test_each_prediction_of_a_lesson_is_named_in_its_order_with_what_it_exposes(path: Path) -> None:
     text = parts("Misconceptions")[headings(read(path).cells[0])[0][1]]

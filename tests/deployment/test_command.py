@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import re
 import signal
 import socket
@@ -93,14 +92,6 @@ def test_a_target_without_its_engine_is_explained(state: Path, monkeypatch: pyte
     assert status == 2 and "No container engine answers" in output and "Start Docker" in output
     assert not list((state / "compose").iterdir())
     assert run("status", "--target", "compose", "--state-dir", state)[0] == 0
-
-
-@pytest.mark.skipif(platform.machine() != "x86_64", reason="shellcheck comes as a wheel for x86-64 only")
-def test_the_script_is_clean() -> None:
-    command = [Path(sys.executable).with_name("shellcheck"), SCRIPT]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout
-    assert os.access(SCRIPT, os.X_OK)
 
 
 def test_the_script_finds_the_environment_or_says_how_to_make_it(tmp_path: Path) -> None:

@@ -61,18 +61,6 @@ def target(tmp_path: Path) -> Path:
 # ── One partition, without workers ───────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_partition_comes_out_as_the_manager_says(source: Path, target: Path) -> None:
-    entry = upgrade_file(source / "part-1.ndjson", target, 3)
-    expected = MANAGER.upgrade_many(lines(source / "part-1.ndjson"), 3)
-    assert lines(target / "part-1.ndjson") == expected.records
-    aside = lines(target / "quarantine" / "part-1.ndjson")
-    assert [one["line"] for one in aside] == [one["line"] for one in expected.quarantined]
-    assert sum(len(one["errors"]) for one in aside) >= len(aside) == entry.quarantined > 0
-    assert (entry.read, entry.passed) == (500, len(expected.records))
-    assert entry.read == entry.passed + entry.quarantined
-    assert sorted(state(target)) == files_of("part-1.ndjson")
-
-
 def test_a_file_that_is_gone_or_cut_off_is_written_again(source: Path, target: Path) -> None:
     first = upgrade_file(source / "part-0.ndjson", target, 3)
     good = {name: content for name, (_, _, content) in state(target).items()}

@@ -51,6 +51,12 @@ def test_write_in_order(write: Callable[[Path], None], calls: list[tuple[str, ..
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("state", "new")]
 
 
+def test_the_output_appears_after_the_quarantine(calls: list[tuple[str, ...]], tmp_path: Path) -> None:
+    with whole_or_nothing(str(tmp_path / "out"), str(tmp_path / "quarantine")):
+        pass
+    assert [Path(call[2]).name for call in calls if call[0] == "rename"] == ["quarantine", "out"]
+
+
 def test_writers_at_the_same_time_leave_what_one_of_them_wrote(tmp_path: Path) -> None:
     path, texts = tmp_path / "state", [letter * 100_000 for letter in "ab"]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 from collections import Counter, OrderedDict, defaultdict
-from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
@@ -145,33 +144,11 @@ def test_validated_records_come_back_as_they_are() -> None:
     assert batch.records is not records
 
 
-def test_an_iterator_is_read_once() -> None:
-    def some() -> Iterator[Record]:
-        yield ANA
-        yield ANA | {"id": 5}
-
-    batch = DataVersionManager().upgrade_many(some(), 3)
-    assert (len(batch.records), len(batch.quarantined)) == (1, 1)
-
-
 @pytest.mark.parametrize("target", [0, 4, "3", True, None])
 def test_an_unknown_target_is_refused(target: Any) -> None:
     for way in WAYS[1:]:
         with pytest.raises(UnknownVersionError, match=r"^users: "):
             in_bulk(DataVersionManager(), [ANA], way, target)
-
-
-def test_reports_add_up() -> None:
-    vm = DataVersionManager()
-    users = list(make_users(600, seed=2, broken=0.3, ahead=0.3))
-    whole = vm.upgrade_many(users, 3).report
-    parts = Report()
-    for start in range(0, 600, 100):
-        parts += vm.upgrade_many(users[start : start + 100], 3).report
-    assert parts == whole
-    assert whole.read == whole.passed + whole.quarantined == 600
-    assert sum(whole.kept.values()) > 0
-    assert sum(whole.reasons.values()) == whole.quarantined
 
 
 def test_a_reason_is_an_error_without_its_details() -> None:

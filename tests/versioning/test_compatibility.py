@@ -15,7 +15,7 @@ from lib.versioning.compatibility import MODES, Reading, check, judge, with_alia
 from lib.versioning.history import SchemaHistory, UnknownVersionError
 from lib.versioning.operations import AddField, ConvertField, DropField, Operation, RenameField, SplitField
 from lib.versioning.records import migrate_record, validator
-from lib.versioning.resolution import Difference, Kind, differences, expanded, readable, resolver
+from lib.versioning.resolution import Difference, Kind, differences, readable, resolver
 from lib.versioning.schema import NO_DEFAULT, DeclarationError, Field, Schema
 from lib.versioning.users import USERS
 
@@ -112,13 +112,6 @@ def test_what_a_field_meets(wanted: Field, written: Field, kind: Kind | None) ->
     assert readable(Schema(wanted), Schema(written)) is (kind is None)
 
 
-def test_fields_that_only_one_side_has() -> None:
-    reader = Schema(FIELD, Field("b", "integer"), Field("c", "integer", default=7))
-    writer = Schema(FIELD, Field("d", "integer"))
-    assert kinds(differences(reader, writer)) == [("b", Kind.MISSING_DEFAULT)]
-    assert differences(writer, writer) == ()
-
-
 def test_reading_what_can_not_be_read_is_refused_with_every_reason() -> None:
     with pytest.raises(ValueError, match=r"a: type mismatch .*; b: reader field missing"):
         resolver(Schema(Field("a", "integer"), Field("b", "string")), Schema(FIELD))
@@ -190,16 +183,6 @@ def test_former_names_through_several_versions_become_aliases() -> None:
     aliases = {field.name: field.aliases for field in with_aliases(history, 3)}
     assert aliases == {"d": ("z", "a", "b"), "x1": (), "x2": ()}
     assert with_aliases(history, 1) == history.schema(1)
-
-
-# ── Phases of a deployment ───────────────────────────────────────────────────────────────────────────────────────
-
-
-def test_a_drop_passes_where_the_reader_has_a_default() -> None:
-    with_default = one_step(Field("a", "string", default=""), DropField("a"))
-    without = one_step(FIELD, DropField("a", default=""))
-    assert judge(with_default, 2, 1).compatible and not judge(without, 2, 1).compatible
-    assert readable(without.schema(1), expanded(without.schema(1), without.schema(2)))
 
 
 # ── The migration ────────────────────────────────────────────────────────────────────────────────────────────────

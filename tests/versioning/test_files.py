@@ -12,7 +12,6 @@ import json
 import lzma
 import os
 import pty
-import resource
 import shlex
 import signal
 import stat
@@ -33,7 +32,7 @@ from waiting import until
 
 from lib.versioning import DataVersionManager, DeclarationError, Field, Report, Schema, reason_of
 from lib.versioning import __main__ as command_line
-from lib.versioning.files import SIZE, migrate_file, whole_or_nothing
+from lib.versioning.files import SIZE, migrate_file
 from lib.versioning.history import SchemaHistory
 from lib.versioning.operations import AddField, ConvertField, RenameField
 from lib.versioning.sql import PHASES
@@ -252,23 +251,6 @@ def test_validated_records_keep_the_order_of_their_keys() -> None:
     out, data = io.BytesIO(), b'{"name":"Ana","id":"1","created_at":"2024-01-01"}\n'
     migrate_file(DataVersionManager(), io.BytesIO(data), out, io.BytesIO())
     assert out.getvalue() == data
-
-
-def test_lines_of_ten_megabytes_are_lines_like_others() -> None:
-    much = 10_000_000
-    bad = [LINE.replace(b"Ana", b"y" * much), b"[" * much, b"\xff" * much, b" " * much]
-    nested = with_x(b"[" + b'{"a": 1},' * (much // 50) + b"1]")
-    lines = [with_x(b'"' + b"y" * much + b'"'), *bad, nested, LINE]
-    assert much > SIZE
-    out, aside = io.BytesIO(), io.BytesIO()
-    report = migrate_file(DataVersionManager(), io.BytesIO(b"\n".join(lines)), out, aside, target=3)
-    quarantined = entries(aside.getvalue())
-    assert [entry["line"] for entry in quarantined] == [2, 3, 4, 5]
-    assert [raw_bytes(entry) for entry in quarantined] == bad
-    assert all(len(str(entry["errors"])) < 300 for entry in quarantined), "short, however long the value"
-    assert [record["id"] for record in entries(out.getvalue())] == ["1", "1", "1"]
-    reasons = ["name: longer than 255 characters", "line: not JSON", "line: not UTF-8", "line: blank"]
-    assert report.reasons == Counter(reasons)
 
 
 def test_a_default_that_json_can_not_write_is_refused_before_anything_is_written() -> None:
@@ -497,16 +479,6 @@ def test_devices_and_pipes_are_written_not_replaced(command: Command, folder: Pa
     assert stat.S_ISFIFO(os.stat("pipe").st_mode)
 
 
-def test_the_output_appears_after_the_quarantine(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    order: list[str] = []
-    replace = os.replace
-    noted = lambda part, path: (order.append(Path(path).name), replace(part, path))  # noqa: E731
-    monkeypatch.setattr(os, "replace", noted)
-    with whole_or_nothing("out", "quarantine"):
-        pass
-    assert order == ["quarantine", "out"]
-
-
 # ── The command, in a process of its own ─────────────────────────────────────────────────────────────────────────
 
 
@@ -521,15 +493,6 @@ def shell(folder: Path, args: str) -> tuple[int, bytes, bytes]:
     place: dict[str, Any] = {"cwd": folder, "env": ENVIRONMENT, "stdin": subprocess.DEVNULL}
     done = subprocess.run(line, shell=True, capture_output=True, timeout=60, **place)
     return done.returncode, done.stdout, done.stderr
-
-
-def test_standard_input_to_standard_output(tmp_path: Path) -> None:
-    process = start(tmp_path, "upgrade", "-", "--to", "3", "--out", "-", "--quarantine", "bad.ndjson")
-    out, err = process.communicate(ndjson(ANA) + b"\xff\n")
-    assert process.returncode == 1
-    assert entries(out) == [ANA_AT_3]
-    assert err.decode().splitlines()[0] == "read 2, passed 1, quarantined 1 (in bad.ndjson)"
-    assert raw_bytes(entries(files_in(tmp_path)["bad.ndjson"])[0]) == b"\xff"
 
 
 def interrupted_midway(folder: Path, number: int, **options: Any) -> tuple[int, bytes]:
@@ -606,16 +569,6 @@ def test_streams_that_are_full_or_closed(tmp_path: Path, args: str, status: int,
     assert words in err.decode()
     if status == 2:
         assert files_in(tmp_path).keys() == {"in", "good"}
-
-
-def test_a_disk_that_fills_up_midway_leaves_nothing(tmp_path: Path) -> None:
-    (tmp_path / "in").write_bytes(ndjson(*make_users(3 * LINES, seed=1)))
-
-    limit = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (300_000, 300_000))
-    process = start(tmp_path, "upgrade", "in", "--to", "3", "--out", "out", preexec_fn=limit)
-    _, err = process.communicate()
-    assert (process.returncode, err) == (2, b"error: out: File too large\n")
-    assert files_in(tmp_path).keys() == {"in"}
 
 
 def test_a_reader_that_goes_away_is_told(tmp_path: Path) -> None:

@@ -26,13 +26,11 @@ def adds(name: str) -> list[AddField]:
     ("steps", "words"),
     [
         ({2: adds("a"), 4: adds("b")}, "version 4 can't follow 2; the next is 3"),
-        ({1: adds("a")}, "version 1 can't follow 1; the next is 2"),
         ({2.0: adds("a")}, "version 2.0 can't follow 1; the next is 2"),
         ({2: []}, "step to version 2: give a list of one or more operations"),
         ({2: AddField("a", "string", nullable=True)}, "step to version 2: give a list of one or more operations"),
         ({2: ["add a"]}, "step to version 2, operation 1: 'add a' is no operation such as AddField"),
         ({2: adds("a"), 3: adds("a")}, "step to version 3, operation 1: AddField string 'a': there is such a field already"),
-        ({2: [RenameField("id", "a")], 3: [DropField("id")]}, "step to version 3, operation 1: DropField string 'id': there is no field"),
     ],
 )  # fmt: skip
 def test_nonsense_is_refused_when_declared_and_the_place_named(steps: Any, words: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import warnings
 from typing import Any
 
 import pytest
@@ -43,14 +42,11 @@ def errors(vm: DataVersionManager, record: Any) -> list[str]:
     [
         # exact types; NaN is a valid float and an error elsewhere
         ("s", b"5", "expected string (got bytes)"),
-        ("s", ["a"], "expected string (got array of 1)"),
         ("i", True, "expected integer (got boolean True)"),
-        ("i", 5.0, "expected integer (got float 5.0)"),
         ("i", Number.ONE, "expected integer (got Number)"),
         ("f", 2**53 + 1, "no exact float (got integer 9007199254740993)"),
         ("f", 10**400, "no exact float (got integer of 1329 bits)"),
         ("f", "nan", "expected float (got string 'nan')"),
-        ("b", 1, "expected boolean (got integer 1)"),
         ("t", 1704067200, "expected timestamp (got integer 1704067200)"),
         # None and nothing
         ("s", None, "null, but required"),
@@ -59,10 +55,6 @@ def errors(vm: DataVersionManager, record: Any) -> list[str]:
         ("i", 2**63, "outside the 64-bit range (got integer of 64 bits)"),
         ("s", "🙂" * 6, "longer than 5 characters (got 6)"),
         ("o", "a\udc00", r"lone surrogate, which is no Unicode text (got string 'a\udc00')"),
-        # the calendar and the clock
-        ("t", "2023-02-29", "no such calendar day (got string '2023-02-29')"),
-        ("t", "2024-01-01T24:00:00", "no such time of day or offset (got string '2024-01-01T24:00:00')"),
-        ("t", "2024-01-01\n", r"not in the accepted form (got string '2024-01-01\n'; write YYYY-MM-DD or YYYY-MM-DDThh:mm:ss)"),
     ],
 )  # fmt: skip
 def test_invalid(name: str, value: Any, reason: str) -> None:
@@ -94,14 +86,6 @@ def test_without_a_report_a_change_is_warned_of_where_the_caller_stands() -> Non
     kept, lost = (str(warning.message) for warning in warned)
     assert kept == "from version 1 to 3: kept email"
     assert lost == "from version 3 to 1: lost phone, lost email"
-
-
-def test_without_a_change_there_is_no_warning() -> None:
-    vm = DataVersionManager()
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert vm.downgrade_data(vm.upgrade_data(ANA, 3), 1) == ANA | {"schema_version": 1}
-        vm.upgrade_data(ANA | {"email": "x"}, 3, Report())
 
 
 def test_a_report_gathers_what_happened_to_several_records() -> None:

@@ -67,13 +67,11 @@ NOTE = Field("note", "string", nullable=True, default="none")
 DROP_NULLABLE_WITH_DEFAULT = history([ID, NOTE], DropField("note"))
 RENAME = history([ID, Field("a", "string", nullable=True)], RenameField("a", "b"))
 SPLIT = history([ID, Field("name", "string", nullable=True)], SplitField("name", ("first", "last"), " "))
-SPLIT_AA = history([ID, Field("name", "string")], SplitField("name", ("first", "last"), "aa"))
 FLOAT = history([ID, Field("n", "integer", nullable=True)], ConvertField("n", "float"))
 TEXT = history([ID, Field("n", "integer")], ConvertField("n", "string", length=3))
 NUMBER = history([ID, Field("n", "string", length=4)], ConvertField("n", "integer"))
 MOMENT = history([ID, AT], ConvertField("at", "timestamp"))
 SEEN = AddField("seen", "string", copy_from="renewed")
-RENAMED_MOMENT = history([ID, AT], RenameField("at", "on"), ConvertField("on", "timestamp"))
 NOTHING: tuple[dict[str, int], dict[str, int]] = ({}, {})
 
 
@@ -91,19 +89,15 @@ NOTHING: tuple[dict[str, int], dict[str, int]] = ({}, {})
         (2, RENAME, {"id": 1, "a": "x", "b": "y"}, {"id": 1, "b": "y"}, {"b": 1}, {"a": 1}),
         (2, RENAME, {"id": 1, "a": None, "b": "y"}, {"id": 1, "b": "y"}, {"b": 1}, {}),
         (2, SPLIT, {"id": 1, "name": "A B", "last": "C"}, {"id": 1, "first": "A", "last": "C"}, {"last": 1}, {"name": 1}),
-        (2, SPLIT_AA, {"id": 1, "name": "xaaay"}, {"id": 1, "first": "x", "last": "ay"}, *NOTHING),
         (1, SPLIT, {"id": 1, "first": "Ana", "last": "López Gil"}, {"id": 1, "name": "Ana López Gil"}, *NOTHING),
         (1, SPLIT, {"id": 1, "first": "Ana Sol", "last": "Gil"}, {"id": 1, "name": "Ana Sol Gil"}, {}, {"first": 1, "last": 1}),
         (1, SPLIT, {"id": 1, "first": "A", "last": "B", "name": "N"}, {"id": 1, "name": "N"}, {"name": 1}, {"first": 1, "last": 1}),
         (2, FLOAT, {"id": 1, "n": -(2**63)}, {"id": 1, "n": -(2.0**63)}, *NOTHING),
-        (1, FLOAT, {"id": 1, "n": -(2.0**63)}, {"id": 1, "n": -(2**63)}, *NOTHING),
-        (1, TEXT, {"id": 1, "n": "-50"}, {"id": 1, "n": -50}, *NOTHING),
         (2, MOMENT, {"id": 1, "at": "2024-01-01"}, {"id": 1, "at": "2024-01-01T00:00:00"}, *NOTHING),
         (1, MOMENT, {"id": 1, "at": "2024-01-01"}, {"id": 1, "at": "2024-01-01"}, *NOTHING),
         (1, copied_on(SEEN), {"id": "a", "renewed": "b", "seen": "b"}, {"id": "a"}, {}, {"renewed": 1, "seen": 1}),
         (1, copied_on(SEEN), {"id": "a", "renewed": "b", "seen": "a"}, {"id": "a"}, {}, {"renewed": 1}),
         (1, copied_on(SEEN, ConvertField("seen", "integer")), {"id": "1", "renewed": "2", "seen": 1}, {"id": "1"}, {}, {"renewed": 1}),
-        (2, RENAMED_MOMENT, {"id": 1, "at": "2024-01-01"}, {"id": 1, "on": "2024-01-01T00:00:00"}, *NOTHING),
         (1, copied_on(SplitField("renewed", ("x", "y"), "-")), {"id": "1-2", "x": "1", "y": "3"}, {"id": "1-2"}, {}, {"y": 1}),
         (1, copied_on(SEEN, RenameField("renewed", "r")), {"id": "a", "r": "b", "seen": "b"}, {"id": "a"}, {}, {"r": 1, "seen": 1}),
     ],
@@ -191,28 +185,22 @@ class Shade(str, enum.Enum):  # noqa: UP042 - unlike a StrEnum, it is formatted 
     ("operation", "words"),
     [
         (AddField("b", "string"), "existing records have no value for it"),
-        (AddField("b", "text"), "field 'b': no type 'text'"),
         (AddField("a", "string", nullable=True), "there is such a field already"),
         (AddField("b", "string", default="x", copy_from="a"), "give default or copy_from, not both"),
         (AddField("b", "string", copy_from="c"), "there is no field 'c' here; there are a, n, d"),
         (AddField("b", "integer", copy_from="a"), "b can't be a copy of a: type, length or nullability differ"),
         (AddField("b", "string", copy_from=Colour.A), "field name Colour: use"),
-        (AddField("b'; import os #", "string", nullable=True), "field name string \"b'; import os #\""),
         (AddField("schema_version", "integer", default=1), "reserved for the version of the record"),
         (DropField("c"), "there is no field 'c' here; there are a, n, d"),
         (DropField("a"), "it is required and has no default"),
-        (DropField("a", default=5), "its default is no valid value: expected string"),
-        (RenameField("c", "e"), "there is no field 'c' here"),
         (RenameField("a", "r[']}; __import__('os').abort() #"), "use 1 to 63 of the letters"),
         (ConvertField("a", "float"), "no conversion of string to float; there are: integer to float"),
         (ConvertField("n", ["float"]), "no conversion of integer to ['float']"),
-        (ConvertField("n", "float", length=5), "length 5: a positive number, for strings only"),
         (ConvertField("d", "integer"), "its default 'x' can't be converted: no 64-bit integer"),
         (SplitField("n", ("x", "y"), " "), "only a string can be split, not integer"),
         (SplitField("a", ["x", "y"], " "), "into: a pair of names, not ['x', 'y']"),
         (SplitField("a", ("x", "n"), " "), "there is a field 'n' already"),
         (SplitField("a", ("x", "y"), ""), "separator: Unicode text of at least one character, not ''"),
-        (SplitField("a", ("x", "y"), "\ud83d"), "separator: Unicode text"),
         (SplitField("a", ("x", "y"), Colour.RED), "separator: Unicode text"),
     ],
 )  # fmt: skip

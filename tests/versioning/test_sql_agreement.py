@@ -198,8 +198,9 @@ def test_failures_are_those_of_records(
         assert contents(database, history) == before
         run(database[1], migration_script(history, start, end, database[0], "expand"))
         before = contents(database, history)
-        assert refused(database, migration_script(history, start, end, database[0], "backfill"))
-        assert contents(database, history) == before
+        for phase in ("backfill", "contract"):
+            assert refused(database, migration_script(history, start, end, database[0], phase))
+            assert contents(database, history) == before
 
 
 @MANY
