@@ -4834,18 +4834,18 @@ MISTAKES = [
         "exercise-15-4",
         "return [f'ALTER TABLE users ADD COLUMN IF NOT EXISTS {name} VARCHAR(50) NOT NULL DEFAULT random()::text'"
         " for name in ('full_name', 'phone_country', 'phone_number')]",
-        "written anew",
+        "was rewritten under",
     ),
     (
         "exercise-15-5",
         "return \"UPDATE users SET full_name = name, phone_country = split_part(phone, ' ', 1), phone_number = split_part(phone, ' ', 2) \""
         '"WHERE id > %(low)s AND id <= %(high)s AND phone_country IS NULL"',
-        "split otherwise",
+        "split differently",
     ),
     (
         "exercise-15-5",
         "return 'UPDATE users SET full_name = COALESCE(full_name, name) WHERE id > %(low)s AND id <= %(high)s'",
-        "split otherwise|updated",
+        "split differently|updated",
     ),
     (
         "exercise-15-6",
@@ -4854,6 +4854,6 @@ MISTAKES = [
         "if phone not in ('', '-', '--') and not phone.startswith(CODES): raise ValueError\n"
         "code = next((c for c in ('+351', '+35', '+34', '+1', '+49') if phone.startswith(c)), None)\n"
         "return record | {'phone': code and f'{code} {phone[len(code):][:8]}'}",
-        "A name or a number is not what it was",
+        "A name or a number has changed",
     ),
 ]
