@@ -90,13 +90,6 @@ def test_learner_gets_lessons_and_what_they_need(source: Path, target: Path) -> 
     assert (target / "data/users.csv").read_bytes() == (source / "data/users.csv").read_bytes()
 
 
-def test_second_generation_changes_nothing(source: Path, target: Path) -> None:
-    record, others = (target / MANIFEST).read_bytes(), [name for name in files(target) if name != MANIFEST]
-    written = [(target / name).stat().st_mtime_ns for name in others]
-    assert generate(source, target) == [] and (target / MANIFEST).read_bytes() == record
-    assert [(target / name).stat().st_mtime_ns for name in others] == written
-
-
 def test_lesson_that_was_only_run_is_updated(source: Path, target: Path) -> None:
     nb = read(target / NAME)
     for count, one in enumerate(code_cells(nb), start=1):

@@ -112,13 +112,6 @@ def test_an_unreadable_record_is_told_and_not_made_up(database: Server, old: Rep
             connection.execute("DELETE FROM service_users WHERE id = 'strange'")
 
 
-def test_it_tells_about_itself(old: Replica, new: Replica) -> None:
-    assert call(old.port, "/version") == (200, {"release": "v1.0.0", "schema_version": 1})
-    assert call(old.port, "/health") == (200, {"status": "alive"})
-    assert call(old.port, "/ready") == (200, {"status": "ready"})
-    assert call(new.port, "/elsewhere")[0] == 404
-
-
 def counted(replica: Replica, **labels: str) -> dict[str, float]:
     """Requests by the end of their bucket, in seconds, and those under way; of the former those with certain labels."""
     samples = parse(fetch(f"http://127.0.0.1:{replica.port}/metrics"))

@@ -161,11 +161,3 @@ def test_killed_in_the_middle_it_goes_on(pool: WorkerPool, tmp_path: Path, targe
         assert {name: state(target)[name] for name in done} == done
         assert first.result().equals(manifest), "what was sent before comes back, too"
     assert not list(target.rglob("*.part")), "what a killed worker had begun is still there"
-
-
-def test_two_workers_on_the_same_partition_at_once_give_one_result(source: Path, target: Path) -> None:
-    with ThreadPoolExecutor(4) as threads:
-        entries = list(threads.map(lambda _: upgrade_file(source / "part-2.ndjson", target, 3), range(8)))
-    assert all(entry == entries[0] for entry in entries)
-    assert lines(target / "part-2.ndjson") == MANAGER.upgrade_many(lines(source / "part-2.ndjson"), 3).records
-    assert len(state(target)) == 3

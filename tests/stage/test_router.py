@@ -17,7 +17,6 @@ from endpoints import Bare, bare, fetch, http_server
 from traffic_checks import assert_all_ok, sent_after
 from waiting import until
 
-from lib.stage.processes import ProcessError
 from lib.stage.router import COLOURS, Router
 from lib.stage.scraping import fetch as fetch_metrics
 from lib.stage.scraping import parse
@@ -223,8 +222,3 @@ def test_what_can_not_be_done_is_refused(router: Router) -> None:
         with pytest.raises(ValueError, match="choose one from 0 to 1"):
             router.canary(share)
     assert (router.active, router.share) == ("blue", 0.0)
-
-
-def test_a_proxy_that_can_not_start_is_explained(blue: Bare) -> None:
-    with pytest.raises(ProcessError, match=r"(?s)HAProxy ended with status 1.*Is another program"):
-        Router({}, port=blue.port)

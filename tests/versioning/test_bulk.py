@@ -136,14 +136,6 @@ def test_records_keep_their_order_and_quarantined_ones_their_place(count: int) -
     assert (report.read, report.passed, report.quarantined) == (count, count - len(bad), len(bad))
 
 
-def test_validated_records_come_back_as_they_are() -> None:
-    records = [ANA, ANA | {"x": 1}]
-    batch = DataVersionManager().validate_many(records)
-    assert batch.records == records
-    assert all(ours is theirs for ours, theirs in zip(batch.records, records, strict=True))
-    assert batch.records is not records
-
-
 @pytest.mark.parametrize("target", [0, 4, "3", True, None])
 def test_an_unknown_target_is_refused(target: Any) -> None:
     for way in WAYS[1:]:

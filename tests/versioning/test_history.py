@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import pickle
 from typing import Any
 
 import pytest
 
-from lib.versioning import DataVersionManager, DeclarationError, Field, Schema
+from lib.versioning import DeclarationError, Field, Schema
 from lib.versioning.history import SchemaHistory, UnknownVersionError
 from lib.versioning.operations import AddField, DropField, RenameField
 from lib.versioning.users import USERS
@@ -77,10 +76,3 @@ def test_an_unknown_version_is_told_with_those_that_are_known(version: Any) -> N
         with pytest.raises(UnknownVersionError, match=r"^users: ") as error:
             call(*arguments)
         assert ("known: 1, 2, 3" in str(error.value)) == (type(version) is int)
-
-
-def test_a_history_comes_through_pickle() -> None:
-    copied = pickle.loads(pickle.dumps(USERS))
-    assert list(map(copied.schema, copied.versions)) == list(map(USERS.schema, USERS.versions))
-    record = {"id": "1", "name": "Ana", "created_at": "2024-01-01"}
-    assert DataVersionManager(copied).upgrade_data(record, 3) == DataVersionManager().upgrade_data(record, 3)

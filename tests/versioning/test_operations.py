@@ -60,7 +60,6 @@ class Outcome:
 ID, A, N = Field("id", "integer"), Field("a", "string"), Field("n", "integer")
 AT = Field("at", "timestamp")
 ADD = history([ID], AddField("note", "string", default="none"))
-ADD_NAN = history([ID], AddField("value", "float", default=NAN))
 COPY = history([ID, Field("a", "float")], AddField("b", "float", copy_from="a"))
 DROP = history([ID, Field("note", "string")], DropField("note", default="none"))
 NOTE = Field("note", "string", nullable=True, default="none")
@@ -79,8 +78,6 @@ NOTHING: tuple[dict[str, int], dict[str, int]] = ({}, {})
     ("target", "history", "before", "after", "kept", "lost"),
     [
         (2, ADD, {"id": 1, "note": "x"}, {"id": 1, "note": "x"}, {"note": 1}, {}),
-        (2, ADD_NAN, {"id": 1}, {"id": 1, "value": NAN}, *NOTHING),
-        (1, ADD_NAN, {"id": 1, "value": NAN}, {"id": 1}, *NOTHING),
         (1, COPY, {"id": 1, "a": NAN, "b": float("nan")}, {"id": 1, "a": NAN}, *NOTHING),
         (1, COPY, {"id": 1, "a": NAN, "b": 1.0}, {"id": 1, "a": NAN}, {}, {"b": 1}),
         (2, DROP, {"id": 1, "note": "x"}, {"id": 1}, {}, {"note": 1}),
@@ -94,7 +91,6 @@ NOTHING: tuple[dict[str, int], dict[str, int]] = ({}, {})
         (1, SPLIT, {"id": 1, "first": "A", "last": "B", "name": "N"}, {"id": 1, "name": "N"}, {"name": 1}, {"first": 1, "last": 1}),
         (2, FLOAT, {"id": 1, "n": -(2**63)}, {"id": 1, "n": -(2.0**63)}, *NOTHING),
         (2, MOMENT, {"id": 1, "at": "2024-01-01"}, {"id": 1, "at": "2024-01-01T00:00:00"}, *NOTHING),
-        (1, MOMENT, {"id": 1, "at": "2024-01-01"}, {"id": 1, "at": "2024-01-01"}, *NOTHING),
         (1, copied_on(SEEN), {"id": "a", "renewed": "b", "seen": "b"}, {"id": "a"}, {}, {"renewed": 1, "seen": 1}),
         (1, copied_on(SEEN), {"id": "a", "renewed": "b", "seen": "a"}, {"id": "a"}, {}, {"renewed": 1}),
         (1, copied_on(SEEN, ConvertField("seen", "integer")), {"id": "1", "renewed": "2", "seen": 1}, {"id": "1"}, {}, {"renewed": 1}),
@@ -116,7 +112,6 @@ def test_there_and_back(
         (SPLIT, {"id": 1, "first": None, "last": "Gil"}, 1,
          ["first: cannot be joined with last, because only one of them is null (got null and string 'Gil')"]),
         (FLOAT, {"id": 1, "n": 2**63 - 1}, 2, ["n: no exact float (got integer 9223372036854775807)"]),
-        (FLOAT, {"id": 1, "n": 2.0**63}, 1, ["n: no exact 64-bit integer (got float 9.223372036854776e+18)"]),
         (TEXT, {"id": 1, "n": 1234}, 2, ["n: longer than 3 characters (got 4)"]),
         (NUMBER, {"id": 1, "n": "05"}, 2, ["n: no 64-bit integer in canonical form (got string '05')"]),
         (NUMBER, {"id": 1, "n": 12345}, 1, ["n: longer than 4 characters (got 5)"]),
@@ -133,22 +128,6 @@ def test_impossible_migration(history: SchemaHistory, record: Record, target: in
     got = Outcome(history, labelled(record, 3 - target), target)
     assert (got.record, got.errors) == (None, errors)
     assert (got.kept, got.lost) == NOTHING, "nothing is counted for a record that is put aside"
-
-
-def test_a_wrong_value_of_a_later_version_does_not_crash_the_steps_that_work_on_it() -> None:
-    things = SchemaHistory(
-        "things",
-        first=Schema(ID),
-        steps={
-            2: [AddField("a", "string", True), AddField("n", "integer", default=0), AddField("t", "timestamp", default="2024-01-01")],
-            3: [SplitField("a", ("b", "c"), "-"), ConvertField("n", "float"), ConvertField("t", "timestamp")],
-            4: [ConvertField("b", "integer"), RenameField("c", "d")],
-        },
-    )  # fmt: skip
-    for wrong in (5, 5.5, True, [], {}, b"x", object()):
-        record = {"id": 1, "a": wrong, "n": "x", "t": wrong}
-        got = Outcome(things, record, 4)
-        assert [error.partition(":")[0] for error in got.errors] == ["a", "n", "t"]
 
 
 def test_all_failures_of_a_record_are_reported() -> None:

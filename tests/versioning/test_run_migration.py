@@ -108,13 +108,6 @@ def test_an_unfinished_migration_can_be_given_up(live: Database) -> None:
     assert live.state() == [("people", 1, None, None, None)]
 
 
-def test_a_step_without_a_contract_ends_with_its_backfill(live: Database) -> None:
-    history = SchemaHistory("users", first=USERS.schema(1), steps={2: [AddField("email", "string", True)]})
-    live.table(history, 1, users(3))
-    run_migration(live.target, history, 1, 2)
-    assert live.state() == [("users", 2, None, None, None)]
-
-
 # ── What is refused ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -143,15 +136,6 @@ def test_a_key_that_is_not_there_or_goes_is_named(live: Database) -> None:
     with pytest.raises(MigrationError, match="people.name: give as key=…"):
         live.table(CHANGES, 1, PEOPLE)
         run_migration(live.target, CHANGES, 1, 2, key="name")
-
-
-def test_values_that_can_not_be_converted_stop_contract_too(live: Database) -> None:
-    live.table(CHANGES, 1, PEOPLE)
-    run_migration(live.target, CHANGES, 1, 2)
-    live.execute("UPDATE people SET name = 'x' WHERE id = 'b'")
-    with pytest.raises(MigrationError, match=r"people\.name: no separator to split at \(rows: 1\)"):
-        run_migration(live.target, CHANGES, 1, 2, phase="contract")
-    assert live.state()[0][1:4] == (1, 2, "backfill")
 
 
 def test_other_databases_are_refused() -> None:

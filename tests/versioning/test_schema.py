@@ -16,7 +16,7 @@ import strategies
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib.versioning import DeclarationError, Field, Schema
+from lib.versioning import DeclarationError, DropField, Field, Schema, SchemaHistory
 from lib.versioning.schema import MISSING, describe, timestamp_problem
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -154,13 +154,15 @@ def test_schemas_are_values() -> None:
     assert str(Field("a", "string", nullable=True, length=5)) == "a string(5), nullable"
 
 
-def test_a_schema_comes_through_pickle_and_copy_into_another_process() -> None:
+def test_a_history_and_its_schemas_come_through_pickle_and_copy_into_another_process() -> None:
     schema = Schema(Field("a", "string", nullable=True), Field("b", "integer", default=5))
     code = (
-        "import pickle, sys; from lib.versioning.schema import *; schema, missing = pickle.load(sys.stdin.buffer)\n"
+        "import pickle, sys; from lib.versioning.schema import *; history, missing = pickle.load(sys.stdin.buffer)\n"
+        "schema = history.schema(1)\n"
         "same = Schema(Field('a', 'string', nullable=True), Field('b', 'integer', default=5))\n"
         "assert schema == same and hash(schema) == hash(same)\n"
         "assert schema['a'].default is NO_DEFAULT and missing is MISSING"
     )
-    data = pickle.dumps((copy.deepcopy(schema), MISSING))
+    history = SchemaHistory("things", first=copy.deepcopy(schema), steps={2: [DropField("a")]})
+    data = pickle.dumps((history, MISSING))
     subprocess.run([sys.executable, "-c", code], input=data, cwd=ROOT, check=True)
