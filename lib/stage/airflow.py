@@ -20,11 +20,11 @@ from lib.stage.waiting import wait_for
 
 COLUMNS = ["task", "try", "worker", "queued", "start", "end", "state"]
 OVER = {"success", "failed"}
-PAGE = 100  # rows that Airflow gives at once, unless `[api] maximum_page_limit` says otherwise
+PAGE = 100  # rows in one response of Airflow, unless `[api] maximum_page_limit` sets another limit
 
 
 class AirflowError(RuntimeError):
-    """Airflow refuses a request; the message has its reason, `status` the status of HTTP."""
+    """Airflow refused a request. The message gives the reason, `status` the HTTP status."""
 
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
@@ -32,7 +32,7 @@ class AirflowError(RuntimeError):
 
 
 class Airflow:
-    """An API server of Airflow, as one of its users. Raises OSError wherever it can't be reached, and AirflowError."""
+    """A client of an Airflow API server. Its methods raise OSError if the server can't be reached, and AirflowError."""
 
     def __init__(self, url: str, user: str, password: str) -> None:
         """url: such as `http://127.0.0.1:8080`."""
@@ -47,7 +47,7 @@ class Airflow:
         return json.loads(text)
 
     def trigger(self, dag: str, parameters: dict[str, Any], *, patience: float = 60.0) -> str:
-        """Start a run of a DAG and return its id. Airflow just started has not read its DAGs yet: it is asked for so many seconds."""
+        """Start a run of a DAG and return its id. A new Airflow has not read its DAGs yet: retry for `patience` seconds."""
         deadline = time.monotonic() + patience
         body = {"logical_date": None, "conf": parameters}
         while True:
@@ -59,7 +59,7 @@ class Airflow:
             time.sleep(1)
 
     def wait(self, dag: str, run: str, *, timeout: float) -> str:
-        """Wait until a run has ended, and return `success` or `failed`. TimeoutError after so many seconds."""
+        """Wait until a run has ended; return `success` or `failed`. Raises TimeoutError after `timeout` seconds."""
 
         def state() -> str:
             return self._ask(f"/api/v2/dags/{dag}/dagRuns/{run}")["state"]
@@ -69,10 +69,10 @@ class Airflow:
         return state()
 
     def tries(self, dag: str, run: str) -> pd.DataFrame:
-        """Every try of every task of a run, in the order of their starts.
+        """Return every try of every task of a run, ordered by start.
 
-        One row each: `task` (`upgrade[7]` for the seventh mapped one, from 0), `try` (from 1), `worker` (its host), `queued`, `start`
-        and `end` (seconds since the first task of the run was queued; NaN where it was not), `state`.
+        One row a try: `task` (mapped tasks are numbered from 0: `upgrade[7]`), `try` (from 1), `worker` (its host), `queued`,
+        `start` and `end` (seconds since the first task of the run was queued; NaN if that did not happen), `state`.
         """
         path = f"/api/v2/dags/{dag}/dagRuns/{run}/taskInstances"
         tasks, rows = list[dict[str, Any]](), []

@@ -1,15 +1,16 @@
-"""Containers in place of processes: on one private network, published on 127.0.0.1 only, and gone when their owner has gone.
+"""Containers instead of processes: on one private network, published on 127.0.0.1 only, removed when their owner ends.
 
     broker = servers.valkey(backend="docker")
     with WorkerPool(4, broker=broker, backend="docker") as pool:
         ...
 
-A container is run by `docker run` in the foreground, and that is a process with a supervisor like any other. But a container belongs to
-the engine, and may outlive `docker run`. So the first one that an owner starts brings a keeper along: a process that does end with its
-owner, and then removes all that carries the label of the owner's network. Should the keeper itself be killed, this removes what is left:
+`docker run` runs a container in the foreground, as a process with a supervisor like any other. But the container belongs to the
+engine and may outlive `docker run`. So the first container of an owner also starts a keeper: a process that ends with its owner
+and then removes everything with the label of the owner's network. If the keeper itself is killed, these commands remove the
+leftovers:
 `docker rm --force $(docker ps --all --quiet --filter label=lessons.network)` and `docker network prune`.
 
-A Compose project (`lib.deployment.platforms.compose`) is meant to stay, and has no keeper. Both run the same image of a release.
+A Compose project (`lib.deployment.platforms.compose`) is meant to stay, so it has no keeper. Both run the same release image.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ POSTGRES, VALKEY = "postgres:17.6-bookworm", "valkey/valkey:8.1.4"  # as in comp
 PORT = 8000  # of the service
 #: How a lesson runs what it needs.
 Backend = Literal["process", "docker"]
-#: What no program here has any use for, it does not get.
+#: Privileges and resources that no program here needs are taken away.
 CONFINED = "--cap-drop ALL --security-opt no-new-privileges --read-only --tmpfs /tmp:mode=1777 --memory 512m --pids-limit 256"
 #: $1: the label, $2: the network.
 KEEPER = """
@@ -46,7 +47,7 @@ sleep infinity & wait
 
 
 def check_engine() -> None:
-    """Raise ProcessError, with a remedy, when no container engine answers, neither that of DOCKER_HOST nor that of this machine."""
+    """Raise ProcessError, with a remedy, if no container engine answers, neither at DOCKER_HOST nor on this machine."""
     try:
         run("docker", "version")
     except ProcessError as error:
@@ -58,9 +59,9 @@ def check_engine() -> None:
 
 @cache
 def image(tree: Path = ROOT) -> str:
-    """The name of an image with the files of a tree; the engine keeps what it has built before. Raises ProcessError."""
+    """Build an image with the files of a tree and return its name; the engine caches earlier builds. Raises ProcessError."""
     if not run("docker", "image", "ls", "--quiet", IMAGE):
-        print("building an image; the first one takes some minutes", file=sys.stderr, flush=True)
+        print("building an image; the first build takes some minutes", file=sys.stderr, flush=True)
     file = str(tree / "compose" / "service" / "Dockerfile")
     built = run("docker", "build", "--quiet", "--file", file, str(tree)).strip()
     name = f"{IMAGE}:{built.removeprefix('sha256:')[:12]}"
@@ -70,9 +71,9 @@ def image(tree: Path = ROOT) -> str:
 
 @cache
 def docker_network(backend: Backend) -> Network | None:
-    """The network of this process, for "docker"; None for "process", and, after a warning, when no engine answers.
+    """Return this process's network for "docker"; None for "process", and, after a warning, if no engine answers.
 
-    It is asked once, so that all parts of a lesson run on the same side.
+    The engine is asked only once, so that all parts of a lesson run on the same side.
     """
     if backend not in get_args(Backend):
         raise ValueError(f"backend={backend!r}: choose one of {', '.join(get_args(Backend))}")
@@ -81,16 +82,16 @@ def docker_network(backend: Backend) -> Network | None:
     try:
         check_engine()
     except ProcessError as error:
-        warnings.warn(f"{error}. Until then all runs as processes", stacklevel=3)
+        warnings.warn(f"{error}. Until then everything runs as processes", stacklevel=3)
         return None
     return Network()
 
 
 class Container(Process):
-    """One container. Its processes have ids of their own, of which 1 is the main one."""
+    """A container. It has its own process ids; its main process is 1."""
 
     def __init__(self, network: Network, name: str, image: str, *options: str, port: int = 0) -> None:
-        """port: where it listens. options: of `docker run`. It gets no other cores than this process may use, as a child would."""
+        """port: where it listens. options: of `docker run`. Like a child process, it may use only the cores of this process."""
         super().__init__()
         self._network, self._image, self._port = network, image, port
         self.name = f"{network.name}-{name}-{next(network.numbers)}"
@@ -100,7 +101,7 @@ class Container(Process):
             self._options += ["--cpuset-cpus", ",".join(map(str, sorted(os.sched_getaffinity(0))))]
 
     def start(self, port: int, command: Sequence[str] = (), *, env: Mapping[str, str]) -> Self:
-        """Run it, published on a port of 127.0.0.1, unless that is 0. Values of env are in no argument, which everyone may read."""
+        """Run it, published on a port of 127.0.0.1 (0: not). Values of env are not passed as arguments, which everyone can read."""
         options = [*self._options, *(f"--env={name}" for name in env)]
         if port:
             options += ["--publish", f"127.0.0.1:{port}:{self._port}"]
@@ -129,7 +130,7 @@ class Container(Process):
             self._shell(f"kill -s {int(number)} -- {pid}")
 
     def _shell(self, command: str) -> str | None:
-        """What a command of the container's shell prints. None if it failed, or the container does not run any more."""
+        """Return the output of a shell command in the container; None if it failed or the container has stopped."""
         with suppress(ProcessError):
             return run("docker", "exec", self.name, "sh", "-c", command)
         return None
@@ -141,7 +142,7 @@ class Container(Process):
 
 
 class Network:
-    """A private network, and what its owner runs on it. Inside, a container is called by its name."""
+    """A private network and the containers of its owner. Inside, a container's name is its host name."""
 
     def __init__(self) -> None:
         self.numbers, self.published = count(1), dict[int, str]()
@@ -153,15 +154,16 @@ class Network:
             self.keeper.wait_until(lambda: "kept" in self.keeper.output(), name="The keeper of containers")
 
     def inside(self, url: str) -> str:
-        """The address of a server as containers reach it.
+        """Return the address at which containers reach a server.
 
-        Raises ProcessError for one of 127.0.0.1 that does not run on this network: there, 127.0.0.1 is the container itself.
+        Raises ProcessError for a server on 127.0.0.1 that is not on this network: in a container, 127.0.0.1 is the container
+        itself.
         """
         found = re.search(r"(?<=[@/])(?:127\.0\.0\.1|localhost)(?::(\d+))?(?=[/?]|$)", url)
         if not found:
             return url
         if int(found[1] or 0) not in self.published:
             raise ProcessError(
-                f'{found[0]} is out of reach for a container: start that server with backend="docker", too'
+                f'{found[0]} cannot be reached from a container: start that server with backend="docker" as well'
             )
         return url.replace(found[0], self.published[int(found[1])])

@@ -1,4 +1,4 @@
-"""Files that are written whole: a reader sees the old content or the new one, also after a crash or a power cut."""
+"""Atomic writes: a reader sees the old content or the new content, even after a crash or a power cut."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 
 
 def replace_file(path: str | os.PathLike[str], data: str | bytes, mode: int = 0o644) -> None:
-    """Write a file as a whole; both its content and its name are on the disk when this returns.
+    """Replace a file atomically; its content and its name are on disk when this returns.
 
-    Writers at the same time do not disturb one another: each has a temporary file of its own beside the path, and the last one wins.
+    Concurrent writers do not disturb one another: each has its own temporary file in the same folder, and the last one wins.
     data: text is written as UTF-8. mode: the permissions of the file. Raises OSError, and leaves the old file as it was.
     """
     path = Path(path)
@@ -28,7 +28,7 @@ def replace_file(path: str | os.PathLike[str], data: str | bytes, mode: int = 0o
 
 
 def sync_folder(folder: str | os.PathLike[str]) -> None:
-    """Put the names in a folder on the disk. A renamed file may have its old name after a power cut until this was done."""
+    """Write a folder's entries to disk. Until then, a power cut may undo the renaming of a file."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,12 +1,12 @@
-"""A web service that can do so much and no more, and an open-loop load on it, for lessons on overload.
+"""A web service with a fixed capacity, and an open-loop load on it, for lessons on overload.
 
     with LimitedService(answer, {"no bound": (math.inf, math.inf), "bounded": (8, 8)}, slots=4) as service:
         await ask(f"{service.url}/bounded", patience=1.0, takes=0.2)
 
-The service sleeps instead of working, `slots` requests at a time: so what it can do does not depend on the machine. How it treats
-a request is written in the lesson, as the coroutine function `answer(service, request)`, whose source is sent to the process.
-`service` has the fields `slots` (a semaphore, first in, first out), `bounds` (how many may wait, for a request that is
-not important, and for one that is) and `waiting` (0 at first, for `answer` to count); `request` has `takes` (seconds) and
+The service sleeps instead of working, `slots` requests at a time, so its capacity does not depend on the machine. The lesson
+defines how it handles a request: the source of the coroutine function `answer(service, request)` is sent to the process.
+`service` has the fields `slots` (a semaphore, first in, first out), `bounds` (how many may wait before an unimportant request,
+and before an important one) and `waiting` (initially 0, counted by `answer`); `request` has `takes` (seconds) and
 `important` (0 or 1). `answer` returns a status, and may use `asyncio`.
 """
 
@@ -38,14 +38,14 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 GIVEN_UP = 0
-"""In place of a status: the client gave up, or its connection was closed."""
+"""Used instead of a status: the client gave up, or its connection was closed."""
 
 
 class LimitedService(Running):
-    """The service in a process of its own, which ends with its owner.
+    """The service in its own process, which ends with its owner.
 
-    The first part of a path names the bounds, and each path is an instance with slots and a queue of its own: `/bounded` and
-    `/bounded/2` do not see each other.
+    The first part of a path names the bounds. Each path is an instance with its own slots and queue: `/bounded` and
+    `/bounded/2` are independent.
     """
 
     def __init__(
@@ -55,9 +55,9 @@ class LimitedService(Running):
         *,
         slots: int = 4,
     ) -> None:
-        """Start it, and wait until it answers. Raises ProcessError if it does not, and ValueError for a number out of its range.
+        """Start it and wait until it answers. Raises ProcessError if it does not, ValueError for a number outside its range.
 
-        answer: see above; it can use no other name of the lesson.
+        answer: see above; it cannot use other names of the lesson.
         bounds: how many may wait, by name; `math.inf`: any number.
         """
         check_whole(1, slots=slots)
@@ -82,7 +82,7 @@ class LimitedService(Running):
         return f"http://127.0.0.1:{self.port}"
 
     def answered(self) -> dict[str, dict[int, int]]:
-        """How many requests each instance has ended with each status, whether somebody still waited for it or not."""
+        """Count the requests that each instance completed, by status, including those whose client had given up."""
         counts = json.loads(ports.ask(f"{self.url}/")[1])["answered"]
         return {path: {int(code): number for code, number in one.items()} for path, one in counts.items()}
 
@@ -91,7 +91,7 @@ class LimitedService(Running):
         return Router({"blue": [self.port]}, max_requests=max_requests, max_wait=max_wait)
 
     def stop(self) -> None:
-        """End it, and whatever it is doing. May be repeated."""
+        """Stop it, including the requests in progress. May be repeated."""
         self.process.stop()
 
 
@@ -99,7 +99,7 @@ class LimitedService(Running):
 
 
 async def ask(url: str, *, patience: float, **parameters: float) -> int:
-    """Ask once, on a connection of its own; return the status, or GIVEN_UP after `patience` seconds."""
+    """Send one request on a new connection; return the status, or GIVEN_UP after `patience` seconds."""
     parts, writer = urlsplit(url), None
     target = f"{quote(parts.path)}?{urlencode(parameters)}"
     try:
@@ -117,11 +117,11 @@ async def ask(url: str, *, patience: float, **parameters: float) -> int:
 async def replay(
     requests: pd.DataFrame, send: Callable[[Any], Awaitable[Any]], *, until: float | None = None
 ) -> pd.DataFrame:
-    """Open loop: call `send(row)` for each row at its second `arrived`, whether earlier ones have ended or not.
+    """Replay an open loop: call `send(row)` for each row at its second `arrived`, even if earlier calls have not ended.
 
-    until: the second at which what has not ended is cut off; None: wait for all.
-    Returns the rows with the columns `result`, what `send` returned (missing if it was cut off), and `latency`, the seconds from
-    `arrived` to its end. Raises what `send` raises.
+    until: the second at which unfinished calls are cut off; None: wait for all.
+    Returns the rows with the columns `result`, the return value of `send` (missing if the call was cut off), and `latency`, the
+    seconds from `arrived` to its end. Raises what `send` raises.
     """
     begin = time.monotonic()
 
@@ -142,7 +142,7 @@ async def replay(
 
 
 def application(source: str, name: str, bounds: dict[str, list[float]], slots: int) -> Callable[..., Any]:
-    """The service as an application of ASGI: `/` tells what was answered, every other path is an instance."""
+    """Return the service as an ASGI application: `/` reports the counts of answers, every other path is an instance."""
     namespace: dict[str, Any] = {"asyncio": asyncio}
     exec(source, namespace)  # noqa: S102 (from the owner of this process)
     instances: dict[str, SimpleNamespace] = {}

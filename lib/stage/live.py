@@ -1,6 +1,6 @@
-"""Live statements on a table of PostgreSQL while something is done to it: what waited, and what was lost.
+"""Run live statements on a PostgreSQL table while it is changed; report which waited and which were lost.
 
-`change` is something that is done to it: one statement, of which it says which lock it took.
+`change` runs one statement that changes the table, and reports which lock it took.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ NAME = "live load"
 WRITE = "UPDATE users SET name = %(name)s WHERE id = %(id)s"
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name = %s"
 FILE = "SELECT pg_relation_filenode('users')"
-# Not the locks of a moment on pages, or on the end of the file while it grows.
+# Without the short locks on pages and on the end of a growing file.
 LOCKS = "SELECT mode FROM pg_locks WHERE relation = 'users'::regclass AND locktype = 'relation' AND pid = %s AND granted"
-#: From weak to strong, without their last word: https://www.postgresql.org/docs/current/explicit-locking.html
+#: From weak to strong, without the word "Lock": https://www.postgresql.org/docs/current/explicit-locking.html
 MODES = "AccessShare RowShare RowExclusive ShareUpdateExclusive Share ShareRowExclusive Exclusive AccessExclusive".split()
 CONNECTIONS = 16
-SAMPLE = 0.01  # seconds between two looks at who waits for a lock
+SAMPLE = 0.01  # seconds between two samples of the statements that wait for a lock
 
 
 class Change(NamedTuple):
     """What a statement did to the table `users`.
 
-    lock: the strongest that it took. rewritten: the table is in another file now. seconds: how long it took.
+    lock: the strongest lock it took. rewritten: the table is now in another file. seconds: how long it took.
     """
 
     lock: str
@@ -45,10 +45,10 @@ class Change(NamedTuple):
 
 
 def change(dsn: str, statement: str) -> Change:
-    """Run a statement on the table `users`, and say what it did to it.
+    """Run a statement on the table `users` and report what it did to the table.
 
-    It runs in a transaction, so that its lock is still held when it is done; CONCURRENTLY, which allows none, is watched
-    every millisecond while it runs. Raises psycopg.Error for a statement that fails, ValueError for one that takes no lock.
+    It runs in a transaction, so its lock is still held when it is done. A CONCURRENTLY statement can't run in a transaction, so
+    its locks are sampled every millisecond. Raises psycopg.Error if the statement fails, ValueError if it takes no lock.
     """
     autocommit = "CONCURRENTLY" in statement.upper()
     with (
@@ -75,10 +75,10 @@ def change(dsn: str, statement: str) -> Change:
 class LiveLoad:
     """Reads and writes on the table `users` at a constant rate, in threads, as long as the `with` block lasts.
 
-    Every fifth statement sets the name of a row that no other statement writes, the others read a row. The load is
-    open loop: a statement has a time at which it is due, and waits from then on, also while all connections are
-    blocked; what is due before the block ends is sent, however late. Every 10 ms the server is asked how many of
-    the statements wait for a lock.
+    Every fifth statement sets the name of a row that no other statement writes, the others read a row. The load is open loop:
+    the waiting time of a statement counts from the time at which it is due, even while all connections are blocked. Every
+    statement due before the block ends is sent, however late. Every 10 ms the load asks the server how many of its statements
+    wait for a lock.
 
     dsn: of the database. keys: ids of rows, used in order, at least one a statement. rate: statements a second.
     write: the statement that sets a name, with the parameters `name` and `id`.
@@ -100,13 +100,13 @@ class LiveLoad:
         self._acknowledged: dict[str, str] = {}
         self._spans: list[tuple[str, float, float]] = []
         self.lost: int | None = None
-        """How many acknowledged writes the table did not hold when the load ended."""
+        """How many acknowledged writes were missing from the table when the load ended."""
         self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(CONNECTIONS)]
         self._threads.append(threading.Thread(target=self._watch, daemon=True))
         self._ready = threading.Barrier(len(self._threads) + 1, action=self._begin, timeout=60)
 
     def _begin(self) -> None:
-        # Once all are connected, so that nothing is late from the beginning.
+        # Start the clock once all are connected, so that no statement is late from the start.
         self._start = time.perf_counter()
 
     def __enter__(self) -> Self:
@@ -128,7 +128,7 @@ class LiveLoad:
 
     @contextmanager
     def span(self, name: str) -> Iterator[None]:
-        """Note when something is done while the load runs."""
+        """Record the begin and end of the block, while the load runs."""
         begin = time.perf_counter() - self._start
         try:
             yield
@@ -161,7 +161,7 @@ class LiveLoad:
         except (
             psycopg.Error,
             IndexError,
-        ) as error:  # the latter: out of keys, a failure that nobody overlooks
+        ) as error:  # IndexError: no keys left, recorded as a failure
             outcome = type(error).__name__
         waited = time.perf_counter() - self._start - due
         self._statements.append((due, waited, "write" if write else "read", outcome))
@@ -180,7 +180,7 @@ class LiveLoad:
         return pd.DataFrame(rows, columns=["due", "waited", "kind", "outcome"])
 
     def locks(self) -> pd.DataFrame:
-        """One row a look at the server: `at` (seconds), `waiting` (statements that wait for a lock)."""
+        """One row a sample: `at` (seconds), `waiting` (statements that wait for a lock)."""
         return pd.DataFrame(self._samples, columns=["at", "waiting"])
 
     def spans(self) -> pd.DataFrame:
@@ -188,7 +188,7 @@ class LiveLoad:
         return pd.DataFrame(self._spans, columns=["name", "begin", "end"])
 
     def blocked(self) -> float:
-        """The longest time, in seconds, over which at every look some statement was waiting for a lock."""
+        """The longest period, in seconds, during which every sample found a statement waiting for a lock."""
         longest, since = 0.0, None
         for at, waiting in self._samples:
             since = (at if since is None else since) if waiting else None

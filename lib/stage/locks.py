@@ -1,4 +1,4 @@
-"""A lock that ends with the process that holds it: one on a file, which the kernel gives up."""
+"""A file lock that ends with the process that holds it: the kernel releases it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from lib.stage.waiting import wait_for
 
 
 def take_lock(path: Path, *, wait: float = 0.0) -> int | None:
-    """Lock a file; None if another process holds the lock for `wait` seconds.
+    """Lock a file and return its descriptor; None if another process still holds the lock after `wait` seconds.
 
-    Returns its descriptor. The lock lasts until that is closed, here and in each process that has inherited it.
+    The lock lasts until the descriptor is closed, here and in each process that has inherited it.
     """
     import fcntl
 
@@ -33,16 +33,16 @@ def take_lock(path: Path, *, wait: float = 0.0) -> int | None:
 
 
 def note_holder(handle: int, holder: str) -> None:
-    """Say in a locked file who holds the lock."""
+    """Write into a locked file who holds the lock."""
     os.truncate(handle, 0)
     os.pwrite(handle, holder.encode(), 0)
 
 
 @contextmanager
 def file_lock(path: Path, holder: str = "", *, wait: float = 0.0) -> Iterator[bool]:
-    """Hold the lock on a file, and then remove the file. Gives the block False if another process holds it for `wait` seconds.
+    """Hold a lock on a file, then remove the file. Yields False if another process still holds the lock after `wait` seconds.
 
-    holder: what the file says as long as the lock is held. The file of a holder that was killed is no lock.
+    holder: the content of the file while the lock is held. A file left by a killed holder is not locked.
     """
     handle = take_lock(path, wait=wait)
     try:

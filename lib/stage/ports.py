@@ -1,4 +1,4 @@
-"""A free TCP port, a server that runs on one, and how such a server is asked."""
+"""Find a free TCP port, start a server on one, and send a request to a server."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from lib.stage.processes import Process, ProcessError
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nothing uses now.
+    """Return a TCP port of 127.0.0.1 that nothing uses now.
 
-    It lies below the ports that the kernel gives to outgoing connections, so only another server can take it
-    before yours does: see `run_on_free_port`. Not by `random`, which lessons seed: two would choose alike.
+    It is below the ports that the kernel gives to outgoing connections, so only another server can take it before yours does:
+    see `run_on_free_port`. `random` is not used because lessons seed it: two of them would choose the same port.
     """
     for _ in range(1000):
         port = 15000 + int.from_bytes(os.urandom(4)) % 15000
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
-    raise ProcessError("No port of 127.0.0.1 between 15000 and 29999 is free: stop servers that nobody needs")
+    raise ProcessError("No port of 127.0.0.1 between 15000 and 29999 is free: stop servers you do not need")
 
 
 def ask(
     url: str, body: object = None, *, method: str | None = None, timeout: float = 10.0, **headers: str
 ) -> tuple[int, str]:
-    """Ask a server directly, whatever proxy the environment names; return the status and the text of its answer.
+    """Send a request directly, ignoring the environment's proxy settings; return the status and the text of the response.
 
-    body: sent as JSON. method: by default GET, or POST with a body. headers: with `_` for `-`. timeout: seconds.
-    Raises OSError if there is no answer.
+    body: sent as JSON. method: default is GET, or POST with a body. headers: with `_` instead of `-`. timeout: seconds.
+    Raises OSError if there is no response.
     """
     from urllib.error import HTTPError
     from urllib.request import ProxyHandler, Request, build_opener
@@ -43,7 +43,7 @@ def ask(
     request = Request(url, data, {"Content-Type": "application/json"} | names, method=method)
     try:
         answer = build_opener(ProxyHandler({})).open(request, timeout=timeout)
-    except HTTPError as error:  # it is an answer, too
+    except HTTPError as error:  # an error status is a response as well
         answer = error
     with answer:
         return answer.status, answer.read().decode(errors="replace")
@@ -59,9 +59,8 @@ def run_on_free_port(
 ) -> int:
     """Start a server by `start(port)` and return its port once `ready(port)` is true.
 
-    When another program has taken the port in between, the next one is tried. `ready` must not mistake that
-    program for ours: let it check a password, or a file that only ours writes. Raises ProcessError as
-    `Process.wait_until` does.
+    If another program takes the port in the meantime, the next port is tried. `ready` must not mistake that program for ours:
+    let it check a password, or a file that only our server writes. Raises ProcessError as `Process.wait_until` does.
     """
     for _ in range(10):
         port = free_port()

@@ -1,6 +1,6 @@
-"""Processes that die with their owner, and take their temporary directory along.
+"""Processes that end with their owner, and whose temporary directory is then removed.
 
-A notebook kernel is ended by SIGKILL: it cannot clean up, and what it started would live on. Here each
+A notebook kernel is killed with SIGKILL: it cannot clean up, and its child processes would keep running. Here each
 process has a small supervisor (`lib/stage/supervisor.py`) that waits on a pipe whose other end only the owner
 holds. When the pipe closes, by `stop()`, an exception, a kill or a crash, the supervisor stops the process
 with all its descendants and removes its directory.
@@ -38,26 +38,26 @@ _owned: weakref.WeakSet[Process] = weakref.WeakSet()
 
 
 class Process(Running):
-    """A directory, and one process at a time in it; both are gone after `stop()` or when the owner has ended.
+    """A directory with one process at a time; both are gone after `stop()` or when the owner has ended.
 
-    The process leads a session and a process group of its own, so Ctrl-C in a terminal does not reach it.
+    The process leads its own session and process group, so Ctrl-C in a terminal does not reach it.
     The handle is like an open file: when it is garbage collected, its process is stopped. Threads may share
-    it. In a forked child of the owner it is dead.
+    it. It does not work in a forked child of the owner.
     """
 
     def __init__(self, *, user: str | None = None) -> None:
-        """user: as whom the process runs and to whom the directory belongs (only root may choose)."""
+        """user: the user who runs the process and owns the directory (only root may choose)."""
         import tempfile  # slow to import, as is shutil below
 
         self.directory = Path(tempfile.gettempdir()).absolute() / f"lessons-process-{os.urandom(8).hex()}"
         self.log = self.directory / "process.log"
         self._user = user_ids(user) if user else None
-        self._news: dict[str, Any] = {}  # what the supervisor has said since the last start
+        self._news: dict[str, Any] = {}  # what the supervisor has reported since the last start
         self._lost, self._grace, self._lock = False, 0.0, threading.RLock()
         uid, gid = self._user or (os.geteuid(), os.getegid())
         command = [sys.executable, "-I", "-S", SUPERVISOR, self.directory, str(uid), str(gid)]
         streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "bufsize": 0}
-        theirs, ours = os.pipe()  # not inherited by other children: only we hold the writing end
+        theirs, ours = os.pipe()  # not inherited by other children: only the owner holds the writing end
         self._control = os.fdopen(ours, "wb", buffering=0)
         _owned.add(self)
         try:
@@ -65,7 +65,7 @@ class Process(Running):
                 command, stdin=theirs, cwd="/", start_new_session=True, **streams
             )
             self._await("ready", "The supervisor of a process did not start")
-        except BaseException:  # Ctrl-C too: with the pipe closed, the supervisor ends whatever it has begun
+        except BaseException:  # Ctrl-C too: once the pipe is closed, the supervisor ends what it has started
             self._control.close()
             with contextlib.suppress(AttributeError, subprocess.TimeoutExpired):  # not started; stuck
                 self._supervisor.wait(60)
@@ -80,7 +80,7 @@ class Process(Running):
 
     @property
     def returncode(self) -> int | None:
-        """The exit status once it has ended; a negative one is the signal that ended it."""
+        """The exit status once it has ended; if negative, the number of the signal that killed it."""
         return self._news.get("exit")
 
     def run(
@@ -95,9 +95,9 @@ class Process(Running):
         """Start `argv` (no shell; one at a time) and return this handle once it is running.
 
         env: variables added to the inherited environment. Its output goes to `log`, in the directory.
-        stop_signal: what asks this program to end. It goes to the process alone. After `grace` seconds SIGKILL
-            follows, to the process and all its descendants.
-        Raises ProcessError when it cannot start (then the handle is stopped), or the last one still runs.
+        stop_signal: asks the process to end; its descendants do not get it. After `grace` seconds, SIGKILL follows, for the
+            process and all its descendants.
+        Raises ProcessError if it cannot start (then the handle is stopped), or if the previous process still runs.
         """
         if self.alive:
             raise ProcessError(f"Process {self.pid} is still running: stop it, or use a second handle")
@@ -109,7 +109,7 @@ class Process(Running):
         return self.run_again()
 
     def run_again(self) -> Self:
-        """Start once more what has ended, in the same way."""
+        """Start the process that has ended once more, with the same arguments."""
         try:
             self._news = {}
             self._control.write(json.dumps(self._last).encode() + b"\n")
@@ -126,14 +126,14 @@ class Process(Running):
         return self.pid is not None and self.returncode is None and not self._lost
 
     def wait(self, timeout: float | None = None) -> int | None:
-        """The exit status, once nothing is left of it; None after `timeout` seconds. Directory and log remain until `stop()`."""
+        """Wait for the process and its descendants; return the exit status, or None after `timeout` seconds. Directory and log stay."""
         deadline = time.monotonic() + (float("inf") if timeout is None else timeout)
         while self.alive and (left := deadline - time.monotonic()) > 0:
             self._receive(min(left, 1.0))
         return self.returncode
 
     def complete(self, *, name: str, timeout: float = 60.0, remedy: str = "") -> None:
-        """Return once the process has ended with status 0. Raises ProcessError as `wait_until` does."""
+        """Wait until the process has ended with status 0. Raises ProcessError as `wait_until` does."""
         status = self.wait(timeout)
         if status is None:
             raise self._failure(f"{name} did not end within {timeout:g} s", remedy)
@@ -143,10 +143,10 @@ class Process(Running):
     def wait_until(
         self, check: Callable[[], bool], *, name: str, timeout: float = 60.0, remedy: str = ""
     ) -> None:
-        """Return once `check()` is true and the process is alive.
+        """Wait until `check()` is true and the process is alive.
 
-        Raises ProcessError, with the end of the log and the `remedy`, when the process ends before that, or
-        after `timeout` seconds.
+        Raises ProcessError, with the end of the log and the `remedy`, if the process ends before that, or after `timeout`
+        seconds.
         """
         if not wait_for(lambda: not self.alive or check(), timeout):
             raise self._failure(f"{name} was not ready within {timeout:g} s", remedy)
@@ -168,20 +168,20 @@ class Process(Running):
             raise
 
     def owns(self, pid: int) -> bool:
-        """Whether a process lives and belongs to this one."""
+        """Whether `pid` is alive and is this process or a descendant."""
         try:
             return os.getsid(pid) == self.pid
         except ProcessLookupError:
             return False
 
     def state(self, pid: int) -> str:
-        """The state of one of its processes, as in proc(5): T if stopped, Z if dead and not yet reaped; empty when it has gone."""
+        """The state of one of its processes, as in proc(5): T if stopped, Z if dead and not yet reaped; empty if it does not exist."""
         with contextlib.suppress(OSError):
             return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0]
         return ""
 
     def memory(self) -> int:
-        """The bytes of memory that all its processes take; shared memory counts once. 0 when none lives."""
+        """The memory of all its processes in bytes; shared memory counts once. 0 if none is alive."""
         texts = []
         for path in Path("/proc").glob("[0-9]*/smaps_rollup"):
             if self.owns(int(path.parent.name)):
@@ -190,19 +190,19 @@ class Process(Running):
         return pss("".join(texts))
 
     def signal(self, number: int, *, pid: int | None = None) -> None:
-        """Send a signal to the main process, or to the one with a `pid`; nothing happens when it has ended."""
+        """Send a signal to the main process, or to process `pid`; does nothing if that has ended."""
         target = pid or self.pid
         if self.alive and target and self.owns(target):
             with contextlib.suppress(ProcessLookupError):  # it has ended since
                 os.kill(target, number)
 
     def kill(self) -> None:
-        """End it by SIGKILL, as a crash would; its descendants follow. The handle can `run` again."""
+        """Kill it with SIGKILL, like a crash, and then its descendants. The handle can `run` again."""
         self.signal(signal.SIGKILL)
         self.wait()
 
     def stop(self) -> None:
-        """End it, and remove its directory. May be repeated."""
+        """Stop it and remove its directory. May be repeated."""
         if self._control.closed:
             return
         self._control.close()
@@ -214,18 +214,18 @@ class Process(Running):
             warnings.warn(f"The supervisor of process {self.pid} failed ({reason}): {remedy}", stacklevel=2)
 
     def __del__(self) -> None:
-        with contextlib.suppress(AttributeError):  # it may be half made
+        with contextlib.suppress(AttributeError):  # `__init__` may have failed
             self._control.close()
             self._supervisor.stdout.close()
 
     def output(self) -> str:
-        """The end of what the process that was started last has written: some kilobytes at most."""
+        """The end of the output of the process started last: a few kilobytes at most."""
         with contextlib.suppress(FileNotFoundError):
             return self.log.read_bytes()[-TAIL_BYTES:].decode(errors="replace")
         return ""
 
     def _receive(self, timeout: float) -> None:
-        """Take in what the supervisor says within `timeout` seconds."""
+        """Receive what the supervisor reports within `timeout` seconds."""
         if self._lost:
             return
         poll = select.poll()  # unlike select.select, it takes descriptors above 1023
@@ -249,7 +249,7 @@ class Process(Running):
 
 
 def _disown() -> None:
-    """In a forked child: let go of the pipe, which would else keep the process alive as long as it lives."""
+    """Close the pipe in a forked child; otherwise the child would keep the process alive."""
     for process in _owned:
         process._control.close()
         process._lost = True
@@ -259,11 +259,11 @@ os.register_at_fork(after_in_child=_disown)
 
 
 def pss(text: str) -> int:
-    """The bytes of memory in files `smaps_rollup` of `/proc`, as one text."""
+    """Return the bytes of memory that the contents of `/proc/*/smaps_rollup`, joined to one text, report."""
     return 1024 * sum(map(int, re.findall(r"^Pss: +(\d+)", text, re.MULTILINE)))
 
 
 def user_ids(user: str) -> tuple[int, int]:
-    """The numbers of a user and its group. KeyError when there is no such user."""
+    """Return the ids of a user and its group. Raises KeyError if there is no such user."""
     entry = pwd.getpwnam(user)
     return entry.pw_uid, entry.pw_gid

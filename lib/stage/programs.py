@@ -1,4 +1,4 @@
-"""What is run: a thing that ends with its `with` block, and a command that ends by itself."""
+"""The base of everything that runs until its `with` block ends, and a function that runs a command."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ TAIL_LINES = 15
 
 
 class ProcessError(RuntimeError):
-    """A process that could not be started, or ended or timed out before it was ready."""
+    """A process could not be started, or it ended or timed out before it was ready."""
 
 
 class Running(Protocol):
-    """What runs until `stop()`, the end of its `with` block, or the end of its owner."""
+    """Something that runs until `stop()`, the end of its `with` block, or the end of its owner."""
 
     def stop(self) -> None:
-        """End it, and remove what it leaves. May be repeated."""
+        """Stop it and clean up after it. May be repeated."""
 
     def __enter__(self) -> Self:
         return self
@@ -28,9 +28,10 @@ class Running(Protocol):
 
 
 def run(*command: str, env: Mapping[str, str] | None = None, remedy: str = "install it") -> str:
-    """Run a command, with further variables, until it ends; return its output.
+    """Run a command until it ends; return its output.
 
-    remedy: what to do where there is no such command. Raises ProcessError with the end of its errors.
+    env: variables added to the environment. remedy: what to do if the command does not exist.
+    Raises ProcessError with the end of its error output.
     """
     try:
         done = subprocess.run(

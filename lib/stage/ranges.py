@@ -1,4 +1,4 @@
-"""Numbers that are checked before anything starts."""
+"""Check numbers before anything starts."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from numbers import Integral
 
 
 def check_range(low: float, high: float = math.inf, **values: float | None) -> None:
-    """Raise ValueError, with its name, for a value that is not from `low` to `high`, is infinite, or is not a number.
+    """Raise ValueError, with the name, for a value that is not from `low` to `high`, is infinite, or is not a number.
 
-    None, for a value that was not given, passes.
+    None means that a value was not given, and passes.
     """
     for name, value in values.items():
         if value is not None and (not low <= value <= high or math.isinf(value)):
@@ -18,7 +18,7 @@ def check_range(low: float, high: float = math.inf, **values: float | None) -> N
 
 
 def check_whole(low: int, **values: int | None) -> None:
-    """Raise ValueError, with its name, for a value that is no whole number, or less than `low`. None passes."""
+    """Raise ValueError, with the name, for a value that is not a whole number or is less than `low`. None passes."""
     for name, value in values.items():
         if value is not None and (not isinstance(value, Integral) or isinstance(value, bool)):
             raise ValueError(f"{name}={value!r}: give a whole number")

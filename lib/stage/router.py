@@ -1,12 +1,12 @@
-"""A real proxy in front of two colours, blue and green: which of them gets the requests can be switched in an instant.
+"""A real proxy in front of two colours, blue and green, which switches requests between them instantly.
 
     with Router({"blue": [8001], "green": [8002]}) as router:
-        router.switch("green")    # when this returns, blue serves no request that starts
+        router.switch("green")    # once this returns, blue gets no new request
         while router.in_flight("blue"):
             time.sleep(0.01)      # drained: blue can be stopped
 
-The proxy is HAProxy. Its routes are in maps, which are changed over the socket of its runtime API. The owner
-remembers each change: a proxy that is killed and started again gets its routes from there.
+The proxy is HAProxy. Its routes are in maps, which are changed through the socket of its runtime API. The owner remembers each
+change, so a proxy that is killed and started again gets its routes back.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ COLOURS: tuple[Colour, ...] = ("blue", "green")
 
 TIMEOUT = 30.0  # seconds for a start, or for an answer of the runtime API
 SHARE_UNIT = 10_000  # the proxy counts shares of requests in whole ten-thousandths
-#: A server is down if it accepts no connection, as a check or a request finds out. maxconn 0: no bound.
+#: A server is down if it accepts no connection from a check or a request. maxconn 0: no bound.
 SERVER = (
     "check inter 200ms fall 2 rise 1 observe layer4 error-limit 2 on-error mark-down maxconn {max_requests}"
 )
@@ -67,11 +67,13 @@ frontend metrics
 
 
 class Router(Running):
-    """HAProxy on a port of 127.0.0.1, which ends with its owner. Threads may share it: each change is applied when its call returns.
+    """HAProxy on a port of 127.0.0.1; it ends with its owner.
 
-    If all replicas of a colour are down, the other colour answers its requests, one by one, as long as it is warm. Down is a
-    replica that accepts no connection. Whether one is ready is for a rollout to ask: on a busy machine, a proxy that asks so
-    often causes outages itself.
+    Threads may share it: each change is applied when its call returns.
+
+    If all replicas of a colour are down, the other colour answers its requests while it is warm. A replica is down if it
+    accepts no connection. The proxy does not check readiness, a rollout does: on a busy machine, frequent readiness checks by
+    the proxy would cause outages themselves.
     """
 
     def __init__(
@@ -82,13 +84,13 @@ class Router(Running):
         max_requests: int | None = 100,
         max_wait: float | None = 3.0,
     ) -> None:
-        """Start it in front of replicas, given by the ports of 127.0.0.1 on which they listen. Blue is active.
+        """Start it in front of replicas, given as the ports of 127.0.0.1 on which they listen. Blue is active.
 
-        port: on which it listens; 0 for a free one, which it keeps.
-        max_requests: that one replica gets at a time. Further ones wait in the proxy, which drops those whose client has gone. None: no
-            bound, so an overloaded replica also works on requests that nobody waits for any more.
-        max_wait: seconds that a request waits there, before its answer is a 503. None: no bound.
-        Raises ProcessError, with the end of the log, when it is not ready in time, and ValueError for a number out of its range.
+        port: where it listens; 0: a free port, which it keeps.
+        max_requests: how many requests one replica gets at a time. Further ones wait in the proxy, which drops those whose
+            client has gone. None: no bound, so an overloaded replica also works on requests whose client has given up.
+        max_wait: seconds that a request may wait there before the proxy answers 503. None: no bound.
+        Raises ProcessError, with the end of the log, if it is not ready in time, and ValueError for a number outside its range.
         """
         check_range(0, 65535, port=port)
         check_range(1, max_requests=max_requests)
@@ -97,7 +99,7 @@ class Router(Running):
         self._options = {"server": self._server, "max_wait_ms": math.ceil((max_wait or 0) * 1000)}
         self._options["abort"] = "option" if max_requests else "no option"
         self.active: Colour = "blue"
-        self.share = 0.0  # of the requests, that the other colour gets
+        self.share = 0.0  # of the requests; the other colour gets it
         self.replicas = {checked_colour(colour): list(ports) for colour, ports in replicas.items()}
         self.port, self.metrics_port, self._lock = port, 0, threading.RLock()
         self._process = Process()
@@ -110,18 +112,18 @@ class Router(Running):
 
     @property
     def metrics_url(self) -> str:
-        """Where Prometheus reads what the proxy has counted."""
+        """The address at which Prometheus scrapes the proxy's metrics."""
         return f"http://127.0.0.1:{self.metrics_port}/metrics"
 
     @property
     def alive(self) -> bool:
-        """Whether the proxy runs; `start` brings it back."""
+        """Whether the proxy runs; if not, `start` restarts it."""
         return self._process.alive
 
     # ── Changes ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     def switch(self, colour: Colour) -> None:
-        """Send everything to a colour. A request that starts after this returns is not served by the other one."""
+        """Send all requests to a colour. Once this returns, the other colour gets no new request."""
         self._change(active=checked_colour(colour), share=0.0)
 
     def canary(self, share: float) -> None:
@@ -130,7 +132,7 @@ class Router(Running):
         self._change(share=share)
 
     def set_replicas(self, colour: Colour, ports: Sequence[int]) -> None:
-        """Send the requests of a colour to the replicas on these ports of 127.0.0.1. Others complete what they have begun."""
+        """Send the requests of a colour to the replicas on these ports of 127.0.0.1. Its other replicas are drained."""
         with self._lock:
             self._change(replicas=self.replicas | {checked_colour(colour): list(ports)})
 
@@ -140,7 +142,7 @@ class Router(Running):
             self._apply()
 
     def _wanted(self) -> dict[tuple[str, str], str]:
-        """The line of each server, by its backend and its name. Each backend has all replicas, those of the other colour as the way out."""
+        """The configuration line of each server, by backend and name. Each backend has all replicas; the other colour's are backups."""
         return {
             (backend, f"{colour}-{port}"): f"127.0.0.1:{port}" + (" backup" if colour != backend else "")
             for backend in COLOURS
@@ -167,19 +169,19 @@ class Router(Running):
                 self._command(f"set server {server} state ready")
         for colour, name in rows.keys() - wanted.keys():
             self._command(f"set server {colour}/{name} state maint")
-            if rows[colour, name]["scur"] == "0":  # else the next change removes it, if it is drained by then
+            if rows[colour, name]["scur"] == "0":  # otherwise a later change removes it
                 self._ask(f"del server {colour}/{name}")
-        # Last, so that the colour that becomes active is there; and the share first, so that no request sees a mixture.
+        # The maps are set last, so that the new active colour has its servers; the share first, so that no request sees a mixture.
         for file, entries in self._maps().items():
             self._command(";".join(f"set map {file} {key} {value}" for key, value in entries.items()))
 
     # ── The proxy ────────────────────────────────────────────────────────────────────────────────────────────────
 
     def in_flight(self, colour: Colour, ports: Sequence[int] | None = None) -> int:
-        """How many requests a colour is serving now, and how many wait for it; or those that its replicas on some ports serve."""
+        """Count the requests that a colour is serving or queueing now; with `ports`, those that these replicas are serving."""
         mine = checked_colour(colour)
         names = None if ports is None else {f"{mine}-{port}" for port in ports}
-        under_way = sum(  # each replica is listed in both backends: in one of them as the way out
+        under_way = sum(  # each replica is listed in both backends: in one of them as a backup
             int(row["scur"])
             for row in self._servers()
             if row["svname"].startswith(f"{mine}-") and (names is None or row["svname"] in names)
@@ -198,12 +200,12 @@ class Router(Running):
                 self.port = run_on_free_port(self._run, self._ready, **options)
 
     def kill(self) -> None:
-        """End it by SIGKILL, as a crash would; `start` brings it back."""
+        """Kill it with SIGKILL, like a crash; `start` restarts it."""
         with self._lock:
             self._process.kill()
 
     def stop(self) -> None:
-        """End it. May be repeated."""
+        """Stop it. May be repeated."""
         self._process.stop()
 
     def _run(self, port: int) -> Process:
@@ -232,7 +234,7 @@ class Router(Running):
             raise ProcessError(f"HAProxy refused {command!r}: {answer}")
 
     def _servers(self) -> list[dict[str, str]]:
-        """What the proxy knows of each replica: a row for each of the two backends."""
+        """The proxy's statistics of each replica: one row for each of the two backends."""
         return statistics(self._ask, 4)
 
     def _ask(self, command: str) -> str:
@@ -248,18 +250,18 @@ class Router(Running):
 
 
 def other_colour(colour: Colour) -> Colour:
-    """The one that is not given."""
+    """Return the other one of the two colours."""
     return COLOURS[1 - COLOURS.index(colour)]
 
 
 def checked_colour(colour: Colour) -> Colour:
-    """The colour given. Raises ValueError if it is none."""
+    """Return the colour. Raises ValueError if it is neither blue nor green."""
     if colour not in COLOURS:
         raise ValueError(f"colour {colour!r}: choose one of {', '.join(COLOURS)}")
     return colour
 
 
 def statistics(ask: Callable[[str], str], kind: int, proxy: str = "-1") -> list[dict[str, str]]:
-    """Rows of HAProxy's statistics. ask: sends a command to its runtime API. kind: 2 for backends, 4 for servers. proxy: its name."""
+    """Return rows of HAProxy's statistics. ask: sends a command to its runtime API. kind: 2: backends, 4: servers. proxy: its name."""
     table = ask(f"show stat {proxy} {kind} -1").removeprefix("# ")
     return list(csv.DictReader(table.splitlines()))

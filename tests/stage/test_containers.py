@@ -21,7 +21,7 @@ def nowhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def test_without_an_engine_one_warning_comes_and_processes_run() -> None:
     with (
-        pytest.warns(UserWarning, match="Until then all runs as processes") as warned,
+        pytest.warns(UserWarning, match="Until then everything runs as processes") as warned,
         valkey(backend="docker") as first,
         valkey(backend="docker") as second,
     ):
