@@ -1,28 +1,28 @@
-"""Records whose shape changes: a migration is declared once, and everything else is derived from the declaration.
+"""Records whose schema changes: declare a migration once, and derive everything else from the declaration.
 
 Read the files in this order:
 
-- `schema`: what a record looks like at one version, and the words for everything that can be wrong with a value
-- `expressions`: what a field of a result is made of
+- `schema`: the schema of a record at one version, and the validation of values
+- `expressions`: expressions that compute the fields of a result
 - `operations`: the steps of a migration, each with its effect in both directions
 - `history`: versions and steps, declared once
 - `users`: the running example, and a seeded generator of messy users
 - `records`: functions for single records, generated from the declaration
-- `suspects`: the few records among many that need a closer look
+- `suspects`: a fast scan for the records that need a full check
 - `bulk`: many records at once, with quarantine and report
-- `manager`: `DataVersionManager`, what most users call
-- `files`: files of such lines, of any size, in constant memory
+- `manager`: `DataVersionManager`, the class that most users need
+- `files`: files of records, of any size, in constant memory
 - `__main__`: the command line
-- `columns`: how Arrow tables come in, and which of their values may be invalid
-- `tables`: whole tables, from whatever speaks Arrow
-- `dialects`: how PostgreSQL and SQLite spell what a migration needs
-- `plan`: what a migration does to a table of a database
-- `sql`: the same as scripts, in three phases
-- `sessions`: a connection of a migration's own, and its lock
+- `columns`: reading Arrow tables, and a fast scan for values that may be invalid
+- `tables`: whole tables, from any library that supports Arrow
+- `dialects`: the SQL of PostgreSQL and SQLite
+- `plan`: the changes of a migration to a database table
+- `sql`: these changes as SQL scripts, in three phases
+- `sessions`: the connection of a migration, and its lock
 - `migrate`: runs a migration on a live table
-- `resolution`: what a reader meets in what a writer wrote, by Avro's rules
-- `compatibility`: who can read whose records, directly or through the migration
-- `avro`: schemas as Avro's
+- `resolution`: whether a reader can read a writer's records, by Avro's rules
+- `compatibility`: which versions can read each other's records, directly or through the migration
+- `avro`: conversion of schemas to Avro
 """
 
 from lib.versioning.bulk import Batch, Quarantined, Report, reason_of

@@ -27,11 +27,11 @@ COMMANDS = {
 
 
 class Refusal(ValueError):
-    """Nothing was done; the message says why and what to do."""
+    """The command refuses to start; the message says why and what to do."""
 
 
 def demo() -> None:
-    """One record's way through the versions, as the course shows it."""
+    """Upgrade one record through all versions, as the course shows it."""
     manager = DataVersionManager()
     record = {"id": "123", "name": "Juan Pérez", "created_at": "2024-01-01T10:00:00"}
     print("Datos válidos:", manager.validate_schema(record)["valid"])
@@ -41,7 +41,7 @@ def demo() -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The commands and their options."""
+    """Return the parser of the commands and their options."""
     top = argparse.ArgumentParser(
         "python -m lib.versioning", description="Versions of records.", epilog=EPILOG
     )
@@ -67,7 +67,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def load_history(place: str) -> SchemaHistory:
-    """Import a history named as `module:NAME`, also from the folder one stands in."""
+    """Import a history named as `module:NAME`, also from the current folder."""
     module, _, name = place.partition(":")
     sys.path.insert(0, "")
     try:
@@ -104,7 +104,7 @@ def migrate(args: argparse.Namespace, history: SchemaHistory) -> int:
 
 
 def summary(report: Report, quarantine: str) -> str:
-    """The counts in words: what was read, what passed, what was put aside and why, what was kept and lost."""
+    """Return the counts in words: read, passed, quarantined (with reasons), kept and lost."""
     lines = [
         f"read {report.read:,}, passed {report.passed:,}, quarantined {report.quarantined:,} (in {quarantine})"
     ]
@@ -119,7 +119,7 @@ def _refuse_same_files(source: str, *outputs: str) -> None:
     places: list[str | int] = [1 if path == "-" else path for path in outputs]
     if source != "-":
         places.append(source)
-    elif os.path.isfile(0):  # else it may be the terminal, or the socket, that standard output is too
+    elif os.path.isfile(0):  # otherwise it may be a terminal or socket that is also standard output
         places.append(0)
     files = [file for file in map(_identity, places) if file != _identity(os.devnull)]
     if len(set(files)) < len(files):
@@ -145,7 +145,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _fill_in_standard_streams() -> None:
-    """Give those that were closed a device that fails, so that no other file is opened under their number."""
+    """Replace closed standard streams by a device that fails, so that no other file is opened under their number."""
     sys.stdin = sys.stdin or open(os.open(os.devnull, os.O_WRONLY))
     sys.stdout = sys.stdout or open(os.open(os.devnull, os.O_RDONLY), "w")
     sys.stderr = sys.stderr or open(os.devnull, "w")
@@ -155,7 +155,7 @@ def main() -> int:
     """Run the command line; every refusal is one line on standard error."""
     _fill_in_standard_streams()
     for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
+        if signal.getsignal(number) != signal.SIG_IGN:  # ignored under nohup, for example
             signal.signal(number, signal.default_int_handler)
     try:
         try:
@@ -165,7 +165,7 @@ def main() -> int:
     except ValueError as error:
         print("error:", *str(error).split("\n"), file=sys.stderr)
     except OSError as error:
-        if error.filename is None:  # what standard output still holds would fail once more at the end
+        if error.filename is None:  # otherwise flushing standard output would fail again at the end
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         gone = isinstance(error, BrokenPipeError)
         reason = "its reader has gone" if gone else error.strerror
@@ -173,7 +173,7 @@ def main() -> int:
     except KeyboardInterrupt:
         print("interrupted: every output file is whole, or as it was", file=sys.stderr)
         return 130
-    except Exception:  # noqa: BLE001 - a fault in this program, for which Python's exit status would be 1
+    except Exception:  # noqa: BLE001 - a bug in this program; Python's exit status for it would be 1
         traceback.print_exc()
     return 2
 

@@ -1,10 +1,10 @@
-"""A schema as a record schema of Avro, by the specification of Avro 1.12 and such that Avro 1.11 reads it too.
+"""Convert a schema to an Avro record schema, by the specification of Avro 1.12, readable by Avro 1.11 too.
 
     string → string      integer → long      float → double      boolean → boolean
     timestamp → {"type": "string", "iso8601": true}        a length → {"type": "string", "length": 255}
     nullable → a union with null, its first branch the one that the default matches
 
-Avro leaves attributes that it does not know, such as `iso8601` and `length`, out of account.
+Avro ignores attributes that it does not know, such as `iso8601` and `length`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from lib.versioning.schema import NO_DEFAULT, Field, Schema
 
-#: Avro's names of types that it calls otherwise.
+#: Avro's names for types, if they differ from ours.
 _TYPES: Final = {"integer": "long", "float": "double", "timestamp": "string"}
 
 

@@ -1,7 +1,7 @@
-"""Many records at once: what passes, what is put aside and why, and what changed, in counts.
+"""Validate and migrate many records together: return those that pass, quarantine the others, and count what changed.
 
-Records are worked on in chunks. `lib.versioning.suspects` names the few that need a closer look, and the functions of
-`lib.versioning.records` take that look; the others are known to be valid.
+Records are processed in chunks. `lib.versioning.suspects` finds the few that need a full check, by the functions of
+`lib.versioning.records`; the others are known to be valid.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Way = Literal["upgrade", "downgrade"]
 
 
 class Quarantined(TypedDict):
-    """A record that was put aside: its place in the input (from 1), its version, every error, and itself, untouched."""
+    """A quarantined record: its place in the input (from 1), its version, every error, and the unchanged record."""
 
     line: int
     version: int
@@ -37,10 +37,10 @@ class Quarantined(TypedDict):
 
 @dataclass
 class Report:
-    """What happened to records, in counts. Reports of parts add up with `+=`.
+    """Counts of what happened to records. Add up the reports of parts with `+=`.
 
-    `versions` counts what was read by version; `kept` counts, by field, filled values that a migration left as they
-    were; `lost` those that the opposite way would not restore; `reasons` counts errors without their details.
+    `versions` counts the records read, by version. `kept` counts, by field, filled values that a migration left unchanged.
+    `lost` counts the values that the opposite migration would not restore. `reasons` counts errors without their details.
     """
 
     read: int = 0
@@ -58,7 +58,7 @@ class Report:
 
 
 class Batch(NamedTuple):
-    """Records that passed, in their order; those put aside, in theirs; and the counts."""
+    """The records that passed, in order; the quarantined records, in order; and the counts."""
 
     records: list[Record]
     quarantined: list[Quarantined]
@@ -70,20 +70,20 @@ def reason_of(error: str) -> str:
     return error.partition(" (")[0]
 
 
-#: So many records at a time are worked on, so that all passes over them find them in the processor's cache.
+#: How many records are processed at a time: few enough that they stay in the processor's cache for all passes.
 CHUNK: Final = 1000
 
 
 @dataclass(frozen=True)
 class Task:
-    """What `process` is to do with each record."""
+    """What `process` must do with each record."""
 
     history: SchemaHistory
     target: int | None
     way: Way
 
     def beyond(self, version: int) -> list[str]:
-        """Say so if a version lies on the wrong side of the target."""
+        """Return an error if a version is on the wrong side of the target."""
         if self.target is None or (
             version <= self.target if self.way == "upgrade" else version >= self.target
         ):
@@ -93,7 +93,7 @@ class Task:
 
 
 def process(history: SchemaHistory, records: list[Any], target: int | None, way: Way) -> Batch:
-    """Validate all records at their own versions, and migrate those that are valid to `target` (None: leave them)."""
+    """Validate all records at their own versions, and migrate the valid ones to `target` (None: leave them)."""
     task, whole = Task(history, target, way), Batch([], [], Report(read=len(records)))
     for start in range(0, len(records), CHUNK):
         _process_chunk(task, records[start : start + CHUNK], start, whole)
@@ -102,9 +102,9 @@ def process(history: SchemaHistory, records: list[Any], target: int | None, way:
 
 
 def _process_chunk(task: Task, records: list[Any], start: int, whole: Batch) -> None:
-    """Add to `whole` what becomes of some records, of which the first has the place `start` in the input.
+    """Process a chunk of records and add the results to `whole`; `start` is the first record's place in the input.
 
-    Those that are surely valid at the version of the first are done together if they can be, all others one by one.
+    Records that are certainly valid at the version of the first one are processed together if possible, all others one by one.
     """
     version, unknown = record_version(task.history, records[0])
     label = None if unknown or VERSION_KEY not in records[0] else version
@@ -129,11 +129,11 @@ def _process_chunk(task: Task, records: list[Any], start: int, whole: Batch) -> 
 
 
 def _process_together(task: Task, version: int, records: list[Record]) -> list[Record] | None:
-    """Return what becomes of valid records of one version; None if they must be looked at one by one."""
+    """Process valid records of one version together; return None if they must be processed one by one."""
     if task.target is None:
         return records
     migrate_all = None if task.beyond(version) else plain_migrator(task.history, version, task.target)
-    # Each record has all fields that are declared, so that numbers tell whether it has others.
+    # Each record has all declared fields, so the number of its keys shows whether it has others.
     more = sum(map(len, records)) - len(task.history.schema(version)) * len(records)
     if migrate_all is None or (more and more != sum(map(dict.__contains__, records, repeat(VERSION_KEY)))):
         return None
@@ -143,7 +143,7 @@ def _process_together(task: Task, version: int, records: list[Record]) -> list[R
 def process_one(
     task: Task, record: Any, report: Report, valid: bool = False
 ) -> tuple[int, list[str], Record]:
-    """Return a record's version, every error, and what becomes of it; count it in `report`. `valid` says that it was seen to be valid."""
+    """Return a record's version, every error, and the result; count it in `report`. `valid`: it is known to be valid."""
     version, unknown = record_version(task.history, record)
     if unknown:
         return version, [unknown], record

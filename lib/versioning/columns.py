@@ -1,6 +1,6 @@
-"""Arrow tables: how they come in, which of their values may be invalid, and what their rows are as records.
+"""Read Arrow tables, find values that may be invalid, and convert rows to records.
 
-A mask may suspect a valid value; it never misses an invalid one. What is wrong, in words, only `Field.problem` says.
+A mask may mark a valid value as suspect, but never misses an invalid one. Only `Field.problem` describes what is wrong.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ _VIEWS: Final = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
 
 
 class ArrowStream(Protocol):
-    """A table of any library that speaks Arrow's PyCapsule interface: Arrow, pandas, Polars, DuckDB and others."""
+    """A table of any library that supports Arrow's PyCapsule interface: Arrow, pandas, Polars, DuckDB and others."""
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
-        """Hand over the columns; most libraries copy nothing."""
+        """Export the columns; most libraries copy nothing."""
 
 
 # ── Tables and their labels ──────────────────────────────────────────────────────────────────────────────────────
@@ -47,7 +47,7 @@ def with_version(table: pa.Table, version: int) -> pa.Table:
 
 
 def noted_version(table: pa.Table) -> int | None:
-    """The version in the metadata of a table's schema; None if there is none. Raises UnknownVersionError for no number."""
+    """Return the version in the metadata of a table's schema, if any. Raises UnknownVersionError if it is not a number."""
     text = (table.schema.metadata or {}).get(VERSION_KEY.encode())
     if text is not None and not text.isdigit():
         raise UnknownVersionError(f"{VERSION_KEY} in the metadata of the table: not a number (got {text!r})")
@@ -55,9 +55,9 @@ def noted_version(table: pa.Table) -> int | None:
 
 
 def one_version(table: pa.Table, history: SchemaHistory) -> int | None:
-    """The version that all rows of a table have; None if a column holds several, or one that the history does not have.
+    """Return the version of all rows of a table; None if a column holds several versions, or an unknown one.
 
-    In a column a null stands for no label, which means 1, and 2.0 for 2: so tables come out of a concatenation. Raises
+    In a column, null means no label, hence version 1, and 2.0 means 2: concatenated tables look like this. Raises
     UnknownVersionError for a wrong version in the metadata.
     """
     if VERSION_KEY not in table.column_names or not table.num_rows:
@@ -69,18 +69,19 @@ def one_version(table: pa.Table, history: SchemaHistory) -> int | None:
 
 
 def as_arrow(data: ArrowStream) -> pa.Table:
-    """Make an Arrow table of anything that speaks Arrow's PyCapsule interface; an Arrow table is shared.
+    """Make an Arrow table of anything that supports Arrow's PyCapsule interface; an Arrow table is shared, not copied.
 
-    Of a pandas frame the index is left out, NaN and NaT count as missing (here, and nowhere else), and the version is
-    `frame.attrs["schema_version"]`, if there is one. Tables of other libraries hold no metadata: there a version needs a column
-    `schema_version`. Views, which Arrow can't filter, are copied. Raises UnknownVersionError for a version in `attrs` that is no
-    int, TypeError, ValueError for columns that share a name, and pyarrow's errors, which name the column, where a column mixes
-    types; `upgrade_many` takes such records.
+    The index of a pandas frame is dropped; NaN and NaT count as missing (only here); the version is
+    `frame.attrs["schema_version"]`, if present. Tables of other libraries have no metadata, so they need a column
+    `schema_version` for a version. Views, which Arrow can't filter, are copied.
+
+    Raises UnknownVersionError for a version in `attrs` that is not an int, TypeError, ValueError for columns that share a name,
+    and pyarrow's errors, which name the column, for a column with mixed types; `upgrade_many` accepts such records.
     """
     if not hasattr(data, "__arrow_c_stream__"):
         kind = type(data).__name__
         raise TypeError(f"a table of Arrow, pandas, Polars or DuckDB, not {kind}; records go to upgrade_many")
-    pandas: Any = sys.modules.get("pandas")  # who has a frame of it has imported it
+    pandas: Any = sys.modules.get("pandas")  # a caller with a pandas frame has imported pandas
     table = _from_pandas(data) if pandas and isinstance(data, pandas.DataFrame) else pa.table(data)
     names = table.column_names
     if twice := sorted({name for name in names if names.count(name) > 1}):
@@ -105,7 +106,7 @@ def _from_pandas(frame: Any) -> pa.Table:
 
 
 def rows_as_records(table: pa.Table) -> list[dict[str, Any]]:
-    """The rows as records, labelled as `one_version` reads labels."""
+    """Return the rows as records, labelled as `one_version` reads labels."""
     columns = {name: row_values(table[name]) for name in table.column_names}
     labels = columns.get(VERSION_KEY, [noted_version(table)] * table.num_rows)
     columns[VERSION_KEY] = [_label(label) for label in labels]
@@ -119,14 +120,14 @@ def _label(value: Any) -> Any:
 
 
 def row_values(column: pa.ChunkedArray) -> list[Any]:
-    """The values as Python objects: timestamps and dates as text in ISO 8601, bytes that are not UTF-8 as lone surrogates."""
+    """Return the values as Python objects: timestamps and dates as ISO 8601 text, bytes that are not UTF-8 as lone surrogates."""
     type_ = column.type
     if pa.types.is_timestamp(type_) or pa.types.is_date32(type_):
         if getattr(type_, "tz", None) is not None:
             column = column.cast(pa.timestamp(type_.unit, "UTC"))
         column = pc.replace_substring(column.cast(pa.string()), " ", "T", max_replacements=1)
         if type_ in (pa.timestamp("ns"), pa.timestamp("ns", getattr(type_, "tz", None))):
-            # Nine digits; of whole microseconds, six.
+            # Nine digits; six for whole microseconds.
             column = pc.replace_substring_regex(column, r"000(Z?)$", r"\1")
     try:
         return column.to_pylist()
@@ -139,8 +140,8 @@ def row_values(column: pa.ChunkedArray) -> list[Any]:
 
 
 def as_column(values: list[Any], field: Field) -> pa.ChunkedArray:
-    """Values of a field as a column of its type."""
-    if field.type == "float":  # Arrow makes no float of an int above 2**53, exact or not
+    """Return values of a field as a column of its type."""
+    if field.type == "float":  # Arrow converts no int above 2**53 to a float, even if it is exact
         values = [None if value is None else float(value) for value in values]
     return pa.chunked_array([pa.array(values, ARROW_TYPES[field.type])])
 
@@ -150,9 +151,9 @@ _nulls: Final = cache(pa.nulls)
 
 
 def constant(value: Any, kind: str, length: int) -> pa.ChunkedArray:
-    """A column of a type of field that holds one value (or null): at most 128 times the same chunk, whatever its length.
+    """Return a column that holds one value (or null) throughout: at most 128 references to one chunk, whatever its length.
 
-    A column of nulls takes 64 KiB, or from two million rows on less than 0.07 bytes a row, shared with all others.
+    A column of nulls takes 64 KiB, or, from two million rows on, less than 0.07 bytes a row, shared with all others.
     """
     rows, type_ = 1 << max(14, (length >> 7).bit_length()), ARROW_TYPES[kind]
     chunk = _nulls(rows, type_) if value is None else pa.repeat(pa.scalar(value, type_), min(rows, length))
@@ -160,7 +161,7 @@ def constant(value: Any, kind: str, length: int) -> pa.ChunkedArray:
     return pa.chunked_array([chunk] * whole + [chunk.slice(0, rest)] * bool(rest), type_)
 
 
-#: Most timestamps: those of the years 0100 to 9899, and none of 29 February. No other text matches.
+#: Matches most timestamps: the years 0100 to 9899, without 29 February. Matches no invalid text.
 _TIMESTAMP: Final = (
     r"^(0[1-9]|[1-8]\d|9[0-8])\d\d-((0[13578]|1[02])-(0[1-9]|[12]\d|3[01])|(0[469]|11)-(0[1-9]|[12]\d|30)|02-(0[1-9]|1\d|2[0-8]))"
     r"(T([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,6})?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)?)?$"
@@ -168,9 +169,9 @@ _TIMESTAMP: Final = (
 
 
 def suspects(field: Field, column: pa.ChunkedArray) -> Mask | None:
-    """A mask of all values that are not valid in `field`, and perhaps of some that are; None if there are none.
+    """Return a mask of all values that are invalid in `field`, and perhaps some valid ones; None if there are none.
 
-    Only columns of the field's own Arrow type are tested as columns. In any other, each value needs a closer look.
+    Only columns of the field's own Arrow type are tested as columns. In any other column, each value needs a full check.
     """
     kind, mask = ARROW_TYPES[field.type], None
     if field.nullable and column.null_count == len(column):
@@ -180,7 +181,7 @@ def suspects(field: Field, column: pa.ChunkedArray) -> Mask | None:
     if field.type == "timestamp":
         mask = pc.invert(pc.match_substring_regex(column, _TIMESTAMP))
     elif field.type == "string":
-        try:  # Arrow promises that strings are UTF-8, but takes the word of the file that they come from.
+        try:  # Arrow promises that strings are UTF-8, but trusts the file they come from.
             column.validate(full=True)
         except pa.ArrowInvalid:
             return np.ones(len(column), bool)

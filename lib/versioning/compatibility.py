@@ -1,11 +1,12 @@
-"""Can versions read each other's records: directly, by their schemas, or only through the migration? Two verdicts.
+"""Judge whether versions can read each other's records: directly, by their schemas, or only through the migration.
 
-The modes are named as in Confluent's Schema Registry. BACKWARD: the proposed schema reads what was written with the
-registered one. FORWARD: the registered schema reads what is written with the proposed one. FULL: both. These look at the
-latest registered version, the TRANSITIVE modes at all.
+The modes are named as in Confluent's Schema Registry. BACKWARD: the proposed schema reads records written with the registered
+one. FORWARD: the registered schema reads records written with the proposed one. FULL: both. These modes compare with the latest
+registered version, the TRANSITIVE modes with all.
 
-Direct reading goes by `lib.versioning.resolution`, and by what the history knows: after a rename or a split, Avro may
-take a default, or a namesake, for a value that stands under another name. That breaks here (`Kind.MOVED`).
+Direct reading follows the rules of `lib.versioning.resolution`, and the history: after a rename or a split, Avro may read a
+default, or another field of the same name, instead of the value that has a new name. Here, that counts as breaking
+(`Kind.MOVED`).
 """
 
 from __future__ import annotations
@@ -31,10 +32,10 @@ _LONGEST_INTEGER: Final = len(str(-(2**63)))
 
 @dataclass(frozen=True)
 class Reading:
-    """What comes of it when version `reader` reads what version `writer` wrote.
+    """The verdict on version `reader` reading records of version `writer`.
 
-    `breaking` stands in the way of direct reading. `may_fail` says where a valid record, without extra fields, may not
-    get through the migration, which always exists; each entry begins with the name of a field.
+    `breaking` lists what prevents direct reading. `may_fail` lists where the migration, which always exists, may fail on a
+    valid record without extra fields; each entry begins with the name of a field.
     """
 
     writer: int
@@ -44,18 +45,18 @@ class Reading:
 
     @property
     def compatible(self) -> bool:
-        """Can the reader read directly?"""
+        """Whether the reader can read directly."""
         return not self.breaking
 
     @property
     def through_migration(self) -> bool:
-        """Does every valid record get through the migration, run by someone who has the history?"""
+        """Whether the migration of every valid record succeeds, if the reader has the history."""
         return not self.may_fail
 
 
 @dataclass(frozen=True)
 class Compatibility:
-    """Two verdicts on a proposed version in one mode, not to be confused, and the readings that they rest on."""
+    """Two separate verdicts on a proposed version in one mode, and the readings on which they are based."""
 
     mode: Mode
     proposed: int
@@ -63,12 +64,12 @@ class Compatibility:
 
     @property
     def compatible(self) -> bool:
-        """By the schemas alone: can every reader that the mode names read directly?"""
+        """Whether every reader of the mode can read directly, by the schemas alone."""
         return all(reading.compatible for reading in self.readings)
 
     @property
     def through_migration(self) -> bool:
-        """Does every valid record get to every such reader through the migration?"""
+        """Whether the migration of every valid record succeeds for every such reader."""
         return all(reading.through_migration for reading in self.readings)
 
     def __str__(self) -> str:
@@ -79,13 +80,13 @@ class Compatibility:
             direct += [f"{place}{difference}" for difference in reading.breaking]
             migrated += [f"{place}may fail: {note}" for note in reading.may_fail]
         head = f"version {self.proposed}, {self.mode}: {answer[self.compatible]}"
-        if self.readings:  # else there is no migration to judge
+        if self.readings:  # otherwise there is no migration to judge
             migrated.insert(0, f"through the migration: {answer[self.through_migration]}")
         return "\n".join([head, *direct, *migrated])
 
 
 def check(history: SchemaHistory, proposed: int, mode: Mode) -> Compatibility:
-    """Judge version `proposed` against those before it, which count as registered. The first is always compatible.
+    """Judge version `proposed` against the earlier versions, which count as registered. Version 1 is always compatible.
 
     Raises ValueError for an unknown mode, UnknownVersionError for an unknown version, TypeError for schemas without a history.
     """
@@ -105,7 +106,7 @@ def check(history: SchemaHistory, proposed: int, mode: Mode) -> Compatibility:
 
 
 def judge(history: SchemaHistory, writer: int, reader: int, *, aliases: bool = False) -> Reading:
-    """Return what comes of it when version `reader` reads what version `writer` wrote; raises UnknownVersionError.
+    """Judge whether version `reader` can read records of version `writer`; raises UnknownVersionError.
 
     With `aliases` the reader knows its fields' former names (`with_aliases`).
     """
@@ -118,7 +119,7 @@ def judge(history: SchemaHistory, writer: int, reader: int, *, aliases: bool = F
 
 # ── What the history knows of names ──────────────────────────────────────────────────────────────────────────────
 
-#: (a field's name at the one version, its name at the other, whether its whole value goes there unsplit)
+#: (a field's name at one version, its name at the other, whether its whole value moves there unsplit)
 Lineage = set[tuple[str, str, bool]]
 
 
@@ -138,9 +139,9 @@ def _lineage(history: SchemaHistory, start: int, end: int) -> Lineage:
 
 
 def _moved(reader: Schema, writer: Schema, lineage: Lineage) -> Iterator[Difference]:
-    """Find the fields that meet another field than the one that holds their value; pairs go from writer to reader.
+    """Find the reader's fields that match a field other than the one that holds their value; pairs go from writer to reader.
 
-    A field that was dropped and declared again under its name counts as the same.
+    A field that was dropped and declared again under the same name counts as the same field.
     """
     for field in reader:
         names = matches(field, writer)
@@ -157,10 +158,10 @@ def _moved(reader: Schema, writer: Schema, lineage: Lineage) -> Iterator[Differe
 
 
 def with_aliases(history: SchemaHistory, version: int) -> Schema:
-    """Return the schema of a version, each field with the names that it had in earlier versions as aliases.
+    """Return the schema of a version, with the earlier names of each field as its aliases.
 
-    A reader with it finds renamed fields in older records; no reader knows names that are given later. A former name that
-    two fields could claim is no alias.
+    A reader with this schema finds renamed fields in older records; no reader knows names given later. A former name that would
+    fit two fields is not an alias.
     """
     schema, former = history.schema(version), Counter[tuple[str, str]]()
     for earlier in range(1, version):
@@ -181,7 +182,7 @@ def with_aliases(history: SchemaHistory, version: int) -> Schema:
 
 def _may_fail(effect: Effect) -> Iterator[str]:
     for value in effect.may_fail.values():
-        several = len(value.sources) > 1  # which fail only where one of them is null
+        several = len(value.sources) > 1  # they fail only if just one of them is null
         if not several or any(effect.before[source].nullable for source in value.sources):
             yield f"{value.sources[0]}: {value.reason}"
     for name, value in effect.values.items():

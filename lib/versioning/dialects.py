@@ -1,7 +1,7 @@
-"""How each database spells what a migration needs: names, types, literals, conversions, and a failure with a count.
+"""The SQL of each database for a migration: names, types, literals, conversions, and a failure with a count.
 
-Reserved words are SQLAlchemy's, which is imported when the first script is made. Every expression is NULL where
-its argument is NULL *or can't be converted exactly*, so that one rule finds the offending rows: an argument, no result.
+Reserved words come from SQLAlchemy, which is imported when the first script is made. Every expression is NULL if its argument
+is NULL *or can't be converted exactly*. So one rule finds the offending rows: the argument is not NULL, the result is.
 """
 
 from __future__ import annotations
@@ -27,31 +27,31 @@ _TYPES: Final = {
 
 
 class SqlError(ValueError):
-    """Something has no form in the SQL of a database; the message names it, and what to do instead."""
+    """Something can't be expressed in the SQL of a database; the message says what, and what to do instead."""
 
 
 class Dialect:
-    """PostgreSQL. The others override what they spell differently.
+    """The dialect of PostgreSQL. Other dialects override what differs.
 
-    Timestamps are TIMESTAMP in UTC. Offsets may go to ±15:59 (SQLite ±14:59): the database
-    refuses others, which no place on Earth uses. PostgreSQL's text holds no NUL character, and no script does.
+    Timestamps are TIMESTAMP in UTC. Offsets may go up to ±15:59 (SQLite: ±14:59); the database refuses larger ones, which no
+    place on Earth uses. PostgreSQL's text can't hold the NUL character, nor can a script.
     """
 
     name: ClassVar[str] = "postgresql"
     title: ClassVar[str] = "PostgreSQL"
-    #: Reserved words that SQLAlchemy's list of one of the databases lacks.
+    #: Reserved words that are missing from SQLAlchemy's list for one of the databases.
     reserved: ClassVar[frozenset[str]] = frozenset(
         "collation concurrently lateral nothing returning system_user tablesample with".split()
     )
-    #: Names of columns that the database keeps for itself.
+    #: Column names that the database reserves.
     kept: ClassVar[frozenset[str]] = frozenset("tableoid xmin cmin xmax cmax ctid".split())
-    #: Can the script itself test whether a column is there?
+    #: Whether the script itself can test for the existence of a column.
     guarded: ClassVar[bool] = True
-    #: What begins a transaction.
+    #: The statement that begins a transaction.
     begin: ClassVar[str] = "BEGIN"
-    #: What reads text without an offset as UTC, inside a transaction.
+    #: Makes text without an offset mean UTC, inside a transaction.
     in_utc: ClassVar[tuple[str, ...]] = ("SET LOCAL TIME ZONE 'UTC'",)
-    #: What lets only one transaction at a time make what all tables share.
+    #: Lets only one transaction at a time create what all tables share.
     alone: ClassVar[tuple[str, ...]] = ("SELECT pg_advisory_xact_lock(1836410983)",)
     double: ClassVar[str] = "DOUBLE PRECISION"
     least: ClassVar[str] = "LEAST"
@@ -69,23 +69,23 @@ class Dialect:
         return preparer.quote_identifier(name) if name in self.reserved else preparer.quote(name)
 
     def fold(self, name: str) -> str:
-        """Two names with the same result are the same to the database."""
+        """Normalise a name: two names with the same result are equal for the database."""
         return name if self.name == "postgresql" else name.lower()
 
     def column(self, table: str, name: str) -> str:
         """Return a column for use in an expression.
 
-        A quoted one gets its table's name: SQLite takes one that is not there for a *string*.
+        A quoted column gets its table's name, because SQLite reads a quoted name without such a column as a *string*.
         """
         quoted = self.quote(name)
         return quoted if quoted == name else f"{self.quote(table)}.{quoted}"
 
     def type(self, field: Field) -> str:
-        """Return the type of a field's column; SQLite goes by the affinity of the same names."""
+        """Return the type of a field's column; for SQLite, the same names determine the affinity."""
         return f"VARCHAR({field.length})" if field.length else _TYPES[field.type]
 
     def literal(self, value: Any, kind: str = "string") -> str:
-        """Write a value of a field's type. Raises SqlError for what the database can't hold."""
+        """Write a value of a field's type. Raises SqlError for a value that the database can't hold."""
         if value is None:
             return "NULL"
         if kind == "timestamp":
@@ -99,25 +99,25 @@ class Dialect:
         return str(value).upper()
 
     def timestamp_literal(self, moment: datetime) -> str:
-        """Write a moment, which is in UTC and has no offset."""
+        """Write a datetime in UTC without an offset."""
         return f"TIMESTAMP '{moment.isoformat(' ')}'"
 
     def float_literal(self, value: float) -> str:
-        """Write a float: as text, which is read exactly, infinities and NaN too."""
+        """Write a float as text, which is read exactly, including infinities and NaN."""
         return f"CAST('{value!r}' AS {self.double})"
 
     # ── Expressions ──────────────────────────────────────────────────────────────────────────────────────────────
 
     def utc(self, value: str) -> str:
-        """Turn a timestamp of any column type, text with an offset too, into TIMESTAMP in UTC."""
+        """Convert a timestamp of any column type, including text with an offset, to TIMESTAMP in UTC."""
         return f"CAST({value} AS TIMESTAMP WITH TIME ZONE) AT TIME ZONE 'UTC'"
 
     def call(self, value: Computed, *sources: str) -> str:
-        """A computed value, from the SQL of its sources: its function has the same name here as in `expressions`."""
+        """Return a computed value from the SQL of its sources. Its function has the same name here as in `expressions`."""
         return getattr(self, value.function.__name__)(*sources, *value.arguments)
 
     def integer_to_float(self, value: str) -> str:
-        # 9223372036854774784 is the greatest float below 2**63: what lies above has none of its own.
+        # 9223372036854774784 is the greatest float below 2**63; no greater integer has an exact float.
         nearest = f"CAST({self.least}({value}, 9223372036854774784) AS {self.double})"
         return f"CASE WHEN CAST({nearest} AS BIGINT) = {value} THEN CAST({value} AS {self.double}) END"
 
@@ -139,7 +139,7 @@ class Dialect:
         )
 
     def to_date_time(self, value: str) -> str:
-        return value  # a date is its midnight already
+        return value  # a date is already its midnight
 
     def split_part(self, value: str, separator: str, number: int) -> str:
         at = f"{self.position}({value}, {self.literal(separator)})"
@@ -150,13 +150,13 @@ class Dialect:
         return f"({first} || {self.literal(separator)} || {second})"
 
     def differ(self, a: str, b: str) -> str:
-        """Tell whether two values differ, NULL being a value like any other."""
+        """Return whether two values differ; NULL is a value like any other."""
         return f"{a} IS DISTINCT FROM {b}"
 
     # ── Statements ───────────────────────────────────────────────────────────────────────────────────────────────
 
     def add_column(self, table: str, column: str, field: Field, default: str | None) -> str:
-        """Add a nullable column; or one with a default, which fills old rows at once, so that it may be required."""
+        """Add a nullable column, or one with a default, which fills the old rows immediately, so that the column may be required."""
         guard = "IF NOT EXISTS " if self.guarded else ""
         tail = f" DEFAULT {default}" if default else ""
         tail += " NOT NULL" if default and not field.nullable else ""
@@ -180,10 +180,10 @@ class Dialect:
 
 
 class SQLite(Dialect):
-    """SQLite. Its timestamps are text, spelled as in records, without offset; it can't hold NaN.
+    """The dialect of SQLite. Its timestamps are text, spelled as in records, without offset; it can't hold NaN.
 
-    It has no way to require a column that is there already (the contract checks once that none is NULL), and writes the
-    whole table anew to drop one.
+    It can't make an existing column required (the contract checks once that no value is NULL), and rewrites the whole table to
+    drop a column.
     """
 
     name = "sqlite"
@@ -192,13 +192,13 @@ class SQLite(Dialect):
     guarded = False
     begin = "BEGIN IMMEDIATE"
     in_utc = ()
-    alone = ()  # a transaction that writes is alone anyway
+    alone = ()  # only one transaction can write at a time anyway
     double = "REAL"
     least = "min"
     position = "instr"
 
     def literal(self, value: Any, kind: str = "string") -> str:
-        # TRUE would be a column where there is one of this name.
+        # TRUE would mean a column if there is one of this name.
         return super().literal(int(value) if isinstance(value, bool) else value, kind)
 
     def timestamp_literal(self, moment: datetime) -> str:
@@ -207,7 +207,7 @@ class SQLite(Dialect):
     def float_literal(self, value: float) -> str:
         if math.isnan(value):
             raise SqlError(f"{self.title} has no NaN: give another default")
-        # SQLite before 3.47 reads one decimal in 7,000 as its neighbour, but 18 digits right, down to about 1e-290.
+        # SQLite before 3.47 reads one decimal in 7,000 as the neighbouring float, but reads 18 digits correctly, down to about 1e-290.
         for text in (repr(value).replace("inf", "9e999"), f"{value:.17e}"):
             with closing(sqlite3.connect(":memory:")) as database:
                 if database.execute(f"SELECT {text}").fetchone() == (value,):
@@ -217,14 +217,14 @@ class SQLite(Dialect):
         )
 
     def utc(self, value: str) -> str:
-        # SQLite rounds to milliseconds: the fraction is taken off before, and put back after.
+        # SQLite rounds to milliseconds, so the fraction is removed before the conversion and put back afterwards.
         offset = f"{value} GLOB '*[+-]??:??'"
         seconds = f"substr({value}, 1, 19) || CASE WHEN {offset} THEN substr({value}, -6) ELSE '' END"
         fraction = f"CASE WHEN {offset} THEN substr({value}, 20, length({value}) - 25) ELSE rtrim(substr({value}, 20), 'Z') END"
         return f"strftime('%Y-%m-%dT%H:%M:%S', {seconds}) || rtrim(rtrim({fraction}, '0'), '.')"
 
     def float_to_integer(self, value: str) -> str:
-        # A cast stops at the ends of the range, and comparing is exact.
+        # A cast saturates at the ends of the range, and the comparison is exact.
         return f"CASE WHEN CAST({value} AS INTEGER) = {value} THEN CAST({value} AS INTEGER) END"
 
     def string_to_integer(self, value: str) -> str:
@@ -235,7 +235,7 @@ class SQLite(Dialect):
         return f"{a} IS NOT {b}"
 
     def fail_if_any(self, table: str, predicate: str, reason: str) -> str:
-        # SQLite can raise an error in a trigger only. A JSON path that makes no sense is an error that shows its text.
+        # SQLite can raise an error only in a trigger. An invalid JSON path is an error that shows its text.
         failure = f"CASE WHEN count(*) > 0 THEN json_extract('{{}}', {self._message('count(*)', reason)}) END"
         return f"SELECT {failure} FROM {self.quote(table)} WHERE {predicate}"
 
@@ -244,7 +244,7 @@ DIALECTS: dict[str, Dialect] = {dialect.name: dialect for dialect in (Dialect(),
 
 
 def dialect_named(name: str) -> Dialect:
-    """Return a dialect; raise SqlError that lists them."""
+    """Return a dialect by name; raise SqlError, listing the names, if there is none."""
     if name not in DIALECTS:
         raise SqlError(f"dialect {name!r}: choose one of {', '.join(DIALECTS)}")
     return DIALECTS[name]

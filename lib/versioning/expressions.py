@@ -1,18 +1,16 @@
-"""What a field of the result is made of: the five expressions by which an operation states its effect.
+"""Expressions for the fields of a result: an operation describes its effect with five kinds of them.
 
-An operation says for each direction which field becomes what, for example `{"name": join("first", " ", "last")}`. The forms for
-records, Arrow tables and SQL and the verdicts on compatibility are derived from that; none of them knows an operation.
+An operation states each new field in each direction, for example `{"name": join("first", " ", "last")}`. The code for records,
+Arrow tables and SQL and the verdicts on compatibility are derived from that; none of them knows the operations. A renderer
+distinguishes three kinds:
 
-A renderer tells three kinds apart:
-
-- `Copy`: the value of a field as it is. A renderer shares what it can; nothing can fail.
+- `Copy`: the unchanged value of a field. A renderer shares it if possible; nothing can fail.
 - `Constant`: the same value in every record. Nothing can fail.
-- `Computed`, made by `convert`, `part` and `join`: a function of the values of `sources`, followed by `arguments`. The result is
-  None where a source is None, and where there is no exact result. So every renderer finds what failed by one rule: *a
-  source is filled, and the result is None*. `reason` says why in fixed words; it is None if that never happens.
+- `Computed`, made by `convert`, `part` and `join`: a function of the values of `sources`, followed by `arguments`. The result
+  is None if a source is None, or if there is no exact result. So every renderer finds failures by one rule: *a source is not
+  None, but the result is*. `reason` gives the cause in fixed words; it is None if the function cannot fail.
 
-The functions of values here are those that generated Python calls. SQL has a form of the same name for each of them, in
-`lib.versioning.dialects`.
+Generated Python calls the functions of values below. `lib.versioning.dialects` has an SQL form with the same name for each.
 """
 
 from __future__ import annotations
@@ -24,18 +22,18 @@ from typing import Any, ClassVar, Final
 
 from lib.versioning.schema import Schema, describe
 
-# ── Functions of values: None in, None out, and None where there is no exact result ──────────────────────────────
+# ── Functions of values: None in, None out, and None if there is no exact result ─────────────────────────────────
 
 _CANONICAL_INTEGER = re.compile(r"0|-?[1-9][0-9]{0,18}")
 
 
 def integer_to_float(value: int | None) -> float | None:
-    """Convert exactly: above 2**53 not every integer has a float."""
+    """Convert exactly, or return None: above 2**53 not every integer is a float."""
     return float(value) if value is not None and int(float(value)) == value else None
 
 
 def float_to_integer(value: float | None) -> int | None:
-    """Convert exactly: a fraction, an infinity or NaN has no integer."""
+    """Convert exactly, or return None for a fraction, an infinity or NaN."""
     return int(value) if value is not None and -(2**63) <= value < 2**63 and int(value) == value else None
 
 
@@ -52,7 +50,7 @@ def string_to_integer(value: str | None) -> int | None:
 
 
 def to_date_time(value: str | None) -> str | None:
-    """Spell a date as its midnight; a date-time stays."""
+    """Write a date as its midnight; leave a date-time unchanged."""
     return value + "T00:00:00" if value is not None and len(value) == 10 else value
 
 
@@ -66,8 +64,8 @@ def join_parts(first: str | None, second: str | None, separator: str) -> str | N
     return None if first is None or second is None else first + separator + second
 
 
-#: The function that converts a value from one type to another, and the reason why there may be no result.
-#: Timestamps go from dates to date-times.
+#: The function that converts a value from one type to another, and the reason if it can fail. For timestamps: from dates to
+#: date-times.
 CONVERSIONS: Final[dict[tuple[str, str], tuple[Callable[[Any], Any], str | None]]] = {
     ("integer", "float"): (integer_to_float, "no exact float"),
     ("float", "integer"): (float_to_integer, "no exact 64-bit integer"),
@@ -84,17 +82,17 @@ FUNCTIONS: Final = (*(function for function, _ in CONVERSIONS.values()), split_p
 
 @dataclass(frozen=True)
 class Copy:
-    """The value of the field `source` as it is."""
+    """The unchanged value of the field `source`."""
 
     source: str
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """The names of the fields that it is made of."""
+        """The names of the fields that it uses."""
         return (self.source,)
 
     def type(self, before: Schema) -> str:
-        """The type of its result; raises DeclarationError if `before` has no such field."""
+        """Return the type of its result; raises DeclarationError if `before` has no such field."""
         return before[self.source].type
 
     def __str__(self) -> str:
@@ -103,7 +101,7 @@ class Copy:
 
 @dataclass(frozen=True)
 class Constant:
-    """The same value in every record: None, or one of the type of field `kind`."""
+    """The same value in every record: None, or a value of type `kind`."""
 
     value: Any
     kind: str
@@ -119,9 +117,9 @@ class Constant:
 
 @dataclass(frozen=True)
 class Computed:
-    """What `function` makes of the values of `sources` and of `arguments`; None where there is no exact result.
+    """The result of `function` for the values of `sources` and `arguments`; None if there is no exact result.
 
-    `words` say what it is, `hint` is what an error says beside the values that it got.
+    `words` describe it; an error message contains `hint` and the values.
     """
 
     function: Callable[..., Any]
@@ -137,7 +135,7 @@ class Computed:
         return self.kind
 
     def call(self, *values: str) -> str:
-        """The call as text, with the text for the value of each source: Python source if these are."""
+        """Return the call as text, from the text for each source value: Python source if those texts are Python source."""
         return f"{self.function.__name__}({', '.join((*values, *map(repr, self.arguments)))})"
 
     def __str__(self) -> str:
@@ -148,20 +146,20 @@ Expression = Copy | Constant | Computed
 
 
 def convert(source: str, kinds: tuple[str, str]) -> Computed:
-    """A field converted from one type to another; the pair is one of `CONVERSIONS`."""
+    """Convert a field from one type to another; the pair is one of `CONVERSIONS`."""
     function, reason = CONVERSIONS[kinds]
     return Computed(function, (source,), (), kinds[1], reason, f"{source} as {kinds[1]}")
 
 
 def part(source: str, separator: str, number: int) -> Computed:
-    """Part 0 or 1 of a string that is split at the first separator. It fails where there is no separator."""
+    """Take part 0 or 1 of a string split at the first separator. Fails if there is no separator."""
     reason, hint = "no separator to split at", f"the separator is {separator!r}, "
     words = f"the part of {source} {('before', 'after')[number]} the first {separator!r}"
     return Computed(split_part, (source,), (separator, number), "string", reason, words, hint)
 
 
 def join(first: str, separator: str, second: str) -> Computed:
-    """Two strings, joined with a separator. It fails where only one of them is None."""
+    """Join two strings with a separator. Fails if only one of them is None."""
     reason = f"cannot be joined with {second}, because only one of them is null"
     words = f"{first} and {second}, joined with {separator!r}"
     return Computed(join_parts, (first, second), (separator,), "string", reason, words)

@@ -1,7 +1,7 @@
-"""Files of records, one JSON object a line (NDJSON), of any size: read, migrated and written in constant memory.
+"""Read, migrate and write files of records, one JSON object a line (NDJSON), of any size, in constant memory.
 
-Every line that is read comes out once: migrated in the output, or untouched in the quarantine with its number and every
-reason. Output files appear whole or not at all.
+Every input line is written once: migrated to the output, or unchanged to the quarantine, with its number and every reason.
+Output files appear complete or not at all.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from lib.versioning.history import SchemaHistory
 from lib.versioning.manager import DataVersionManager
 from lib.versioning.schema import MISSING, DeclarationError, describe
 
-#: So many bytes are read at a time, and the rest of the last line. Short lines take much more memory than their bytes.
+#: How many bytes are read at a time, plus the rest of the last line. Short lines take much more memory than their bytes.
 SIZE = 100_000
 #: The byte order mark that some editors put at the start of a file.
 _MARK = b"\xef\xbb\xbf"
 
-#: What decoding a line may raise.
+#: Errors that decoding a line may raise.
 _UNREADABLE: Final = (msgspec.MsgspecError, RecursionError, ValueError)
-#: Values that can be written in one way only, but for the escapes in strings, and for -0.
+#: Types whose values can be written in only one way, except for escapes in strings, and -0.
 _PLAIN: Final = {str, bool, int, type(None)}
 
 _decode = msgspec.json.Decoder().decode
@@ -55,9 +55,9 @@ def migrate_file(
     """Validate every line of `source` and migrate it to `target` (None: leave it as it is), and return the counts.
 
     Records that pass go to `out` in their order, the others to `quarantine` as
-    `{"line", "version", "errors", "raw"}`, where `raw` is the line's text, or `{"base64": …}` if its bytes are no UTF-8,
-    without the line feed at its end. `progress` is called with the number of lines done since the last call.
-    Raises UnknownVersionError, and DeclarationError for a history with a default that JSON can't write.
+    `{"line", "version", "errors", "raw"}`, where `raw` is the line's text, or `{"base64": …}` if its bytes are not UTF-8,
+    without the final line feed. `progress` is called with the number of lines processed since the last call. Raises
+    UnknownVersionError, and DeclarationError if the history has a default that JSON can't represent.
     """
     if target is not None:
         manager.history.check_version(target)
@@ -75,7 +75,7 @@ def migrate_file(
             entry["raw"] = _raw(lines[entry["line"]])
             entry["line"] += first
         if out is not None:
-            # What the migration left alone stays as it was written.
+            # Values that the migration did not change keep their spelling.
             for at, record in zip(values, batch.records, strict=True) if texts else ():
                 for name, text in texts.get(at, {}).items():
                     if record.get(name, MISSING) is values[at][name]:
@@ -101,24 +101,24 @@ def _check_defaults(history: SchemaHistory) -> None:
 
 
 def _chunks(source: BinaryIO) -> Iterator[list[bytes]]:
-    """Read lines, some at a time. A last line that is blank is none."""
+    """Read lines in chunks. A blank last line does not count."""
     held: list[bytes] = []
     size = SIZE
-    while size >= SIZE:  # asked once more, a terminal would wait for more
+    while size >= SIZE:  # after the end, reading a terminal would block again
         some = source.readlines(SIZE)
         size = sum(map(len, some))
         lines = held + some
-        held = [lines.pop()] if lines and not lines[-1].strip() else []  # perhaps the last line of all
+        held = [lines.pop()] if lines and not lines[-1].strip() else []  # perhaps the last line of the file
         yield lines
 
 
 def _read(
     lines: list[bytes], first: int
 ) -> tuple[dict[int, Any], dict[int, dict[str, Any]], list[Quarantined]]:
-    """Decode lines; return the values by place (from 0), and quarantine entries of lines that have none.
+    """Decode lines; return values and field texts by place (from 0), and quarantine entries for unreadable lines.
 
-    Between them is the text of each field, for lines with numbers that may be written in several ways: 1e2 and 100.0.
-    `first` is the number of the first line in the file.
+    The texts of the fields are kept for lines with numbers that can be written in several ways, such as 1e2 and 100.0. `first`
+    is the number of the first line in the file.
     """
     values: dict[int, Any] = {}
     texts: dict[int, dict[str, Any]] = {}
@@ -130,7 +130,7 @@ def _read(
             value = _decode(line)
             types = list(map(type, value.values())) if type(value) is dict else []
             strings = types.count(str)
-            # JSON libraries silently take the last of two equal keys: then the text has more strings than the value.
+            # JSON libraries silently use the last of two equal keys. Then the text has more strings than the value.
             if line.count(b'"') != 2 * (len(types) + strings) or not types:
                 json.loads(line, object_pairs_hook=_refuse_repeated_keys)
             if strings < len(types) and (0 in value.values() or not _PLAIN.issuperset(types)):
@@ -158,7 +158,7 @@ def _why_unreadable(line: bytes, error: Exception) -> str:
     if isinstance(error, _RepeatedKey):
         return f"line: a key stands there twice (got {describe(str(error))})"
     try:
-        json.loads(line.decode(), parse_int=float)  # which has no limit of digits
+        json.loads(line.decode(), parse_int=float)  # float has no limit on digits
     except UnicodeDecodeError as why:
         return f"line: not UTF-8 ({why.reason} at byte {why.start})"
     except (ValueError, RecursionError):
@@ -176,7 +176,7 @@ def _raw(line: bytes) -> Any:
 
 # ── Opening files ────────────────────────────────────────────────────────────────────────────────────────────────
 
-#: How compressed files begin that are not read here.
+#: The first bytes of compressed files that can't be read here.
 _COMPRESSED: Final = {
     b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bzip2", b"\xfd7zXZ\0": "xz", b"\x04\x22\x4d\x18": "lz4", b"PK\x03\x04": "zip",
 }  # fmt: skip
@@ -184,10 +184,10 @@ _COMPRESSED: Final = {
 
 @contextmanager
 def reading(path: str) -> Iterator[io.BufferedReader]:
-    """Open a file of lines, or `-` for standard input, compressed by gzip or not, as its first bytes say.
+    """Open a file of lines, or `-` for standard input; gzip is recognised by the first bytes.
 
-    Raises ValueError for another compression, and OSError, also inside the block: one without a file name is taken for
-    an error of reading, and gets the name.
+    Raises ValueError for another compression, and OSError, also inside the block: an OSError without a file name counts as a
+    read error, and gets the name.
     """
     name = "standard input" if path == "-" else path
     with open(0 if path == "-" else path, "rb", closefd=path != "-") as file:
@@ -206,7 +206,7 @@ def reading(path: str) -> Iterator[io.BufferedReader]:
 
 
 class _Output(io.FileIO):
-    """A file whose errors of writing name it as the user does."""
+    """A file whose write errors show the name that the user gave."""
 
     def __init__(self, file: str | int, mode: str, shown: str) -> None:
         super().__init__(file, mode, closefd=isinstance(file, str))
@@ -222,10 +222,10 @@ class _Output(io.FileIO):
 
 @contextmanager
 def whole_or_nothing(*paths: str) -> Iterator[list[BinaryIO]]:
-    """Open files for writing so that all of them appear under their names when the block ends well, and none otherwise.
+    """Open files for writing; all of them appear under their names if the block succeeds, and none otherwise.
 
-    They are written beside their places under temporary names, flushed to disk, and renamed at the end, the first last.
-    `-` is standard output: what was written to it can't be taken back, as with a device or a pipe.
+    They are written under temporary names in the same folders, flushed to disk, and renamed at the end, the first file last.
+    `-` is standard output; like a device or a pipe, it keeps what was written to it.
     """
     with ExitStack() as stack:
         renames: list[tuple[BinaryIO, str, str]] = []
@@ -242,7 +242,7 @@ def whole_or_nothing(*paths: str) -> Iterator[list[BinaryIO]]:
 
 
 def _open(path: str, stack: ExitStack, renames: list[tuple[BinaryIO, str, str]]) -> BinaryIO:
-    """Open a file; a regular one by way of a part, which is noted in `renames`, and removed where it is not renamed."""
+    """Open a file; a regular file through a temporary one, which is listed in `renames`, and removed if it is not renamed."""
     if path == "-":
         return stack.enter_context(io.BufferedWriter(_Output(1, "wb", "standard output")))
     if os.path.exists(path) and not os.path.isfile(path):
@@ -250,7 +250,7 @@ def _open(path: str, stack: ExitStack, renames: list[tuple[BinaryIO, str, str]])
     shown, path = path, os.path.realpath(path)
     folder, name = os.path.split(path)
     part = os.path.join(folder, f".{name}.{os.urandom(4).hex()}.part")
-    stack.callback(_remove, part)  # before it is there, so that no interruption comes in between
+    stack.callback(_remove, part)  # registered first, in case of an interruption
     try:
         file = stack.enter_context(io.BufferedWriter(_Output(part, "xb", shown)))
     except OSError as error:

@@ -1,4 +1,4 @@
-"""The versions of a record and the steps between them, declared once; everything else is derived from this."""
+"""The versions of a record and the steps between them, declared once; everything else is derived from them."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from lib.versioning.schema import DeclarationError, Schema, check_name, describe
 
 
 class UnknownVersionError(ValueError):
-    """A version that the history does not have; the message lists those it has."""
+    """The history has no such version; the message lists its versions."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """One operation on the way to `version`, the schemas before and after it, and its effect in both directions."""
+    """One operation of the step to `version`, the schemas before and after it, and its effect in both directions."""
 
     version: int
     operation: Operation
@@ -30,8 +30,8 @@ class SchemaHistory:
     """Consecutive versions 1, 2, 3 … of the records called `name` (in SQL: of the table).
 
     `first` is the schema of version 1; `steps` gives, for each later version in order, the operations that lead to it.
-    Schemas of later versions are derived, never written twice. Raises DeclarationError for a gap, a step
-    backward, and any operation that makes no sense where it stands.
+    Schemas of later versions are derived, never written twice. Raises DeclarationError for a gap, a step backward, and any
+    operation that is impossible at its place.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class SchemaHistory:
 
     @property
     def latest(self) -> int:
-        """The newest version."""
+        """The latest version."""
         return max(self._schemas)
 
     @property
@@ -83,14 +83,14 @@ class SchemaHistory:
         return tuple(self._schemas)
 
     def check_version(self, version: object) -> int:
-        """Return `version` if the history has it; raise UnknownVersionError if not, or if it is no exact integer."""
+        """Return `version` if the history has it; raise UnknownVersionError if not, or if it is not exactly an integer."""
         if problem := self.version_problem(version):
             raise UnknownVersionError(f"{self.name}: {problem}")
         assert isinstance(version, int)
         return version
 
     def version_problem(self, version: object) -> str | None:
-        """Say why `version` is none of this history's, as `fixed reason (details)`; None if it is one."""
+        """Return why `version` is not in this history, as `fixed reason (details)`; None if it is."""
         if type(version) is not int:
             return f"expected a version as an integer (got {describe(version)})"
         if version not in self._schemas:
@@ -98,20 +98,20 @@ class SchemaHistory:
         return None
 
     def schema(self, version: int) -> Schema:
-        """The schema of one version; raises UnknownVersionError."""
+        """Return the schema of one version; raises UnknownVersionError."""
         return self._schemas[self.check_version(version)]
 
     def steps(self, from_version: int, to_version: int) -> tuple[Step, ...]:
-        """The operations between two versions in the order in which they are done.
+        """Return the operations between two versions in the order of execution.
 
-        To a later version they are done forward, to an earlier one backward: the last first.
+        To a later version they are executed forward, to an earlier version backward, the last one first.
         """
         low, high = sorted((self.check_version(from_version), self.check_version(to_version)))
         steps = tuple(step for version in range(low + 1, high + 1) for step in self._steps[version])
         return steps if from_version <= to_version else steps[::-1]
 
     def effects(self, from_version: int, to_version: int) -> list[tuple[Step, Effect]]:
-        """The steps between two versions in the order in which they are done, each with its effect in this direction."""
+        """Return the steps between two versions in the order of execution, each with its effect in this direction."""
         upward = from_version <= to_version
         steps = self.steps(from_version, to_version)
         return [(step, step.forward if upward else step.backward) for step in steps]

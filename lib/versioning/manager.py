@@ -1,4 +1,4 @@
-"""`DataVersionManager`: validates, upgrades and downgrades records of a history, one at a time or many at once."""
+"""`DataVersionManager`: validates, upgrades and downgrades records of a history, one at a time or many together."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lib.versioning.users import USERS
 
 
 class Verdict(TypedDict):
-    """What `validate_schema` returns. `version` is 0 where the record's own label can't be read."""
+    """The result of `validate_schema`. `version` is 0 if the record's label can't be read."""
 
     valid: bool
     version: int
@@ -23,7 +23,7 @@ class Verdict(TypedDict):
 
 
 class InvalidRecordError(ValueError):
-    """A record is not valid, so nothing was done to it. `errors` holds every reason."""
+    """A record is invalid, so it was not processed. `errors` holds every reason."""
 
     def __init__(self, errors: list[str]) -> None:
         super().__init__("; ".join(errors))
@@ -31,13 +31,13 @@ class InvalidRecordError(ValueError):
 
 
 class ChangeWarning(UserWarning):
-    """A record lost a value, or kept one that the migration would have filled, and no `report` was given to tell so."""
+    """A record lost a value, or kept one that the migration would have filled, and there was no `report` to record it."""
 
 
 class DataVersionManager:
     """Handles the records of one history.
 
-    Fields that a version does not declare stay as they are. No method changes a record that it is given.
+    Fields that a version does not declare stay unchanged. No method changes its input records.
     """
 
     def __init__(self, history: SchemaHistory = USERS) -> None:
@@ -56,7 +56,7 @@ class DataVersionManager:
     def upgrade_data(self, record: Record, target_version: int, report: Report | None = None) -> Record:
         """Return a new record at `target_version`.
 
-        Fields that are absent or None are filled; filled ones are kept, and reported in `report` or as a ChangeWarning.
+        Fields that are absent or None are filled; other values are kept, and reported in `report` or as a ChangeWarning.
         Raises UnknownVersionError, ValueError if the record is newer than the target, and InvalidRecordError.
         """
         return self._change(record, target_version, "upgrade", report)
@@ -64,7 +64,7 @@ class DataVersionManager:
     def downgrade_data(self, record: Record, target_version: int, report: Report | None = None) -> Record:
         """Return a new record at `target_version`, an earlier one.
 
-        Values that upgrading again would not restore are lost, and reported in `report` or as a ChangeWarning.
+        Values that an upgrade would not restore are lost, and reported in `report` or as a ChangeWarning.
         Raises UnknownVersionError, ValueError if the record is older than the target, and InvalidRecordError.
         """
         return self._change(record, target_version, "downgrade", report)
@@ -97,16 +97,16 @@ class DataVersionManager:
     # ── Many records ─────────────────────────────────────────────────────────────────────────────────────────────
 
     def validate_many(self, records: Iterable[Any]) -> Batch:
-        """Put aside every record that is not valid at its own version; the others come back as they are."""
+        """Quarantine every record that is invalid at its own version; return the others unchanged."""
         return process(self.history, list(records), None, "upgrade")
 
     def upgrade_many(self, records: Iterable[Any], target_version: int) -> Batch:
-        """Upgrade all records, of whatever version; put aside what `upgrade_data` would refuse."""
+        """Upgrade all records of any version; quarantine those that `upgrade_data` would refuse."""
         target = self.history.check_version(target_version)
         return process(self.history, list(records), target, "upgrade")
 
     def downgrade_many(self, records: Iterable[Any], target_version: int) -> Batch:
-        """Downgrade all records, of whatever version; put aside what `downgrade_data` would refuse."""
+        """Downgrade all records of any version; quarantine those that `downgrade_data` would refuse."""
         target = self.history.check_version(target_version)
         return process(self.history, list(records), target, "downgrade")
 

@@ -1,7 +1,7 @@
-"""Run a migration on a live table: phase by phase, one runner at a time, in batches that go on where they were killed.
+"""Run a migration on a live table: phase by phase, one runner at a time, in batches that resume after a kill.
 
-The table `schema_versions` in the same database tells, for each table, the version that it is at, the version that it is
-on the way to with the last phase done, and how far the backfill came.
+The table `schema_versions` in the same database stores, for each table, its version, the target of an unfinished migration with
+the last completed phase, and the position of the backfill.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ STATE_TABLE = "schema_versions"
 
 @dataclass(frozen=True)
 class PhaseResult:
-    """What a phase did.
+    """The result of a phase.
 
-    `rows` were filled, in `batches`. `lost` counts, by dropped field, the values that going back would not restore.
+    `rows` were filled, in `batches`. `lost` counts, by dropped field, the values that the opposite migration would not restore.
     """
 
     phase: Phase
@@ -35,7 +35,7 @@ class PhaseResult:
 
 
 class State(NamedTuple):
-    """A row of the table of versions: `phase` is the last one done on the way to `target`, `position` a key as SQL."""
+    """A row of the table of versions: `phase` is the last one completed towards `target`, `position` a key as SQL."""
 
     version: int
     target: int | None = None
@@ -45,7 +45,7 @@ class State(NamedTuple):
 
 @dataclass(frozen=True)
 class Run:
-    """All that the phases need to know. `undone` is the unfinished migration that this one gives up, if it does."""
+    """Everything that the phases need. `undone` is the unfinished migration that this one abandons, if any."""
 
     session: Session
     plan: Plan
@@ -69,20 +69,23 @@ def run_migration(
     discard: Collection[str] = (),
     dry_run: bool = False,
 ) -> tuple[PhaseResult, ...]:
-    """Take the table of a history from one version to another, forward or back, while others read and write it.
+    """Migrate the table of a history from one version to another, forward or back, while others read and write it.
 
     engine: an Engine of SQLAlchemy for SQLite or PostgreSQL (psycopg).
-    phase: "expand", "backfill" or "contract", in this order; None does the first two. Only "contract" drops anything.
-    From expand to contract the application writes both forms. Until contract there is a way back: the same versions in
-    the other order and `phase="contract"` drop what was added.
-    Before each phase all that stands in the way of this and the later ones is looked for; if there is anything, the error
-    names all of it, and the phase changes nothing. dry_run: look only, and return nothing.
-    discard: the fields whose values contract may lose. Where others would be lost, it refuses, with their number.
-    key: a unique column that the migration leaves as it is, for batches of `batch_size` rows. wait: seconds to wait for
-    another runner. lock_timeout: seconds that PostgreSQL waits for a lock, while others queue behind, before it makes
-    way and tries again.
-    A phase that runs again fills what came in since.
-    Returns what each phase did; nothing where all was done before. Raises UnknownVersionError, SqlError, LockedError,
+    phase: "expand", "backfill" or "contract", in this order; None runs the first two. Only "contract" drops anything.
+    dry_run: only check for obstacles, and return nothing.
+    discard: the fields whose values contract may lose. If other values would be lost, it refuses and reports their number.
+    key: a unique column that the migration does not change, for batches of `batch_size` rows.
+    wait: seconds to wait for another runner.
+    lock_timeout: seconds that PostgreSQL waits for a lock, while others queue behind it, before it gives up and retries.
+
+    From expand to contract the application writes both forms. Until contract you can go back: swap the two versions and use
+    `phase="contract"`, which drops the added columns.
+
+    Each phase first checks for everything that prevents it or a later phase; if there is anything, the error lists all of it,
+    and the phase changes nothing. A repeated phase fills the rows that have arrived in the meantime.
+
+    Returns the result of each phase; an empty list if all was done before. Raises UnknownVersionError, SqlError, LockedError,
     MigrationError.
     """
     check_phase(phase)
@@ -138,7 +141,7 @@ def _arrived(run: Run) -> str:
 
 
 def _sign_in(run: Run) -> None:
-    """Make the table and the row, if they are not there."""
+    """Create the table and the row if they do not exist."""
     columns = "version INTEGER NOT NULL, target INTEGER, phase TEXT, position TEXT"
     row = f"{run.plan.sql.literal(run.plan.history.name)}, {run.plan.from_version}"
     run.session.transact(
@@ -151,10 +154,10 @@ def _sign_in(run: Run) -> None:
 
 
 def _on_the_way(run: Run, state: State) -> Run:
-    """Refuse what does not fit to where the table is. The way back from an unfinished migration only drops."""
+    """Refuse a migration that does not fit the state of the table. Going back from an unfinished migration only drops columns."""
     name, start, end = run.plan.history.name, run.plan.from_version, run.plan.to_version
     if (state.version, state.target) == (end, start):
-        # The old columns are all there, since both forms were written.
+        # All old columns still exist, because both forms were written.
         undone = migration_plan(run.plan.history, end, start, run.plan.sql.name)
         plan = replace(run.plan, added=(), dropped=tuple(a.column for a in undone.added), checks=())
         return replace(run, plan=plan, undone=undone)
@@ -191,7 +194,7 @@ def _contract(run: Run, state: State) -> PhaseResult:
     try:
         for part in parts[:-1]:
             run.session.transact(part)
-        lost = _lost(run)  # looks again: something may have come in since
+        lost = _lost(run)  # checks again, because new rows may have arrived
         run.session.transact([*parts[-1], _arrived(run)])
     except BaseException:
         if plan.sql.name == "postgresql":
@@ -204,7 +207,7 @@ def _contract(run: Run, state: State) -> PhaseResult:
 
 
 def _look_ahead(run: Run, state: State, phase: Phase) -> None:
-    """Refuse a phase out of its order, and one that something stands in the way of: of itself, or of those after it."""
+    """Refuse a phase out of order, and a phase if there is an obstacle to it or to a later phase."""
     plan, following = run.plan, PHASES.index(state.phase) + 1 if state.phase else 0
     if not run.undone and PHASES.index(phase) > following:
         raise MigrationError(f"{plan.history.name}: before phase {phase!r} comes {PHASES[following]!r}")
@@ -223,10 +226,10 @@ def _refuse(run: Run, phase: Phase, found: list[str]) -> None:
 
 
 def _lost(run: Run) -> dict[str, int]:
-    """Count what contract loses, by field; refuse what nobody has agreed to lose, and name the first rows."""
+    """Count what contract loses, by field; refuse losses that `discard` does not allow, and name the first rows."""
     plan, column, key = run.plan, run.plan.column, run.plan.column(run.key)
     stay = {name: column(name) for name in plan.history.schema(plan.to_version).names}
-    for a in plan.added:  # as it will be when all is filled
+    for a in plan.added:  # the value once everything is filled
         stay[a.field.name] = f"COALESCE({column(a.column)}, {a.fill})" if a.fill else column(a.column)
     go = {a.field.name: a.column for a in run.undone.added} if run.undone else {n: n for n in plan.dropped}
     lost, found = {}, []
@@ -251,12 +254,12 @@ def _lost(run: Run) -> dict[str, int]:
 
 
 def _fill(run: Run, phase: Phase, low: str | None) -> tuple[int, int]:
-    """Fill what is NULL, from key to key, each batch a transaction; return the numbers of rows filled and of batches.
+    """Fill NULL values in order of the key, each batch in a transaction; return the numbers of rows filled and of batches.
 
-    `low` is the last key of the batches that are done, as SQL.
+    `low` is the last key of the completed batches, as SQL.
 
-    Rows that come in behind the position have both forms, or are found by the contract. A batch waits for nobody's
-    rows but its own, and PostgreSQL looks at a row again once it has it: what a live writer filled is kept.
+    Rows that arrive behind the position have both forms, or the contract finds them. A batch waits only for locks on its own
+    rows, and PostgreSQL checks a row again once it has its lock, so values from a live writer are kept.
     """
     plan, rows, batches = run.plan, 0, 0
     if not update(plan, plan.added):

@@ -1,14 +1,14 @@
 """The steps of a migration: each operation states its effect once, as data, for both directions.
 
-An operation gives the schema that it leads to, and for each direction the fields that it fills or changes as expressions over
-the fields before (`lib.versioning.expressions`). A renderer gets all this as an `Effect`:
+An operation gives the schema that it leads to. For each direction it gives the fields that it fills or changes, as expressions
+over the earlier fields (`lib.versioning.expressions`). A renderer gets all this as an `Effect`:
 
-    take the fields in `gone` away, and remember their values
-    for name, value in `values`:       a field that was there before is replaced; a new one is filled where it is absent or None,
-                                       else it is kept
+    remove the fields in `gone`, and remember their values
+    for name, value in `values`:       an existing field is replaced; a new one is filled if it is absent or None,
+                                       otherwise it is kept
 
-From the two directions together follows what is lost on the way from one version to another: a field that went, where the
-other direction, done from the result on, would bring something else back.
+The two directions together determine what a migration loses: the value of a removed field, if the other direction, applied to
+the result, would restore a different value.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from lib.versioning.schema import NO_DEFAULT, DeclarationError, Field, Schema, c
 
 Values = Mapping[str, Expression]
 
-#: Conversions that a step may ask for; a float becomes an integer only on the way back.
+#: Conversions that a step may use; a float is converted to an integer only backward.
 _DECLARABLE: Final = [pair for pair in CONVERSIONS if pair != ("float", "integer")]
 
 
 @dataclass(frozen=True)
 class Effect:
-    """What one direction of an operation does to the fields of `before`. `back` is what the other direction fills.
+    """The effect of one direction of an operation on the fields of `before`. `back` is what the other direction fills.
 
     Raises DeclarationError for a new field that nothing fills, and for an expression that does not fit its field.
     """
@@ -55,16 +55,16 @@ class Effect:
 
     @cached_property
     def gone(self) -> tuple[str, ...]:
-        """The fields that are taken away."""
+        """The fields that are removed."""
         return tuple(name for name in self.before.names if name not in self.after)
 
     @cached_property
     def lost(self) -> tuple[str, ...]:
-        """The fields that go, and that the other direction need not bring back as they were."""
+        """The removed fields that the other direction may not restore exactly."""
         return tuple(name for name in self.gone if not self._comes_back(name))
 
     def _comes_back(self, name: str) -> bool:
-        """Does the other direction restore a field exactly? It does if it was moved, or if its two parts are joined."""
+        """Whether the other direction restores a field exactly: yes if it was moved, or if its two parts are joined."""
         whole = self.back[name]
         halves = [self.values.get(source) for source in whole.sources]
         if isinstance(whole, Copy):
@@ -74,41 +74,41 @@ class Effect:
 
     @cached_property
     def may_fail(self) -> Mapping[str, Computed]:
-        """The values that may have no result; only the first of those that fail together, for one reason."""
+        """The values that may have no result; of values that always fail together, for one reason, only the first."""
         computed = [(name, v) for name, v in self.values.items() if isinstance(v, Computed) and v.reason]
         first = {(v.sources, v.reason, v.hint): (name, v) for name, v in reversed(computed)}
         return dict(reversed(first.values()))
 
     @property
     def recheck(self) -> bool:
-        """Can a valid record come out invalid, so that the result must be validated again?"""
+        """Whether a valid record may become invalid, so that the result must be validated again."""
         return any(isinstance(value, Computed) for value in self.values.values())
 
 
 @dataclass(frozen=True)
 class Operation(ABC):
-    """One step of a migration. `before` is the schema that the step starts from, for the backward way too."""
+    """One step of a migration. `before` is the schema before the step, in both directions."""
 
     name: str
 
     @abstractmethod
     def apply(self, before: Schema) -> Schema:
-        """Return the schema after this step; raise DeclarationError if the step makes no sense there."""
+        """Return the schema after this step; raise DeclarationError if the step is impossible there."""
 
     @abstractmethod
     def forward(self, before: Schema) -> Values:
-        """The fields that an upgrade fills or changes, over the fields of `before`."""
+        """Return the fields that an upgrade fills or changes, over the fields of `before`."""
 
     @abstractmethod
     def backward(self, before: Schema) -> Values:
-        """The fields that a downgrade fills or changes, over the fields of the schema after this step."""
+        """Return the fields that a downgrade fills or changes, over the fields of the schema after this step."""
 
 
 @dataclass(frozen=True)
 class AddField(Operation):
     """Add a field, filled with `default`, with a copy of another field, or (if nullable) with None.
 
-    Backward it is taken away; a value that differs from what filling would give is lost.
+    Backward, it is removed; its value is lost if filling would give a different one.
     """
 
     type: str
@@ -118,7 +118,7 @@ class AddField(Operation):
     copy_from: str | None = None
 
     def field(self) -> Field:
-        """The field as the later schema has it. A copied field has no static default."""
+        """The field in the later schema. A copied field has no static default."""
         nothing_given = self.default is NO_DEFAULT and self.copy_from is None
         default = None if nothing_given and self.nullable else self.default
         return Field(self.name, self.type, self.nullable, default, self.length)
@@ -146,12 +146,12 @@ class AddField(Operation):
 
 @dataclass(frozen=True)
 class DropField(Operation):
-    """Drop a field; its values are lost. Backward it comes back with `default`, or with None if it is nullable."""
+    """Drop a field; its values are lost. Backward, it is restored with `default`, or with None if it is nullable."""
 
     default: Any = NO_DEFAULT
 
     def restored(self, before: Schema) -> Field:
-        """The field as the backward way brings it back, with what fills it as its default."""
+        """Return the field as the backward direction restores it; its default is what fills it."""
         field = before[self.name]
         if self.default is not NO_DEFAULT:
             return replace(field, default=self.default)
@@ -195,8 +195,8 @@ class RenameField(Operation):
 class ConvertField(Operation):
     """Convert a field to another type: integer to float, integer to string and back, or dates to date-times.
 
-    A value that can't be converted exactly fails. `length` limits the string that an integer becomes. The way back leaves
-    a date-time as it is, since a field that takes dates takes date-times as well: the same instant, spelled otherwise.
+    A value that can't be converted exactly fails. `length` limits the string that an integer becomes. Backward, a date-time
+    stays unchanged, because a field for dates accepts date-times as well: the same instant in another spelling.
     """
 
     to: str
@@ -226,8 +226,8 @@ class ConvertField(Operation):
 class SplitField(Operation):
     """Split a string field in two at the first `separator`; backward they are joined again.
 
-    A value without a separator fails; backward so does a pair of which one half is None. Halves that would be split
-    elsewhere the next time, since the first holds the separator or ends in a part of it, count as lost.
+    A value without a separator fails; backward, a pair fails if only one half is None. If the first half contains the separator
+    or ends with a part of it, the joined value would be split elsewhere next time: such halves count as lost.
     """
 
     into: tuple[str, str]

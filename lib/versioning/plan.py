@@ -1,6 +1,6 @@
-"""What a migration does to a table: the columns to add, what fills them, which ones go, and what can go wrong.
+"""The plan of a migration for a table: columns to add, the values that fill them, columns to drop, and possible failures.
 
-Every field is followed through the steps, and ends as an expression over the columns that are there at the start.
+Every field is followed through the steps, and ends as an expression over the initial columns.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from lib.versioning.schema import Field
 
 
 class Condition(NamedTuple):
-    """What no row may be: a predicate in SQL, what to say where it holds, as `table.field: fixed reason`, and the remedy."""
+    """A condition that no row may meet: an SQL predicate, the message as `table.field: fixed reason`, and the remedy."""
 
     predicate: str
     reason: str
@@ -25,10 +25,10 @@ class Condition(NamedTuple):
 
 @dataclass(frozen=True)
 class Value:
-    """A field on its way through the steps: an expression over the columns at the start.
+    """A field followed through the steps: an expression over the initial columns.
 
-    `column` is the one column that it comes from, unchanged if `plain`; `constant` what it is if it is the same in all rows.
-    `sources` are all the columns in it, `version` the last one that changed the field.
+    `column` is the column it comes from, unchanged if `plain`; `constant` is its value if that is the same in all rows.
+    `sources` are all columns in it; `version` is the last version that changed the field.
     """
 
     sql: str
@@ -41,9 +41,9 @@ class Value:
 
 @dataclass(frozen=True)
 class Added:
-    """A column to add for a field of the target version, under its own name or a temporary one, and what fills it.
+    """A column to add for a field of the target version, under its own name or a temporary one, and the value that fills it.
 
-    `checks` hold for what is filled in; a row that is filled already keeps what it has.
+    `checks` apply to the filled values; a row that is already filled keeps its value.
     """
 
     field: Field
@@ -55,7 +55,7 @@ class Added:
 
 @dataclass(frozen=True)
 class Plan:
-    """All that a migration does to a table, in one dialect. `checks` hold for all rows; `absent` stands in for columns."""
+    """Everything that a migration does to a table, in one dialect. `checks` apply to all rows; `absent` replaces columns."""
 
     history: SchemaHistory
     from_version: int
@@ -68,21 +68,21 @@ class Plan:
 
     @property
     def table(self) -> str:
-        """The name of the table, quoted where it must be."""
+        """The name of the table, quoted if necessary."""
         return self.sql.quote(self.history.name)
 
     def column(self, name: str) -> str:
-        """A column for use in an expression."""
+        """Return a column for use in an expression."""
         return self.absent.get(name) or self.sql.column(self.history.name, name)
 
     def unfilled(self, added: Added) -> str:
-        """The rows to fill a column in. Where it may stay NULL, only those that have something for it."""
+        """Return the predicate for the rows in which to fill a column. If it may stay NULL, only rows with a value for it."""
         empty = f"{self.column(added.column)} IS NULL"
         optional = added.field.nullable and not added.value.constant
         return f"{empty} AND {added.value.sql} IS NOT NULL" if optional else empty
 
     def fill_checks(self, added: Added) -> list[Condition]:
-        """The checks of the rows to fill a column in."""
+        """Return the checks of the rows in which a column is filled."""
         empty = f"{self.column(added.column)} IS NULL"
         return [check._replace(predicate=f"{empty} AND {check.predicate}") for check in added.checks]
 
@@ -122,10 +122,10 @@ def migration_plan(
 
 
 def losses(plan: Plan, stay: Mapping[str, str], go: Mapping[str, str]) -> dict[str, str]:
-    """Predicates for the rows whose value in a column that goes the way back would not restore, by field.
+    """Return predicates, by field, for the rows whose value in a dropped column the opposite migration would not restore.
 
-    `stay` gives all fields of the version migrated to as SQL, `go` the columns of fields of the version before. As in
-    records, NULL counts where the way back would bring a value; but not where that comes from what this NULL filled.
+    `stay` gives all fields of the target version as SQL, `go` the columns of fields of the version before. As in records, NULL
+    counts as lost if the opposite migration would restore a value; but not if that value comes from what this NULL filled.
     """
     filled_from = {a.field.name: a.value.sources for a in plan.added}
     back, _ = _follow(plan.history, plan.to_version, plan.from_version, plan.sql, stay)
@@ -146,7 +146,7 @@ def losses(plan: Plan, stay: Mapping[str, str], go: Mapping[str, str]) -> dict[s
 def _follow(
     history: SchemaHistory, start: int, end: int, sql: Dialect, columns: Mapping[str, str]
 ) -> tuple[dict[str, Value], list[Condition]]:
-    """Take the fields, of which the columns are given as SQL, through all steps; with what can go wrong on the way."""
+    """Follow the fields, whose columns are given as SQL, through all steps; also return the checks for failures on the way."""
     values = {name: Value(text, frozenset([name]), name, plain=True) for name, text in columns.items()}
     checks = []
     for step, effect in history.effects(start, end):
@@ -165,7 +165,7 @@ def _follow(
 
 
 def _value(sql: Dialect, value: Expression, sources: list[Value], *, replaces: bool) -> Value:
-    """An expression in SQL, over the columns at the start. One that `replaces` its field still comes from that column."""
+    """Return an expression in SQL, over the initial columns. One that `replaces` its field still comes from that column."""
     match value:
         case Copy():
             return sources[0]
@@ -185,7 +185,7 @@ def _value(sql: Dialect, value: Expression, sources: list[Value], *, replaces: b
 
 
 def _added(table: str, sql: Dialect, field: Field, value: Value, column: str) -> Added:
-    """The column for a field. One with a temporary name replaces the column that the field was in before, and no other."""
+    """Return the column for a field. A column with a temporary name replaces the field's former column, and no other."""
     place = f"{table}.{field.name}"
     if column != field.name and value.column != field.name:
         raise SqlError(
@@ -195,20 +195,20 @@ def _added(table: str, sql: Dialect, field: Field, value: Value, column: str) ->
     fill, checks = None if value.sql == "NULL" else value.sql, []
     if field.type == "timestamp" and not value.constant:
         fill = sql.utc(value.sql)
-        if sql.name == "sqlite":  # where no error reports it
+        if sql.name == "sqlite":  # SQLite raises no error for it
             unread = f"{value.sql} IS NOT NULL AND {fill} IS NULL"
             checks.append(Condition(unread, f"{place}: not in the accepted form"))
     same = value.constant and value.constant.value
     if field.length is not None and isinstance(same, str) and len(same) > field.length:
-        value = replace(value, constant=None)  # a step made it of a shorter default
-    if field.length is not None and not value.constant:  # what a record's second validation finds
+        value = replace(value, constant=None)  # a step computed it from a shorter default
+    if field.length is not None and not value.constant:  # as a record's second validation checks
         too_long = f"length({value.sql}) > {field.length}"
         checks.append(Condition(too_long, f"{place}: longer than {field.length} characters"))
     return Added(field, column, value, fill, tuple(checks))
 
 
 def _refuse_names(table: str, sql: Dialect, names: list[str]) -> None:
-    """Refuse names that the database keeps for itself, can't tell apart, or cuts off."""
+    """Refuse names that the database reserves, can't distinguish, or truncates."""
     seen: dict[str, str] = {}
     for name in names:
         if name in sql.kept:

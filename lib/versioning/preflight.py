@@ -1,6 +1,6 @@
-"""What stands in the way of a migration: read from the catalogue and the rows before each phase, and named all at once.
+"""Find all obstacles to a migration in the catalogue and the rows, before each phase, and list them together.
 
-Nothing that depends on a column may go with it in silence: it is named, and the migration refused, before anything changes.
+Nothing that depends on a column may silently disappear with it: the migration is refused, with a list, before anything changes.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from lib.versioning.plan import Condition, Plan
 from lib.versioning.sessions import Session
 
 _OTHER_KEY: Final = "give as key=… a unique column that the migration leaves as it is"
-#: Keys that can't be ordered, or not be written as a literal.
+#: Keys that can't be ordered or written as a literal.
 _ODD_KEY: Final = {
     "postgresql": "pg_typeof({key})::text !~ '^(smallint|integer|bigint|numeric|text|uuid|date|character|timestamp)'",
     "sqlite": "typeof({key}) NOT IN ('integer', 'text', 'null')",
 }
-#: A row if there is a unique index on one column alone.
+#: Returns a row if there is a unique index on exactly one column.
 _UNIQUE: Final = {
     "postgresql": """SELECT 1 FROM pg_index JOIN pg_attribute ON attrelid = indrelid AND attnum = indkey[0]
     WHERE indrelid = to_regclass({table}) AND attname = {key} AND indisunique AND indisvalid AND indnkeyatts = 1
@@ -29,9 +29,9 @@ _UNIQUE: Final = {
     SELECT (SELECT group_concat(coalesce(name, '()')) FROM pragma_index_info(i.name)) FROM pragma_index_list({name}) AS i
     WHERE i."unique" AND NOT i.partial) WHERE lower(names) = lower({key})""",
 }
-#: PostgreSQL: what depends on columns that go, in the table and its partitions, and what those that are `replaced` have of
-#: their own: a default, unless a migration made it (`defaults`), a collation. A constraint of ours, which a killed
-#: contract leaves, is taken away by the next one. Of a trigger the catalogue does not know what its function reads.
+#: PostgreSQL: what depends on dropped columns, in the table and its partitions, and the properties of `replaced` columns: a
+#: default, unless a migration made it (`defaults`), or a collation. A constraint of ours, left by a killed contract, is removed
+#: by the next one. The catalogue does not know what the function of a trigger reads.
 _DEPENDENTS: Final = """
 WITH RECURSIVE family AS (SELECT to_regclass({table})::oid AS relation
     UNION SELECT inhrelid FROM pg_inherits, family WHERE inhparent = relation),
@@ -51,10 +51,11 @@ WHERE prosrc ~* ('\\m' || attname || '\\M') ORDER BY 1, 2"""
 
 
 def obstacles(session: Session, plan: Plan, key: str, version: int, *, begun: bool) -> list[str]:
-    """Everything that would stop the phases of a plan, or be lost in them, each with its remedy; none: go on.
+    """Return everything that would stop the phases of a plan, or be lost in them, each with its remedy; empty: continue.
 
-    version: the one that the table is at. begun: expand has been done, so that the application may write both forms.
-    Raises MigrationError if a value has no form in its new type at all.
+    version: the version of the table.
+    begun: expand is complete, so the application may write both forms.
+    Raises MigrationError if a value can't be converted to its new type at all.
     """
     table, fold, there = plan.history.name, plan.sql.fold, session.columns()
     if not there:
@@ -86,12 +87,12 @@ def obstacles(session: Session, plan: Plan, key: str, version: int, *, begun: bo
 def _wrong_rows(
     session: Session, plan: Plan, key: str, there: Mapping[str, str], *, begun: bool
 ) -> list[str]:
-    """Count the rows that meet each condition, in one pass over the table. A column to be added counts as NULL."""
+    """Count the rows that meet each condition, in one pass over the table. A column that is still to be added counts as NULL."""
     absent = [a for a in plan.added if plan.sql.fold(a.column) not in there]
     plan = replace(plan, absent={a.column: f"CAST(NULL AS {plan.sql.type(a.field)})" for a in absent})
     conditions = list(_conditions(plan, key, begun=begun))
     counts = [f"count(*) FILTER (WHERE {condition.predicate})" for condition in conditions]
-    # An error where a value has no form in its new type at all.
+    # Raises an error if a value can't be converted to its new type at all.
     counts += [f"count({a.fill})" for a in plan.added if a.fill is not None]
     [numbers] = session.rows(f"SELECT {', '.join(counts)} FROM {plan.table}")
     counted = zip(conditions, numbers, strict=False)
@@ -99,7 +100,7 @@ def _wrong_rows(
 
 
 def _conditions(plan: Plan, key: str, *, begun: bool) -> Iterable[Condition]:
-    """What no row may be: without a key, without an exact result, null and required, and filled in by somebody else."""
+    """Yield the conditions that no row may meet: no key, no exact result, null but required, or filled by another program."""
     name, column = plan.history.name, plan.column(key)
     nobody = f"{name}.{key}: null, so that no batch would fill these rows"
     yield Condition(f"{column} IS NULL", nobody, f"give them keys, or {_OTHER_KEY}")
@@ -123,8 +124,8 @@ def _conditions(plan: Plan, key: str, *, begun: bool) -> Iterable[Condition]:
 
 
 def _dependents(session: Session, plan: Plan, there: Mapping[str, str]) -> Iterable[str]:
-    """All that contract would take away, or stumble over, with the columns that it drops."""
-    #: For each column that goes, the fields that its values come to.
+    """Yield everything that contract would remove with the dropped columns, or that would make it fail."""
+    #: For each dropped column, the fields that receive its values.
     heirs = {
         name: [a.field.name for a in plan.added if name in a.value.sources]
         for name in plan.dropped
@@ -150,7 +151,7 @@ def _dependents(session: Session, plan: Plan, there: Mapping[str, str]) -> Itera
 def _dependents_in_sqlite(
     session: Session, name: str, own: Mapping[str, set[str]]
 ) -> Iterable[tuple[str, str]]:
-    """SQLite keeps only the text of definitions: what mentions a column, and the table or a view of it, depends on it."""
+    """Yield the definitions in SQLite, known only as text, that mention the column, and the table or a view of it."""
     views = {name.lower()}
     listed = "SELECT type, name, lower(tbl_name), sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY rowid"
     for kind, other, table, sql in session.rows(listed):
@@ -163,7 +164,7 @@ def _dependents_in_sqlite(
 
 
 def _in_own_definitions(create_table: str, own: Mapping[str, set[str]]) -> Iterable[tuple[str, str]]:
-    """The definitions in CREATE TABLE that mention a column: its own only if there is more to it than a type."""
+    """Yield the definitions in CREATE TABLE that mention a column; the column's own only if it has more than a type."""
     strings = r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|`[^`]*`|\[[^]]*\]"""
     depth, definitions = 0, [list[str]()]
     for token in re.findall(rf"--[^\n]*|/\*.*?\*/|{strings}|\w+|\s+|[^\w\s]", create_table, re.DOTALL):

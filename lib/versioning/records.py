@@ -1,8 +1,8 @@
-"""Functions for records as dicts, generated from the schema: the hot path of everything that handles single records.
+"""Functions for single records (dicts), generated from the schema: the hot path of all code that handles single records.
 
-For each version there is one function that validates, for each pair of versions one that migrates. They are built as
-Python source, shown by `validator_source` and `migrator_source`, and compiled once. Only names that passed `check_name`
-and literals of checked defaults enter the source: data never does.
+Each version has one function that validates, each pair of versions one that migrates. They are generated as Python source,
+shown by `validator_source` and `migrator_source`, and compiled once. Only names that passed `check_name` and literals of
+checked defaults enter the source; data never does.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from lib.versioning.schema import (
 )
 
 Record = dict[str, Any]
-#: Called with what happened to one field: a pair (field, value), or a text for what failed.
+#: Called with the event of one field: a pair (field, value), or a text that describes a failure.
 Note = Callable[[Any], None]
 Validator = Callable[[Record], list[str]]
 Migrator = Callable[[Record, Note, Note, Note], Record]
 
 
 def record_version(history: SchemaHistory, record: object) -> tuple[int, str | None]:
-    """Return a record's own version (absent means 1) and None, or (0, what is wrong with its label)."""
+    """Return a record's own version (absent means 1) and None, or (0, the error in its label)."""
     if not isinstance(record, dict):
         return 0, f"record: expected an object (got {describe(record)})"
     version = record.get(VERSION_KEY, 1)
@@ -51,7 +51,7 @@ def record_version(history: SchemaHistory, record: object) -> tuple[int, str | N
 
 
 def validator_source(schema: Schema) -> str:
-    """Python source of `validate(r)`: one quick test of the whole record, and exact words only where it fails."""
+    """Return Python source of `validate(r)`: one quick test of the whole record, and exact error messages only if it fails."""
     tests = ["type(r) is dict", *map(field_test, schema)]
     conditions = "\n            and ".join(tests)
     return f"""\
@@ -66,12 +66,12 @@ def validate(r):
 
 
 def field_test(field: Field) -> str:
-    """An expression that is true of a record `r` if a field is valid, and raises KeyError, TypeError or is false else."""
+    """Return an expression that is true if a field of the record `r` is valid; otherwise it is false or raises KeyError or TypeError."""
     value = f"r[{field.name!r}]"
     if field.type == "timestamp":
         test = f"isinstance({value}, str) and timestamp_problem({value}) is None"
     elif field.type == "string":
-        # isascii raises a TypeError for what is no string
+        # isascii raises a TypeError if the value is not a string
         test = f"(isascii({value}) or is_unicode({value}))"
         if field.length is not None:
             test += f" and len({value}) <= {field.length}"
@@ -99,10 +99,10 @@ def validator(schema: Schema) -> Validator:
 
 
 def migrator_source(history: SchemaHistory, from_version: int, to_version: int) -> str:
-    """Python source of `migrate(record, kept, lost, failed)`, which returns a new record at `to_version`.
+    """Return Python source of `migrate(record, kept, lost, failed)`, which returns a new record at `to_version`.
 
-    It starts from `blank`, a record in which every field of that version is None. Where a record has fields that its
-    version does not declare, `has_wrong_later_fields` looks at those that the steps will come upon.
+    It starts from `blank`, a record in which every field of that version is None. If a record has fields that its version does
+    not declare, `has_wrong_later_fields` checks those that the steps will use.
     """
     declared, wanted = len(history.schema(from_version)), history.schema(to_version)
     effects = history.effects(from_version, to_version)
@@ -124,7 +124,7 @@ def migrator_source(history: SchemaHistory, from_version: int, to_version: int) 
 
 @cache
 def migrator(history: SchemaHistory, from_version: int, to_version: int) -> Migrator:
-    """Compile the function that takes a valid record from one version to another; it never changes its argument."""
+    """Compile the function that migrates a valid record from one version to another; it never changes its argument."""
     blank = _blank(history, to_version)
     check = partial(_has_wrong_fields, later_fields(history, from_version, to_version))
     source = migrator_source(history, from_version, to_version)
@@ -132,7 +132,7 @@ def migrator(history: SchemaHistory, from_version: int, to_version: int) -> Migr
 
 
 def _effect_lines(effect: Effect) -> Iterator[str]:
-    """Lines of Python that do to the record `r` what one operation does."""
+    """Yield lines of Python that apply one operation to the record `r`."""
     moved = {source for value in effect.values.values() for source in value.sources}
     for name in effect.gone:
         yield f"old_{name} = r.pop({name!r})" if name in moved else f"del r[{name!r}]"
@@ -156,11 +156,11 @@ def _effect_lines(effect: Effect) -> Iterator[str]:
 
 
 def _loss_lines(history: SchemaHistory, from_version: int, to_version: int) -> Iterator[str]:
-    """Note each value that went and that the other direction would not bring back from the result `r`.
+    """Yield lines that report each removed value that the other direction would not restore from the result `r`.
 
-    Timestamps of the same moment are the same, as in a database. A null counts where it would become a value, but not where
-    its field only moved: then another value was kept there. Of the fields that come and go on the way, those count that the
-    record holds already.
+    Timestamps of the same instant are equal, as in a database. A null counts as lost if it would become a value, but not if its
+    field only moved, because then another value was kept there. Fields that are both added and removed between the versions
+    count only if the record already holds them.
     """
     effects = [effect for _, effect in history.effects(from_version, to_version)]
     back = first = {name: f"r[{name!r}]" for name in history.schema(to_version).names}
@@ -181,14 +181,14 @@ def _loss_lines(history: SchemaHistory, from_version: int, to_version: int) -> I
 
 
 def _python(value: Expression, sources: list[str]) -> str:
-    """An expression as Python source, from that of its sources."""
+    """Return an expression as Python source, from the source text of its sources."""
     if isinstance(value, Computed):
         return value.call(*sources)
     return literal(value.value) if isinstance(value, Constant) else sources[0]
 
 
 def _failure_line(value: Computed, result: str, sources: list[str]) -> str:
-    """Note a failure where a source is filled, and the result is None."""
+    """Return the line that reports a failure if a source is not None, but the result is."""
     filled = " or ".join(f"{source} is not None" for source in sources)
     head = f"{value.sources[0]}: {value.reason} ({value.hint}got "
     got = " + ' and ' + ".join(f"describe({source})" for source in sources)
@@ -196,19 +196,19 @@ def _failure_line(value: Computed, result: str, sources: list[str]) -> str:
 
 
 def differ(a: Any, b: Any) -> bool:
-    """Tell whether two values differ; NaN equals NaN here."""
+    """Return whether two values differ; here NaN equals NaN."""
     return bool(a != b and (a == a or b == b))
 
 
 def differ_in_time(a: str | None, b: str | None) -> bool:
-    """Tell whether two timestamps are different moments; a date is its midnight."""
+    """Return whether two timestamps are different instants; a date means its midnight."""
     return a != b and (a is None or b is None or to_utc(a) != to_utc(b))
 
 
 def literal(value: Any) -> str:
-    """Write a string, number, boolean or None as Python source (`float('nan')` is no literal of its own)."""
+    """Write a string, number, boolean or None as Python source (`float('nan')`, because NaN has no literal)."""
     if isinstance(value, str):
-        return str.__repr__(value)  # the members of an Enum of strings represent themselves otherwise
+        return str.__repr__(value)  # members of an Enum of strings have another repr
     return f"float({str(value)!r})" if type(value) is float else repr(value)
 
 
@@ -216,9 +216,9 @@ def literal(value: Any) -> str:
 def plain_values(
     history: SchemaHistory, from_version: int, to_version: int
 ) -> dict[str, Copy | Constant] | None:
-    """What each field of the result is made of, over the fields of `from_version`, if steps only copy, move and fill fields.
+    """Return the source of each field of the result, in fields of `from_version`, if steps only copy, move and fill.
 
-    Then nothing can fail or be lost in valid records without other fields, and none needs a test. None where anything else happens.
+    Then nothing can fail or be lost in valid records without other fields, so no test is needed. Otherwise return None.
     """
     values: dict[str, Copy | Constant] = {name: Copy(name) for name in history.schema(from_version).names}
     for _, effect in history.effects(from_version, to_version):
@@ -257,13 +257,13 @@ def plain_migrator(
 
 
 def _blank(history: SchemaHistory, version: int) -> Record:
-    """A record in which every field is None: a dict that has its size and the order of its fields already."""
+    """Return a record in which every field is None: a dict that already has its final size and order of fields."""
     return dict.fromkeys((*history.schema(version).names, VERSION_KEY))
 
 
 @cache
 def later_fields(history: SchemaHistory, from_version: int, to_version: int) -> dict[str, Field]:
-    """The fields of other versions that a record may carry, filled, before a step works on them."""
+    """Return the fields of other versions that a record may already hold before a step uses them."""
     own, later = history.schema(from_version), dict[str, Field]()
     for _, effect in history.effects(from_version, to_version):
         for field in effect.after:
@@ -273,7 +273,7 @@ def later_fields(history: SchemaHistory, from_version: int, to_version: int) -> 
 
 
 def _has_wrong_fields(fields: dict[str, Field], record: Record, failed: Note) -> bool:
-    """Note what is wrong with the filled ones of some fields, and tell whether anything is."""
+    """Report errors in those of the fields that are not None; return whether there are any."""
     filled = {name: record[name] for name in fields if record.get(name) is not None}
     problems = {name: fields[name].problem(value) for name, value in filled.items()}
     for name, problem in problems.items():
@@ -284,12 +284,12 @@ def _has_wrong_fields(fields: dict[str, Field], record: Record, failed: Note) ->
 
 @cache
 def needs_recheck(history: SchemaHistory, from_version: int, to_version: int) -> bool:
-    """Tell whether a valid record that nothing failed for can come out invalid, so that it must be validated."""
+    """Return whether a valid record may become invalid without any failure, so that the result must be validated."""
     return any(effect.recheck for _, effect in history.effects(from_version, to_version))
 
 
 class Migrated(NamedTuple):
-    """What comes of one record: itself, what was kept and what was lost as (field, value), and every error."""
+    """The result of migrating one record: the record, what was kept and lost as (field, value), and every error."""
 
     record: Record
     kept: list[tuple[str, Any]]
@@ -298,7 +298,7 @@ class Migrated(NamedTuple):
 
 
 def migrate_record(history: SchemaHistory, record: Record, from_version: int, to_version: int) -> Migrated:
-    """Take a valid record from one version to another, and validate it there if that can fail."""
+    """Migrate a valid record from one version to another, and validate the result if it may be invalid."""
     kept, lost, failed = [], [], []
     migrate = migrator(history, from_version, to_version)
     result = migrate(record, kept.append, lost.append, failed.append)
@@ -308,7 +308,7 @@ def migrate_record(history: SchemaHistory, record: Record, from_version: int, to
 
 
 def compile_source(source: str, name: str, **names: Any) -> Any:
-    """Compile one generated function. Its globals are the names given and the helpers it may call."""
+    """Compile one generated function. Its globals are the given names and the helpers that it may call."""
     namespace = {
         **{function.__name__: function for function in FUNCTIONS},
         "describe": describe,

@@ -1,11 +1,11 @@
-"""What one reader meets in what one writer wrote, by the rules for schema resolution and aliases of Avro (1.12).
+"""Decide whether a reader's schema can read a writer's records, by Avro's rules for schema resolution and aliases (1.12).
 
-Fields meet by name, or by an alias of the reader's. A field that the writer does not have takes the reader's default; one
-that the reader does not have is ignored; an integer is promoted to a float; null is read only by a nullable field.
-All else breaks: a valid record of the writer can't be read, or is read wrongly.
+Fields match by name, or by an alias of the reader. A field that the writer does not have takes the reader's default; one that
+the reader does not have is ignored; an integer is promoted to a float; only a nullable field accepts null. Every other
+difference breaks the reader: it can't read a valid record of the writer, or reads it wrongly.
 
-Avro sees neither a length nor the format of a timestamp. They break a reader here all the same, which would find the
-record invalid (`Kind.LENGTH` and `Kind.FORMAT`).
+Avro knows neither lengths nor the format of timestamps. Here, they break a reader as well, because it would find the record
+invalid (`Kind.LENGTH` and `Kind.FORMAT`).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Difference:
-    """One thing that breaks a reader: its kind, the path to the field (its name, as schemas are flat), why, the remedy."""
+    """One difference that breaks a reader: its kind, the path to the field (its name, because schemas are flat), reason, remedy."""
 
     kind: Kind
     path: str
@@ -47,17 +47,17 @@ class Difference:
 
 
 def differences(reader: Schema, writer: Schema) -> tuple[Difference, ...]:
-    """Return all that breaks a reader, by its fields in order; nothing if it reads every valid record of `writer`."""
+    """Return all differences that break a reader, in the order of its fields; none if it can read every valid record of `writer`."""
     return tuple(difference for field in reader for difference in _meet(field, writer))
 
 
 def readable(reader: Schema, writer: Schema) -> bool:
-    """Tell whether every valid record of `writer` can be read with `reader` directly."""
+    """Return whether `reader` can directly read every valid record of `writer`."""
     return not differences(reader, writer)
 
 
 def matches(field: Field, writer: Schema) -> list[str]:
-    """The names of the writer's fields that meet a reader's field. Of several there is no telling which is meant."""
+    """Return the names of the writer's fields that match a reader's field. If there are several, the match is ambiguous."""
     return [name for name in (field.name, *field.aliases) if name in writer]
 
 
@@ -100,9 +100,9 @@ def _compare(field: Field, written: Field) -> Iterator[Difference]:
 
 
 def expanded(before: Schema, after: Schema) -> Schema:
-    """Return what is written in the expand phase: the fields of `after`, and those that only `before` has.
+    """Return the schema written in the expand phase: the fields of `after`, and those that only `before` has.
 
-    So readers of both find what they know. A field that both have stands as in `after`.
+    So readers of both versions find their fields. A field in both schemas has the form of `after`.
     """
     dropped = [field for field in before if field.name not in after]
     return Schema(*(replace(field, aliases=()) for field in (*after, *dropped)))

@@ -1,4 +1,4 @@
-"""What a record looks like at one version: typed fields, and the words for everything that can be wrong with a value."""
+"""The schema of a record at one version: typed fields, and the error messages for invalid values."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 from enum import Enum
 from typing import Any, Final
 
-#: The name of the key that carries a record's version; no field may take it.
+#: The key that holds a record's version; no field may use it.
 VERSION_KEY: Final = "schema_version"
-#: Each type of field, and the exact Python type of its values: a bool is no integer. (Subclasses of str, such as the members
-#: of a StrEnum, are strings. A float field also takes an int that is exactly a float, and keeps it.)
+#: The types of fields, and the exact Python type of their values: a bool is not an integer. (Subclasses of str, such as members
+#: of a StrEnum, are strings. A float field also accepts an int that is exactly a float, and keeps it.)
 TYPES: Final = {"string": str, "integer": int, "float": float, "boolean": bool, "timestamp": str}
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
@@ -20,11 +20,11 @@ _INT64 = range(-(2**63), 2**63)
 
 
 class DeclarationError(ValueError):
-    """A schema, an operation or a history was declared in a way that makes no sense; the message names the place."""
+    """A schema, an operation or a history was declared incorrectly; the message names the place."""
 
 
 class _Marker(Enum):
-    """Values that stand for "nothing was given", where None is a value of its own."""
+    """Markers for "no value given", because None is itself a value."""
 
     NO_DEFAULT = "no default"
     MISSING = "missing"
@@ -52,7 +52,7 @@ def check_name(name: object, what: str = "field name") -> str:
 
 
 def describe(value: object) -> str:
-    """Name a value's type, and the value where it is short, in the words of JSON: `integer 5`, `string 'x'`, `null`."""
+    """Describe a value by its type, and its content if that is short, in the words of JSON: `integer 5`, `string 'x'`, `null`."""
     if value is None:
         return "null"
     if type(value) is bool:
@@ -72,7 +72,7 @@ def describe(value: object) -> str:
 
 
 def is_unicode(text: str) -> bool:
-    """Tell whether a string is Unicode text: JSON's escapes can smuggle in half a surrogate pair, which is none."""
+    """Return whether a string is Unicode text: JSON's escapes can produce half a surrogate pair, which is not."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -81,7 +81,7 @@ def is_unicode(text: str) -> bool:
 
 
 def is_whole_float(value: object) -> bool:
-    """Tell whether a value is an int that is exactly a float: many producers of JSON write 5.0 as 5."""
+    """Return whether a value is an int that is exactly a float: many producers of JSON write 5.0 as 5."""
     try:
         return type(value) is int and float(value) == value
     except OverflowError:
@@ -90,8 +90,8 @@ def is_whole_float(value: object) -> bool:
 
 # ── Timestamps ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-#: Every spelling of a timestamp, with each digit written as 0. RFC 3339 section 5.6, plus a date alone and no offset;
-#: without its space for T, and without the week dates, basic format and 24:00 of ISO 8601.
+#: Every spelling of a timestamp, with each digit replaced by 0. As in RFC 3339, section 5.6, but also a date alone, or no
+#: offset; without a space instead of T, and without the week dates, basic format and 24:00 of ISO 8601.
 TIMESTAMP_SHAPES: Final = frozenset(
     ["0000-00-00"]
     + [
@@ -104,9 +104,9 @@ DIGITS_TO_ZERO: Final = str.maketrans("123456789", "000000000")
 
 
 def timestamp_problem(text: str) -> str | None:
-    """Say what is wrong with a timestamp; None if it is `YYYY-MM-DD` or `YYYY-MM-DDThh:mm:ss[.1-6 digits][Z|±hh:mm]`.
+    """Return what is wrong with a timestamp; None if it is `YYYY-MM-DD` or `YYYY-MM-DDThh:mm:ss[.1-6 digits][Z|±hh:mm]`.
 
-    The day must be one of the calendar, and the instant in UTC lie in the years 0001 to 9999.
+    The day must exist in the calendar, and the instant in UTC must be in the years 0001 to 9999.
     """
     shape = text.translate(DIGITS_TO_ZERO)
     if shape not in TIMESTAMP_SHAPES:
@@ -130,7 +130,7 @@ def timestamp_problem(text: str) -> str | None:
 
 
 def to_utc(timestamp: str) -> datetime:
-    """Return the moment that a valid timestamp names, in UTC and without offset; one without offset is in UTC."""
+    """Return the instant of a valid timestamp, in UTC and without offset; a timestamp without offset is in UTC."""
     moment = datetime.fromisoformat(timestamp)
     return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
 
@@ -142,9 +142,9 @@ def to_utc(timestamp: str) -> datetime:
 class Field:
     """One named, typed field.
 
-    A nullable field may be None, but must be present. `default` is what a reader takes when the writer's record has no
-    such field (as in Avro). `length` is the most characters that a string may have. `aliases` are other names under which
-    a reader finds the field in a writer's record (as in Avro); they play no part where a record is validated or migrated.
+    A nullable field may be None, but must be present. `default` is the value that a reader uses if the writer's record has no
+    such field (as in Avro). `length` is the maximum number of characters of a string. `aliases` are other names under which a
+    reader finds the field in a writer's record (as in Avro); validation and migration ignore them.
     """
 
     name: str
@@ -182,7 +182,7 @@ class Field:
         return f"{self.name} {self.type}{length}{', nullable' if self.nullable else ''}"
 
     def problem(self, value: object) -> str | None:
-        """Say why `value` (or `MISSING`) is not valid here, as `fixed reason (details)`; None if it is valid."""
+        """Return why `value` (or `MISSING`) is invalid here, as `fixed reason (details)`; None if it is valid."""
         if value is MISSING:
             return "missing"
         if value is None:
@@ -229,7 +229,7 @@ class Schema:
         return tuple(self._by_name)
 
     def replace(self, name: str, *fields: Field) -> Schema:
-        """Return a schema in which `fields` (any number, also none) stand where the field `name` stood."""
+        """Return a schema with `fields` (any number, even none) in place of the field `name`."""
         at = self.names.index(name)
         return Schema(*self.fields[:at], *fields, *self.fields[at + 1 :])
 
@@ -254,7 +254,7 @@ class Schema:
         return self._hash
 
     def __reduce__(self) -> tuple[type[Schema], tuple[Field, ...]]:
-        return Schema, self.fields  # the hashes of strings differ from process to process
+        return Schema, self.fields  # hashes of strings differ between processes
 
     def __repr__(self) -> str:
         return f"Schema({', '.join(map(repr, self.fields))})"

@@ -1,4 +1,4 @@
-"""One connection of a migration's own to a live database: statements, transactions that try again, and the lock."""
+"""The connection of a migration to a live database: statements, transactions with retries, and the lock."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from typing import Any, Final
 from lib.stage.locks import file_lock
 from lib.versioning.dialects import Dialect, SqlError, dialect_named
 
-#: Seconds between tries of a transaction that met a lock or a conflict: time for those who waited behind it.
+#: Seconds between retries of a transaction after a lock timeout or a conflict: time for the transactions queued behind it.
 _PAUSES = (0.1, 0.5, 1.0, 2.0)
-#: Codes for a lock that was not had in time, a deadlock and a serialization failure; SQLite's for a locked database.
+#: Error codes for a lock timeout, a deadlock and a serialization failure; SQLite's code for a locked database.
 _TRANSIENT = {"55P03", "40P01", "40001", sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
-#: PostgreSQL: the lock of a runner on a table. The first number stands for "migr".
+#: PostgreSQL: the lock of a runner on a table. The first number encodes "migr".
 _LOCK: Final = "1836410983, to_regclass({table})::oid::int"
 #: PostgreSQL: the sessions and prepared transactions that hold locks on a table, or migrate it.
 _HOLDERS: Final = """SELECT DISTINCT coalesce(format('process %s of %s%s, %s since %s', pid, usename,
@@ -38,16 +38,16 @@ _COLUMNS: Final = {
 
 
 class MigrationError(RuntimeError):
-    """A migration can't be done, or not now; the message says why, and what to do. Nothing was lost."""
+    """A migration is not possible, or not now; the message says why, and what to do. Nothing was lost."""
 
 
 class LockedError(RuntimeError):
-    """Another runner is at work on the table, or another session holds a lock; the message tells which."""
+    """Another runner is migrating the table, or another session holds a lock; the message says which."""
 
 
 @dataclass(frozen=True)
 class Session:
-    """A connection in autocommit mode, in UTC, for the migration of one table. `errors` is the base of its driver's errors."""
+    """A connection in autocommit mode, in UTC, for the migration of one table. `errors` is the base class of its driver's errors."""
 
     dialect: Dialect
     table: str
@@ -55,25 +55,25 @@ class Session:
     errors: type[Exception]
 
     def rows(self, statement: str) -> list[tuple[Any, ...]]:
-        """Run a query. Raises MigrationError with the words of a database that can't, and LockedError."""
+        """Run a query. Raises MigrationError with the database's message if it fails, and LockedError."""
         try:
             return self.connection.execute(statement).fetchall()
         except self.errors as error:
             raise self._documented(error) from error
 
     def value(self, statement: str) -> Any:
-        """The one value, or the first, that a query finds; None if it finds nothing."""
+        """Return the first value that a query finds; None if it finds nothing."""
         found = self.rows(statement)
         return found[0][0] if found else None
 
     def run(self, statement: str) -> int:
-        """Run a statement; return the number of rows that it changed, if it changes rows."""
+        """Run a statement; return the number of changed rows, if it changes rows."""
         return self.connection.execute(statement).rowcount
 
     def transact(self, statements: Iterable[str]) -> list[int]:
-        """Run statements in one transaction; try again a few times where a lock or a conflict stood in the way.
+        """Run statements in one transaction; retry a few times after a lock timeout or a conflict.
 
-        Raises LockedError after the last try, and MigrationError for anything else that the database says.
+        Raises LockedError after the last try, and MigrationError for any other error of the database.
         """
         statements = list(statements)
         for pause in (*_PAUSES, None):
@@ -83,7 +83,7 @@ class Session:
                 self.run("COMMIT")
                 return counts
             except BaseException as error:
-                with contextlib.suppress(Exception):  # the connection may be gone, or nothing be begun
+                with contextlib.suppress(Exception):  # the connection may be closed, or no transaction begun
                     self.run("ROLLBACK")
                 if not isinstance(error, self.errors):
                     raise
@@ -93,7 +93,7 @@ class Session:
         raise AssertionError("the last try returns or raises")
 
     def _documented(self, error: BaseException) -> LockedError | MigrationError:
-        """What to raise for an error of the driver."""
+        """Return the exception to raise for an error of the driver."""
         if _code(error) not in _TRANSIENT:
             return MigrationError(f"{self.table}: {error}; this step changed nothing")
         holders = ["another connection, which SQLite does not name"]
@@ -105,30 +105,31 @@ class Session:
         )
 
     def about(self, query: str, table: str = "", **texts: str) -> str:
-        """Fill a query on the catalogue in: with a table's name and its name as SQL, as literals; and with other texts."""
+        """Fill in a query on the catalogue: a table's name, and its name in SQL, as literals; and other texts."""
         table, literal = table or self.table, self.dialect.literal
         return query.format(name=literal(table), table=literal(self.dialect.quote(table)), **texts)
 
     def columns(self, table: str = "") -> dict[str, str]:
-        """The columns of a table by their folded names, and their types; none if there is no such table.
+        """Return the types of a table's columns by their folded names; empty if there is no such table.
 
-        A view, a partition, a temporary table, one in another schema, and one with rows that this role can't see is none.
+        A view, a partition, a temporary table, a table in another schema, and one with rows that this role can't see do not
+        count.
         """
         found = self.rows(self.about(_COLUMNS[self.dialect.name], table))
         return {self.dialect.fold(name): kind for name, kind in found}
 
 
 def _code(error: BaseException) -> str | int:
-    """The code of a database's error: SQLSTATE, or SQLite's without its details."""
+    """Return the code of a database error: SQLSTATE, or SQLite's code without its details."""
     return getattr(error, "sqlstate", None) or getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
 @contextlib.contextmanager
 def session(engine: Any, table: str, wait: float, lock_timeout: float) -> Iterator[Session]:
-    """Open a connection to the database of an Engine of SQLAlchemy, and keep every other runner off the table.
+    """Open a connection to the database of an SQLAlchemy Engine, and lock the table against other runners.
 
-    The server gives the lock up with the connection, the kernel with the process. `wait` and `lock_timeout` are in seconds.
-    Raises SqlError for a database or driver that no migration can be run on, and LockedError after `wait` seconds.
+    The server releases the lock with the connection, the kernel with the process. `wait` and `lock_timeout` are in seconds.
+    Raises SqlError for an unsupported database or driver, and LockedError after `wait` seconds.
     """
     dialect = getattr(engine, "dialect", None)
     name, driver = getattr(dialect, "name", ""), getattr(dialect, "driver", "")
@@ -150,14 +151,14 @@ def _locked_server(opened: Session, wait: float) -> Iterator[None]:
         opened.rows(opened.about(f"SELECT pg_advisory_lock({_LOCK})"))
         yield
     finally:
-        with contextlib.suppress(Exception):  # the connection goes back to a pool, or is gone with its locks
+        with contextlib.suppress(Exception):  # the connection returns to a pool, or is closed with its locks
             opened.run("RESET TIME ZONE; RESET lock_timeout; SELECT pg_advisory_unlock_all()")
 
 
 @contextlib.contextmanager
 def _locked_file(opened: Session, wait: float) -> Iterator[None]:
     database = opened.value("SELECT file FROM pragma_database_list WHERE name = 'main'")
-    in_memory = contextlib.nullcontext(True)  # nobody else can reach it
+    in_memory = contextlib.nullcontext(True)  # no other program can reach it
     with file_lock(Path(f"{database}.migrating"), wait=wait) if database else in_memory as held:
         if not held:
             raise LockedError(f"{opened.table}: another migration is at work; wait for its end")

@@ -1,12 +1,13 @@
-"""The same migration as SQL, in three phases that keep old and new code working at the same time ("parallel change").
+"""Migrations as SQL, in three phases that keep old and new code working at the same time ("parallel change").
 
-- *expand* only adds. A rename adds the new column and leaves the old, a split adds two; a conversion adds a column under
-  a temporary name, `<field>_v<version>`. From here on the application writes both forms.
-- *backfill* fills what is NULL, and keeps what is filled. It fails as a whole if any value can't be converted exactly.
-- *contract* fills what came in since, makes required columns NOT NULL, and drops what the target version does not have.
+- *expand* only adds. A rename adds the new column and keeps the old one, a split adds two; a conversion adds a column under a
+  temporary name, `<field>_v<version>`. From here on the application writes both forms.
+- *backfill* fills NULL values and keeps all others. It fails as a whole if any value can't be converted exactly.
+- *contract* fills rows that have arrived since, makes required columns NOT NULL, and drops the columns that the target version
+does not have.
 
-Nothing is dropped unless the phase "contract" is asked for by name. NULL means "not filled", as in records: who writes
-NULL on purpose, in a new field that has something to be filled with, waits for the contract.
+Only the phase "contract" drops anything, and you must request it by name. NULL means "not filled", as in records. So until
+contract, do not write NULL on purpose into a new field that the migration can fill.
 """
 
 from __future__ import annotations
@@ -29,13 +30,13 @@ def migration_script(
     dialect: str = "postgresql",
     phase: Phase | None = None,
 ) -> str:
-    """Return SQL that takes the table of a history from one version to another, forward or back.
+    """Return SQL that migrates the table of a history from one version to another, forward or back.
 
-    Without a phase that is expand and backfill: all of it for a history that only adds optional or defaulted fields, and
-    else a script that ends by saying that `phase="contract"` is left. Running a script twice does no harm: it is
-    guarded, or stops at its first statement with nothing changed. Run it through a driver as it is, without parameters.
-    It fills all rows in one transaction; `lib.versioning.migrate` fills them in batches. Raises UnknownVersionError, and
-    SqlError for what SQL can't do.
+    Without a phase, the script expands and backfills. That is the whole migration if the history only adds optional or
+    defaulted fields; otherwise the script ends with the note that `phase="contract"` remains. You can run a script twice: it is
+    guarded, or stops at its first statement without changes. Pass it to the driver unchanged, without parameters. It fills all
+    rows in one transaction; `lib.versioning.migrate` fills them in batches. Raises UnknownVersionError, and SqlError for what
+    SQL can't do.
     """
     check_phase(phase)
     plan = migration_plan(history, from_version, to_version, dialect)
@@ -51,13 +52,13 @@ def migration_script(
 
 
 def check_phase(phase: str | None) -> None:
-    """Raise SqlError for a phase that there is not."""
+    """Raise SqlError for an unknown phase."""
     if phase not in (None, *PHASES):
         raise SqlError(f"phase {phase!r}: choose one of {', '.join(PHASES)}, or None for expand and backfill")
 
 
 def _by_version(plan: Plan, phase: Phase | None) -> list[list[str]]:
-    """Expand, backfill or both as one transaction, version by version."""
+    """Return expand, backfill or both, in one transaction for each version."""
     part = [] if phase == "expand" else refusals(plan, plan.checks)
     versions = {a.value.version for a in plan.added}
     for version in sorted(versions, reverse=plan.from_version > plan.to_version):
@@ -68,7 +69,7 @@ def _by_version(plan: Plan, phase: Phase | None) -> list[list[str]]:
 
 
 def _enclosed(sql: Dialect, part: list[str]) -> list[str]:
-    """Put statements in one transaction, which gives up when it waits long for a lock that others would queue behind."""
+    """Put statements in one transaction, with a timeout for locks, because others queue behind a waiting one."""
     wait = ["SET LOCAL lock_timeout = '2s'"] if sql.name == "postgresql" else []
     utc = sql.in_utc if any("AT TIME ZONE 'UTC'" in line for line in part) else ()
     return [sql.begin, *wait, *utc, *part, "COMMIT"]
@@ -78,12 +79,12 @@ def _enclosed(sql: Dialect, part: list[str]) -> list[str]:
 
 
 def refusals(plan: Plan, checks: Iterable[Condition]) -> list[str]:
-    """Statements that fail if a check finds any row."""
+    """Return statements that fail if a check finds any row."""
     return [plan.sql.fail_if_any(plan.history.name, check.predicate, check.reason) for check in checks]
 
 
 def expand(plan: Plan, added: Iterable[Added]) -> list[str]:
-    """Add columns. One with the same value in all rows gets it as a default, so that old code need not know of it."""
+    """Add columns. A column with the same value in all rows gets it as a default, so that old code need not write it."""
     return [
         plan.sql.add_column(plan.history.name, a.column, a.field, a.fill if a.value.constant else None)
         for a in added
@@ -102,17 +103,18 @@ def update(plan: Plan, added: Iterable[Added], *, within: str = "") -> list[str]
 
 
 def fill(plan: Plan, added: Iterable[Added]) -> list[str]:
-    """Check what is to be filled in, and fill it."""
+    """Check the values to fill in, and fill them."""
     added = list(added)
     checks = [check for a in added for check in plan.fill_checks(a)]
     return refusals(plan, checks) + update(plan, added)
 
 
 def contract(plan: Plan) -> list[list[str]]:
-    """The transactions that fill what came in since, make columns required, drop and rename.
+    """Return the transactions that fill rows that have arrived since, make columns required, drop and rename.
 
-    On PostgreSQL: first nearly all is filled; then every writer must fill; so that a last look, under a lock that lets
-    others read and write, proves that all is filled; and what needs a lock of its own takes no time.
+    On PostgreSQL: first nearly all rows are filled. Then a constraint forces every writer to fill the columns. So a last check,
+    under a lock that lets others read and write, proves that all rows are filled. The statements that need an exclusive lock
+    then take no time.
     """
     filled = refusals(plan, plan.checks) + fill(plan, plan.added)
     required, final = plan.required_conditions(), _finally(plan)
@@ -131,26 +133,26 @@ def contract(plan: Plan) -> list[list[str]]:
 
 
 def undo_contract(plan: Plan) -> str:
-    """PostgreSQL: take the promise back, for a contract that could not be kept."""
+    """PostgreSQL: drop the constraint of a contract that failed."""
     return f"ALTER TABLE {plan.table} DROP CONSTRAINT IF EXISTS {_promise(plan)}"
 
 
 def _promise(plan: Plan) -> str:
-    """The constraint of a contract that all columns of a version are filled. The preflight knows it by its end."""
+    """Return the name of the contract's constraint that all columns of a version are filled. The preflight knows its suffix."""
     return plan.sql.quote(f"{plan.history.name[:40].lower()}_v{plan.to_version}_filled")
 
 
 def _finally(plan: Plan) -> list[str]:
-    """Make columns required, drop those that the target version does not have, and give temporary names up."""
+    """Make columns required, drop those that the target version does not have, and replace temporary names."""
     name, quote = plan.sql.name, plan.sql.quote
     required = [f"ALTER COLUMN {quote(a.column)} SET NOT NULL" for a in plan.added if not a.field.nullable]
     drops = [f"DROP COLUMN {'IF EXISTS ' * plan.sql.guarded}{quote(column)}" for column in plan.dropped]
     temporary = [(quote(a.column), quote(a.field.name)) for a in plan.added if a.column != a.field.name]
     renames = [f"RENAME COLUMN {old} TO {new}" for old, new in temporary]
     if name == "postgresql" and plan.required_conditions():
-        # Apart, because one ALTER would drop the constraint first, and then look at all rows under its lock.
+        # Separate, because a single ALTER would drop the constraint first, and then scan all rows under its lock.
         drops.append(f"DROP CONSTRAINT IF EXISTS {_promise(plan)}")
         required, drops = [", ".join(required)] if required else [], [", ".join(drops)]
-    elif name == "sqlite":  # which can't make a column required; the check before found no NULL
+    elif name == "sqlite":  # SQLite can't make a column required; the check before found no NULL
         required = []
     return [f"ALTER TABLE {plan.table} {change}" for change in (*required, *drops, *renames)]

@@ -1,7 +1,7 @@
-"""Finding the records that need a closer look: it may suspect a valid record, and never misses an invalid one.
+"""Find the records that need a full check: all invalid records, and perhaps some valid ones.
 
-Fields are tested record by record in one generated loop. How timestamps are spelled is tested for many of them at a time, because
-that is faster.
+Fields are tested record by record in one generated loop. The spelling of timestamps is tested for many of them together,
+because that is faster.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ Scan = Callable[[list[Record]], list[int]]
 
 
 def suspects(schema: Schema, records: list[Record], label: int | None = None) -> set[int]:
-    """Return the positions of all records that are invalid or not labelled so, and perhaps of a few others.
+    """Return the positions of all records that are invalid or have another label, and perhaps of a few others.
 
-    `label` is the version that the records are labelled with; None if they have no label.
+    `label` is the version in the records' label; None if they have no label.
     """
     found = scanner(schema, label)(records)
     places: Sequence[int] = range(len(records))
@@ -36,7 +36,7 @@ def suspects(schema: Schema, records: list[Record], label: int | None = None) ->
 
 
 def drop_positions(items: Sequence[Any], positions: Iterable[int]) -> list[Any]:
-    """Return a list without the items at some positions: few, as a rule, so that cutting them out is the fastest."""
+    """Return a list without the items at some positions. Usually there are few, so deleting them is the fastest way."""
     rest = list(items)
     for at in sorted(positions, reverse=True):
         del rest[at]
@@ -50,13 +50,13 @@ def drop_positions(items: Sequence[Any], positions: Iterable[int]) -> list[Any]:
 def scanner(schema: Schema, label: int | None) -> Scan:
     """Compile the function that returns the positions of suspects.
 
-    Of timestamps it asks only whether Python reads them, such as 2024-W09-4.
+    It tests only whether Python can read timestamps; Python also reads spellings such as 2024-W09-4.
     """
-    tests = ["type(r) is dict"]  # one of another kind, such as a defaultdict, might make values up
+    tests = ["type(r) is dict"]  # a subclass such as defaultdict might invent values
     if label is None:
         tests.append(f"{VERSION_KEY!r} not in r")
     else:
-        # Python makes an integer like this only once. Where one were made twice, it would be suspected.
+        # Python creates small integers only once. If it created one twice, the record would merely be suspect.
         tests.append(f"r[{VERSION_KEY!r}] is label")
     for field in schema:
         value = f"r[{field.name!r}]"
@@ -79,17 +79,17 @@ def scan(records):
 
 # ── Timestamps, many at a time ───────────────────────────────────────────────────────────────────────────────────
 
-#: So many timestamps get a closer look if one of them is unusual.
+#: How many timestamps are tested one by one if one of them is unusual.
 _PART: Final = 120
-#: Spellings without an offset other than Z, each digit written as 0.
+#: Spellings without an offset other than Z, with each digit replaced by 0.
 _USUAL: Final = frozenset(shape.encode() for shape in TIMESTAMP_SHAPES if shape[10:][-6:-5] not in ("+", "-"))
 _TO_ZERO: Final = bytes.maketrans(b"123456789", b"000000000")
 
 
 def _are_usual(texts: list[str]) -> bool:
-    """Tell whether texts that Python reads are all of a usual spelling, and within the 24 hours of a day.
+    """Return whether texts that Python can read all have a usual spelling, and a time of day within 24 hours.
 
-    Python reads other spellings, too, and some versions the hour 24 or the second 60: what is a timestamp here, we say.
+    Python also reads other spellings, and some versions accept hour 24 or second 60, which are not valid timestamps here.
     """
     text = "\n".join(texts).encode("ascii", "replace")
     shapes = text.translate(_TO_ZERO).split(b"\n")

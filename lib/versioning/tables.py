@@ -1,11 +1,11 @@
-"""Arrow tables of records: what `lib.versioning.bulk` does for records, a column at a time where that is possible.
+"""Validate and migrate Arrow tables of records, like `lib.versioning.bulk`, a column at a time if possible.
 
-A table has one version, in the metadata of its schema or in a column `schema_version`. Neither means 1, and so does a null in
-the column, which counts first. Each row stands for the record that `to_pylist` gives, with Arrow's own timestamps and dates as
-their text in ISO 8601.
+The version of a table is in a column `schema_version`, which takes precedence, or in the metadata of its schema. Without both,
+and for a null in the column, it is 1. Each row is the record that `to_pylist` returns, with Arrow's timestamps and dates as ISO
+8601 text.
 
-Values are tested a column at a time. A migration that only copies, moves and fills fields shares the columns that it copies and
-moves. Rows of several versions, and all other migrations, go through the functions for records, so that both forms say the same.
+Values are tested a column at a time. A migration that only copies, moves and fills fields shares the copied and moved columns.
+Rows of several versions, and all other migrations, use the functions for records, so that both give the same results.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from lib.versioning.schema import VERSION_KEY
 from lib.versioning.users import USERS
 
 Columns = dict[str, pa.ChunkedArray]
-#: Metadata in which pandas, Arrow, Spark and others describe the columns of a table.
+#: Keys of the metadata in which pandas, Arrow, Spark and others describe the columns of a table.
 _DESCRIPTIONS: Final = frozenset(
     b"pandas ARROW:schema avro.schema parquet.avro.schema iceberg.schema huggingface geo "
     b"org.apache.spark.sql.parquet.row.metadata".split()
@@ -48,10 +48,10 @@ _DESCRIPTIONS: Final = frozenset(
 
 
 class TableBatch(NamedTuple):
-    """Rows that passed, in their order; those put aside, in theirs; and the counts.
+    """The rows that passed, in order; the quarantined rows, in order; and the counts.
 
-    `quarantined` has the columns line (from 1), version, errors (a list of strings) and raw (the row, as a struct), so that
-    its `to_pylist()` is what `Batch.quarantined` is for records.
+    `quarantined` has the columns line (from 1), version, errors (a list of strings) and raw (the row, as a struct), so that its
+    `to_pylist()` equals `Batch.quarantined`.
     """
 
     table: pa.Table
@@ -60,10 +60,10 @@ class TableBatch(NamedTuple):
 
 
 def validate_table(table: ArrowStream, history: SchemaHistory = USERS) -> TableBatch:
-    """Put aside every row that is not valid at its own version; the others come back as they are.
+    """Quarantine every row that is invalid at its own version; return the others unchanged.
 
-    The table may be one of Arrow, pandas, Polars or DuckDB: see `as_arrow`. Raises UnknownVersionError for a version in the
-    metadata that is none, ValueError for columns that share a name.
+    The table may be one of Arrow, pandas, Polars or DuckDB: see `as_arrow`. Raises UnknownVersionError for an unknown version
+    in the metadata, ValueError for columns that share a name.
     """
     return _process(table, Task(history, None, "upgrade"))
 
@@ -75,13 +75,13 @@ def upgrade_table(
     *,
     validated: bool = False,
 ) -> TableBatch:
-    """Upgrade all rows, of whatever version; put aside what `upgrade_data` would refuse.
+    """Upgrade all rows of any version; quarantine those that `upgrade_data` would refuse.
 
-    `validated=True` promises that the rows are valid, because `validate_table` or a migration returned them. Then steps
-    that only add or rename fields take a time that does not grow with the rows, if no column of a later version is there.
+    `validated=True` promises that the rows are valid, because `validate_table` or a migration returned them. Then the time for
+    steps that only add or rename fields does not grow with the number of rows, if there is no column of a later version.
 
-    What fields say of their columns is kept where it still holds. Metadata that describe columns for pandas, Spark and others are
-    removed if a column changes. Raises what `validate_table` raises, and UnknownVersionError for the target.
+    Metadata of fields are kept if they still apply. Metadata that describe columns for pandas, Spark and others are removed if
+    a column changes. Raises what `validate_table` raises, and UnknownVersionError for the target.
     """
     return _process(table, Task(history, history.check_version(target_version), "upgrade"), validated)
 
@@ -93,12 +93,12 @@ def downgrade_table(
     *,
     validated: bool = False,
 ) -> TableBatch:
-    """Downgrade all rows, of whatever version; put aside what `downgrade_data` would refuse. See `upgrade_table`."""
+    """Downgrade all rows of any version; quarantine those that `downgrade_data` would refuse. See `upgrade_table`."""
     return _process(table, Task(history, history.check_version(target_version), "downgrade"), validated)
 
 
 def _process(data: ArrowStream, task: Task, validated: bool = False) -> TableBatch:
-    """Do the task with the columns of a table, or with its rows as records."""
+    """Process the columns of a table, or its rows as records."""
     table = as_arrow(data)
     version = one_version(table, task.history)
     sources = None if version is None else _sources(table, task, version)
@@ -117,7 +117,7 @@ def _process(data: ArrowStream, task: Task, validated: bool = False) -> TableBat
 
 
 def _sources(table: pa.Table, task: Task, version: int) -> dict[str, Copy | Constant] | None:
-    """What each column of the result is made of; None if only the rows, as records, tell."""
+    """Return the source of each column of the result; None if the rows must be processed as records."""
     declared, target = set(task.history.schema(version).names), task.target or version
     names = [name for name in table.column_names if name != VERSION_KEY]
     undeclared = [name for name in names if name not in declared]
@@ -138,12 +138,12 @@ def _evaluate(source: Copy | Constant, rows: pa.Table) -> pa.ChunkedArray:
 
 
 def _find_errors(table: pa.Table, history: SchemaHistory, version: int) -> list[Quarantined]:
-    """What is wrong with rows of one version. Words are found only for values that a mask suspects."""
+    """Find the errors in rows of one version. Only values that a mask marks as suspect are checked in full."""
     errors: dict[int, list[str]] = {}
     for declared in history.schema(version):
         if (mask := suspects(declared, table[declared.name])) is not None:
             column = table[declared.name].filter(pa.array(mask))
-            # Equal texts have equal errors. Other values need not: 0.0 and -0.0.
+            # Equal texts have equal errors. Other equal values may not: 0.0 and -0.0.
             problem = cache(declared.problem) if column.type == pa.string() else declared.problem
             for at, value in zip(np.flatnonzero(mask).tolist(), row_values(column), strict=True):
                 if reason := problem(value):
@@ -163,7 +163,7 @@ def _counted(table: pa.Table, version: int, lines: list[Quarantined]) -> Report:
 
 
 def _process_records(table: pa.Table, task: Task, version: int | None) -> TableBatch:
-    """Do the task with the rows as records, and make a table of those that pass."""
+    """Process the rows as records, and make a table of those that pass."""
     records, lines, report = process(task.history, rows_as_records(table), task.target, task.way)
     rows = _without(table, lines)
     if task.target is not None:
@@ -184,14 +184,14 @@ def _process_records(table: pa.Table, task: Task, version: int | None) -> TableB
 
 
 def _changed(task: Task, version: int | None) -> set[str]:
-    """The fields that steps take away, fill or replace, in rows of one version or (None) of any."""
+    """Return the fields that steps remove, fill or replace, in rows of one version or (None) of any version."""
     start = version or (1 if task.way == "upgrade" else task.history.latest)
     effects = [effect for _, effect in task.history.effects(start, task.target or start)]
     return {name for effect in effects for name in (*effect.gone, *effect.values)}
 
 
 def _migrated(columns: Columns, table: pa.Table, task: Task, version: int | None) -> pa.Table:
-    """The columns in the order of a migrated record, with what the schema of the input says and what still holds."""
+    """Return the columns in the order of a migrated record, with the metadata of the input that still apply."""
     assert task.target is not None
     changed, fields = _changed(task, version), {}
     for declared in task.history.schema(task.target):
@@ -216,14 +216,14 @@ def _migrated(columns: Columns, table: pa.Table, task: Task, version: int | None
 
 
 def _places(table: pa.Table, lines: list[Quarantined]) -> Mask:
-    """A mask of the rows that were put aside."""
+    """Return a mask of the quarantined rows."""
     mask = np.zeros(table.num_rows, bool)
     mask[[line["line"] - 1 for line in lines]] = True
     return mask
 
 
 def _without(table: pa.Table, lines: list[Quarantined]) -> pa.Table:
-    """The rows that were not put aside. From a single column Arrow copies whole runs, from a table it takes them one by one."""
+    """Return the rows that were not quarantined. Arrow copies whole runs of a single column, but takes rows of a table one by one."""
     if not lines:
         return table
     kept = pa.array(~_places(table, lines))
@@ -231,7 +231,7 @@ def _without(table: pa.Table, lines: list[Quarantined]) -> pa.Table:
 
 
 def _quarantined(table: pa.Table, lines: list[Quarantined]) -> pa.Table:
-    """The rows that were put aside, each with all its errors."""
+    """Return the quarantined rows, each with all its errors."""
     raw = table.filter(pa.array(_places(table, lines))) if lines else table.slice(0, 0)
     if VERSION_KEY not in raw.column_names and (version := noted_version(raw)) is not None:
         raw = raw.append_column(VERSION_KEY, constant(version, "integer", raw.num_rows))

@@ -1,4 +1,4 @@
-"""The running example: user records of three versions, and a seeded generator of realistic ones, some of them broken."""
+"""The running example: user records in three versions, and a seeded generator of realistic records, some of them broken."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ USERS: Final = SchemaHistory(
 
 
 def in_all_forms(user: dict[str, Any]) -> dict[str, Any]:
-    """A user in every form in which this release writes it. Only one in the phase "expand" writes that of the version before, too."""
+    """Return a user in every form that this release writes. Only in the phase "expand" it also writes the previous version's form."""
     return user
 
 
@@ -44,7 +44,7 @@ _LAST_NAMES: Final = tuple(
 _WITHOUT_ACCENTS = str.maketrans("áàâéèíîóöøúüñłřëÁÍØŁễ", "aaaeeiiooouunlreAIOLe")
 
 
-#: The ways in which a generated record is broken, by what is wrong: a field, and its value.
+#: The kinds of damage to a generated record, by description: a field, and its value.
 BREAKS: Final[dict[str, tuple[str, Any]]] = {
     "id is missing": ("id", MISSING),
     "id is a number": ("id", 4711),
@@ -68,9 +68,9 @@ def make_users(
 ) -> Iterator[dict[str, Any]]:
     """Yield `count` user records of one version, the same for the same arguments.
 
-    About the share `broken` (0 to 1) of them are broken, each in one way of `BREAKS`, in turn. About the share `ahead` of
-    the records of version 1 already carry a filled `email`, as after a half-finished migration. Optional fields have
-    gaps: a third of them are None.
+    About the share `broken` (0 to 1) of them are broken, each in one of the ways in `BREAKS`, in turn. About the share `ahead`
+    of the records of version 1 already have an `email`, as after a half-finished migration. A third of the values of optional
+    fields are None.
     """
     USERS.check_version(version)
     if not (0 <= broken <= 1 and 0 <= ahead <= 1):
