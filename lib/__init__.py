@@ -1,5 +1,6 @@
-"""The module behind the lessons: three rooms, one for each question the course asks, and the stage under them.
+"""The package behind the lessons: three rooms, one for each question of the course, and the stage below them.
 
-`lib.versioning` holds records whose shape changes, `lib.scaling` work spread over workers, `lib.deployment` services
-replaced under traffic; `lib.stage` starts and stops what they play on. Nothing is imported here, so that `import lib` costs nothing.
+`lib.versioning` is about records whose schema changes, `lib.scaling` about work distributed over workers, `lib.deployment`
+about services replaced under traffic. `lib.stage` starts and stops the servers and processes that they use. Nothing is imported
+here, so `import lib` costs nothing.
 """

@@ -1,10 +1,10 @@
-"""Honest timing: warmed up, interleaved, repeated, with its spread, only of code whose results are equal, and only on a quiet machine.
+"""Honest timing: warmed up, interleaved, repeated, with its spread; only for equal results, and only on a quiet machine.
 
 result = compare({"loop": lambda: loop(records), "bulk": lambda: bulk(records)}, baseline="loop")
 result.speedup("bulk")
 result.to_frame()
 
-busy = machine_is_busy("set RATE = 50 and run this lesson again")  # before a run, so that its result decides nothing
+busy = machine_is_busy("set RATE = 50 and run this lesson again")  # before a run, so that its result cannot influence this
 assert busy or result.speedup("bulk") > 2, "The bulk form is not twice as fast."
 """
 
@@ -31,21 +31,21 @@ if TYPE_CHECKING:
 
 CONTROL = " (again)"
 
-QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of this container: microseconds of processor time, in so many
-QUIET_SHARE = 0.8  # of the processors: below it, what else runs here decides what a measurement shows
-PAIR = 1.4  # times the work of one program that two must do at once: a virtual machine may have one processor under two names
-USUAL_STEP, SLOW_STEP = 25e-9, 100e-9  # seconds that a step of a loop takes: on usual machines, on slow ones
+QUOTA = Path("/sys/fs/cgroup/cpu.max")  # microseconds of CPU time, and of the period
+QUIET_SHARE = 0.8  # of the processors; with less, other programs distort a measurement
+PAIR = 1.4  # times the work of one program that two together must do: a virtual machine may show one processor as two
+USUAL_STEP, SLOW_STEP = 25e-9, 100e-9  # seconds for a step of a loop: on usual machines, on slow ones
 
 
 class DifferentResultsError(ValueError):
-    """Two candidates computed different things, so their times must not be compared."""
+    """Two candidates returned different results, so their times must not be compared."""
 
 
 @dataclass(frozen=True)
 class Timing:
-    """What one candidate took: one number a round, in seconds for one call.
+    """The times of one candidate: one number a round, in seconds for one call.
 
-    wall: elapsed time. cpu: processor time of this process, all its threads, but not of child processes.
+    wall: elapsed time. cpu: CPU time of this process with all its threads, without child processes.
     """
 
     name: str
@@ -59,7 +59,7 @@ class Timing:
 
     @property
     def spread(self) -> float:
-        """Distance between the quartiles of the elapsed seconds: half of all rounds lie within it."""
+        """Distance between the quartiles of the elapsed seconds: half of all rounds lie between them."""
         lower, _, upper = statistics.quantiles(self.wall, n=4, method="inclusive")
         return upper - lower
 
@@ -73,9 +73,9 @@ class Comparison:
     environment: str
 
     def speedup(self, name: str) -> float:
-        """How many times as fast as the baseline: the median over the rounds of baseline / candidate.
+        """Return how many times as fast as the baseline a candidate is: the median over the rounds of baseline / candidate.
 
-        The two are compared round by round, so that a machine that slows down for a while slows both.
+        Both are compared round by round, so that a machine that slows down for a while slows both.
 
         Raises:
             KeyError: no candidate has this name.
@@ -84,7 +84,7 @@ class Comparison:
         return statistics.median(base / other for base, other in pairs)
 
     def to_frame(self) -> pd.DataFrame:
-        """One row a candidate: `median_s`, `spread_s`, `cpu_s` (seconds a call), `rounds`, `speedup`."""
+        """Return one row a candidate: `median_s`, `spread_s`, `cpu_s` (seconds a call), `rounds`, `speedup`."""
         import pandas as pd
 
         rows = {
@@ -101,13 +101,13 @@ class Comparison:
 
 
 def environment() -> str:
-    """The line to print beside a measured number: Python, usable processors, platform; nothing that names the machine."""
+    """Return a line to print beside a measured number: Python, usable processors, platform; nothing that names the machine."""
     python = f"{platform.python_implementation()} {platform.python_version()}"
     return f"{python}, {usable_processors()} CPUs, {platform.system()} {platform.machine()}"
 
 
 def usable_processors() -> int:
-    """Processors that this process may use: whole ones, where a container has a quota."""
+    """Return how many processors this process may use; a container's quota is rounded to whole ones."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if QUOTA.exists():
         limit, period = QUOTA.read_text().split()
@@ -116,10 +116,10 @@ def usable_processors() -> int:
 
 
 def processor_share(repeats: int = 5, seconds: float = 0.04) -> float:
-    """The share of its processors that this machine gives to a program that computes on all of them: 1 when nothing else runs.
+    """Return the share of the processors that a program gets if it computes on all of them: 1 if nothing else runs.
 
-    On each processor a thread hashes until it has used `seconds` of processor time (hashing needs no interpreter lock),
-    and that is divided by the time that passed. The median of the repeats counts.
+    On each processor, a thread hashes until it has used `seconds` of CPU time (hashing releases the interpreter lock). The
+    share is this CPU time divided by the elapsed time. The median of the repeats counts.
     """
     block, count = bytes(1_000_000), usable_processors()
 
@@ -134,10 +134,10 @@ def processor_share(repeats: int = 5, seconds: float = 0.04) -> float:
 
 
 def work_of_two(repeats: int = 5, seconds: float = 0.04) -> float:
-    """How much two threads that hash at once do, as a multiple of one: 2 where each has a processor of its own.
+    """Return how much two threads hash together, as a multiple of one thread: 2 if each has its own processor.
 
-    Processor time alone does not tell: a virtual machine counts as its own the time that its host gives to others, and
-    two of its processors may be one core. The median of the repeats counts. Where only one can be used, it is 2.
+    CPU time alone does not show this: a virtual machine counts time that its host gives to others as its own, and two of its
+    processors may be one core. The median of the repeats counts. The result is 2 if only one processor can be used.
     """
     if usable_processors() < 2:
         return 2.0
@@ -156,19 +156,19 @@ def work_of_two(repeats: int = 5, seconds: float = 0.04) -> float:
 
 
 def loop_step(steps: int = 50_000) -> float:
-    """Processor seconds that one step of a plain Python loop takes: the shortest of five repeats."""
+    """Return the CPU seconds for one step of a plain Python loop: the shortest of five repeats."""
     return min(timeit.repeat("total += 1", "total = 0", timer=time.thread_time, number=steps)) / steps
 
 
 def machine_is_busy(remedy: str) -> bool:
-    """Whether times measured now would say more about this machine than about the program. Less than a second.
+    """Whether times measured now would say more about this machine than about the program. Takes less than a second.
 
-    Ask before a run, and let only assertions on times and ratios depend on it: counts and orders hold on every machine.
-    A machine that is busy or slow is reported in words (printed, so the cell's output is not one to compare), and in a
-    line of the file that the environment variable LESSONS_BUSY names.
+    Ask before a run, and make only assertions on times and ratios depend on it: counts and orders hold on every machine. If the
+    machine is busy or slow, a report is printed (so nbval must not compare the cell's output), and written as a line to the
+    file that the environment variable LESSONS_BUSY names.
 
     Args:
-        remedy: what to do about it, as "set RATE = 50 and run this lesson again".
+        remedy: what to do about it, such as "set RATE = 50 and run this lesson again".
     """
     if (share := processor_share()) < QUIET_SHARE:
         reason = f"This machine is busy: a program that computes gets {share:.0%} of its processors"
@@ -187,9 +187,9 @@ def machine_is_busy(remedy: str) -> bool:
 
 
 def measure(function: Callable[[], Any], calls: int = 1) -> tuple[float, float]:
-    """Elapsed and processor seconds of one call, averaged over `calls` calls, with the garbage collector off.
+    """Return the elapsed and the CPU seconds of one call, averaged over `calls` calls, with the garbage collector off.
 
-    What earlier code left is collected first, so that nobody pays for another's garbage.
+    Earlier garbage is collected first, so that no function pays for that of another.
     """
     import numpy as np
 
@@ -200,9 +200,9 @@ def measure(function: Callable[[], Any], calls: int = 1) -> tuple[float, float]:
 
 
 def interleave(functions: Mapping[str, Callable[[], Any]], rounds: int, min_seconds: float) -> list[Timing]:
-    """Time functions in turn, round by round, the first place rotating, so that none always runs on a cold machine."""
+    """Time functions in turn, round by round; the first place rotates, so that no function always runs on a cold machine."""
     gc.collect()
-    gc.freeze()  # what exists already need not be searched for garbage before every measurement
+    gc.freeze()  # existing objects need not be searched for garbage before every measurement
     try:
         once = {name: measure(function)[0] for name, function in functions.items()}
         calls = {name: max(1, round(min_seconds / max(seconds, 1e-9))) for name, seconds in once.items()}
@@ -228,8 +228,8 @@ def compare(
 ) -> Comparison:
     """Time candidates that compute the same thing.
 
-    Each is called once to warm up and to compare its result with the baseline's, and once to see how long it takes; then
-    all are timed in turn, round by round.
+    Each is called once to warm up and to compare its result with the baseline's, and once to estimate its time. Then all are
+    timed in turn, round by round.
 
     Args:
         candidates: name → function without arguments that returns its result.
@@ -241,8 +241,8 @@ def compare(
             difference must be to mean anything on this machine.
 
     Raises:
-        DifferentResultsError: a candidate's result is not equal to the baseline's. Nothing has been timed.
-        KeyError: the baseline is no candidate.
+        DifferentResultsError: a candidate's result differs from the baseline's. Nothing was timed.
+        KeyError: the baseline is not a candidate.
         ValueError: there are fewer than three rounds.
     """
     check_whole(3, rounds=rounds)

@@ -1,4 +1,4 @@
-"""Checks that this machine and this kernel can run the lessons, each with a remedy for its failure."""
+"""Check that this machine and this kernel can run the lessons; each check has a remedy for its failure."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ if TYPE_CHECKING:
     import pandas as pd
 
 DISTRIBUTION = "zero-downtime-pipelines"
-MEMORY = 2e9  # bytes; no lesson takes more
+MEMORY = 2e9  # bytes; no lesson needs more
 DISK = 1e9  # bytes, for databases and data sets in the temporary folder
-#: What one check found, and its remedy, which is empty where all is well.
+#: What a check found, and the remedy, which is empty if all is well.
 Finding = tuple[str, str]
 
 
 def python() -> Finding:
-    """The version of Python that this kernel runs on. One that is too old could not import `lib`."""
+    """Return the Python version of this kernel. A version that is too old could not import `lib`."""
     return platform.python_version(), ""
 
 
 def packages() -> Finding:
-    """Every package that lessons ask for, in a version that they accept."""
+    """Check that every package the lessons need is installed in an accepted version."""
     from packaging.requirements import Requirement
 
     remedy = "run make lab again: it completes the environment; then restart this kernel"
@@ -50,7 +50,7 @@ def packages() -> Finding:
 
 
 def memory() -> Finding:
-    """Memory that is free in the whole machine."""
+    """Return the free memory of the whole machine."""
     import psutil
 
     free = psutil.virtual_memory().available
@@ -59,20 +59,20 @@ def memory() -> Finding:
 
 
 def disk() -> Finding:
-    """Room in the temporary folder, where databases and data sets of the lessons lie."""
+    """Return the free disk space of the temporary folder, which holds the lessons' databases and data sets."""
     free = shutil.disk_usage(tempfile.gettempdir()).free
     remedy = f"make room in {tempfile.gettempdir()}, or set TMPDIR to another folder" if free < DISK else ""
     return f"{free / 1e9:.1f} GB free", remedy
 
 
 def processors() -> Finding:
-    """Processors that this kernel may use. One is enough to run every lesson, but shows no speed-up of work."""
+    """Return how many processors this kernel may use. One is enough for every lesson, but shows no speed-up."""
     count = usable_processors()
     return str(count), "" if count > 1 else "with one processor, CPU-bound work can't speed up"
 
 
 def database() -> Finding:
-    """The PostgreSQL that came with the packages starts, answers on 127.0.0.1 and stops."""
+    """Check that the packaged PostgreSQL starts, answers on 127.0.0.1 and stops."""
     import psycopg
 
     from lib.stage.servers import postgres
@@ -81,12 +81,12 @@ def database() -> Finding:
         with postgres() as server, psycopg.connect(server.dsn) as connection:
             return f"{connection.info.parameter_status('server_version')} answers", ""
     except (OSError, RuntimeError, psycopg.Error) as error:
-        remedy = "allow connections to 127.0.0.1 in firewall or sandbox, and run make lab again"
+        remedy = "allow connections to 127.0.0.1 in the firewall or sandbox, and run make lab again"
         return str(error).splitlines()[0], remedy
 
 
 def docker() -> Finding:
-    """Whether a container engine answers: optional, some lessons can use it."""
+    """Check whether a container engine answers. It is optional: some lessons can use it."""
     from lib.stage.containers import check_engine
     from lib.stage.processes import ProcessError
 
@@ -109,9 +109,9 @@ CHECKS: dict[str, Callable[[], Finding]] = {
 
 
 def report(checks: Mapping[str, Callable[[], Finding]] = CHECKS) -> pd.DataFrame:
-    """Run the checks; a table with the columns `found` and `remedy` (empty where all is well), by name.
+    """Run the checks; return a table with the columns `found` and `remedy` (empty if all is well), by name.
 
-    A check that fails in a way nobody thought of is a finding, too, and the others still run.
+    If a check itself fails, that is a finding too, and the others still run.
     """
     import pandas as pd
 
@@ -119,6 +119,6 @@ def report(checks: Mapping[str, Callable[[], Finding]] = CHECKS) -> pd.DataFrame
     for name, check in checks.items():
         try:
             findings[name] = check()
-        except Exception as error:  # noqa: BLE001 - whatever it is, the other checks still run
+        except Exception as error:  # noqa: BLE001 - whatever the error is, the other checks still run
             findings[name] = (f"{type(error).__name__}: {error}", "report this: the check itself failed")
     return pd.DataFrame.from_dict(findings, orient="index", columns=["found", "remedy"]).rename_axis("check")

@@ -1,6 +1,7 @@
-"""A guess beside what was measured, and, over all lessons, where one was furthest off.
+"""Compare guesses with measurements, and list the worst guesses of all lessons.
 
-Guesses are remembered in the file that the variable LESSONS_GUESSES names, a line of JSON for each, and nowhere without it.
+Guesses are stored in the file that the environment variable LESSONS_GUESSES names, one line of JSON each; without the variable
+they are not stored.
 """
 
 from __future__ import annotations
@@ -19,17 +20,17 @@ COLUMNS = ("lesson", "asked", "guess", "measured", "off")
 
 
 def compare(guess: Mapping[Any, Any], measured: Mapping[Any, Any]) -> pd.DataFrame:
-    """Guess, measurement and the distance between them, a row for each thing that was asked.
+    """Return guess, measurement and the distance between them, one row for each question.
 
     Args:
-        guess: value by question; what is asked of several things may be nested once, {thing: {question: value}}. None: no guess.
+        guess: value by question; questions about several things may be nested once, {thing: {question: value}}. None: no guess.
         measured: values for the same questions.
 
     Returns:
-        A table with the columns `guess`, `measured` and `distance`: guess minus measurement for numbers, else "right" or "wrong".
+        A table with the columns `guess`, `measured` and `distance`: guess minus measurement for numbers, otherwise "right" or "wrong".
 
     Raises:
-        ValueError: something that was guessed was not measured.
+        ValueError: a guess has no measurement.
     """
     guesses, found = _flat(guess), _flat(measured)
     if missing := [name for name in guesses if name not in found]:
@@ -41,7 +42,7 @@ def compare(guess: Mapping[Any, Any], measured: Mapping[Any, Any]) -> pd.DataFra
         rows[asked] = [_shown(value), _shown(found[asked]), distance]
         answer = dict(zip(COLUMNS, [lesson, asked, *rows[asked][:2], off], strict=True))
         lines.append(json.dumps(answer) + "\n")
-    # A place that can't be written must not stop a lesson.
+    # A file that can't be written must not stop a lesson.
     with (
         contextlib.suppress(OSError),
         open(os.environ.get(FILE) or os.devnull, "a", encoding="utf-8") as file,
@@ -51,7 +52,7 @@ def compare(guess: Mapping[Any, Any], measured: Mapping[Any, Any]) -> pd.DataFra
 
 
 def furthest(count: int = 5) -> pd.DataFrame:
-    """The last guess at each question that was furthest from what was measured, the furthest first: at most `count` rows.
+    """Return the worst guesses, counting the last guess at each question, the worst first: at most `count` rows.
 
     The column `off` is the difference as a share of the larger of both numbers, and 1 for an answer that is not a number.
     """
@@ -63,7 +64,7 @@ def furthest(count: int = 5) -> pd.DataFrame:
 
 
 def _flat(values: Mapping[Any, Any]) -> dict[str, Any]:
-    """The answers by question, those of a nested mapping as "thing: question"."""
+    """Return the answers by question, those of a nested mapping as "thing: question"."""
     flat: dict[str, Any] = {}
     for name, value in values.items():
         inner = value if isinstance(value, Mapping) else {"": value}
@@ -82,7 +83,7 @@ def _shown(value: Any) -> str:
 
 
 def _distance(guess: Any, measured: Any) -> tuple[str, float]:
-    """The distance in words, and how far off that is: 0 is right, 1 as wrong as can be."""
+    """Return the distance in words, and how wrong the guess is, from 0 (right) to 1."""
     if guess is None or guess == measured:
         return ("–" if guess is None else "right"), 0
     if not (_is_number(guess) and _is_number(measured)):

@@ -1,4 +1,4 @@
-"""One figure style for all lessons: readable on a light and on a dark page, without colour, and without eyes.
+"""One figure style for all lessons: readable on a light and on a dark page, without colour, and with a screen reader.
 
 fig, ax = subplots()
 ax.plot(workers, rate, label="measured", **LOOKS["measured"])
@@ -44,7 +44,7 @@ STYLE: dict[str, Any] = {
     "axes.titlelocation": "left",
     "figure.constrained_layout.use": True,
     "figure.facecolor": "white",
-    "font.family": "DejaVu Sans",  # comes with Matplotlib, so that pictures are the same on every machine
+    "font.family": "DejaVu Sans",  # comes with Matplotlib, so figures are the same on every machine
     "font.size": 10,
     "grid.color": "#E5E5E5",
     "lines.linewidth": 1.8,
@@ -56,7 +56,7 @@ STYLE: dict[str, Any] = {
 def subplots(
     rows: int = 1, columns: int = 1, *, width: float = 7.0, height: float = 3.6, **options: Any
 ) -> tuple[Figure, Any]:
-    """`matplotlib.pyplot.subplots` in the style of the lessons (which then holds for the rest of the session).
+    """Call `matplotlib.pyplot.subplots` in the style of the lessons (which stays set for the rest of the session).
 
     Args:
         rows, columns: the grid of axes.
@@ -71,9 +71,9 @@ def subplots(
 
 
 def label_lines(ax: Axes, gap: float = 0.06) -> None:
-    """Write each line's label at its right end, in its colour, in place of a legend.
+    """Write each line's label at its right end, in its colour, instead of a legend.
 
-    Call it last, when the limits of the axes are settled. Labels that would overlap are moved apart vertically.
+    Call it last, when the limits of the axes are final. Labels that would overlap are moved apart vertically.
 
     Args:
         ax: the axes; lines without a label are left out.
@@ -82,7 +82,7 @@ def label_lines(ax: Axes, gap: float = 0.06) -> None:
     lines = [
         line for line in ax.get_lines() if not str(line.get_label()).startswith("_") and len(line.get_xdata())
     ]
-    ax.get_ylim()  # settles limits that Matplotlib computes late, on which the transformation depends
+    ax.get_ylim()  # makes Matplotlib compute the limits, on which the transformation depends
     to_share = ax.transData + ax.transAxes.inverted()
     ends = [(to_share.transform((line.get_xdata()[-1], line.get_ydata()[-1]))[1], line) for line in lines]
     lowest = 0.0
@@ -97,7 +97,7 @@ def label_lines(ax: Axes, gap: float = 0.06) -> None:
 def diagram(
     boxes: dict[str, tuple[float, float, str, str]], arrows: Sequence[str], *, height: float = 2.1
 ) -> Figure:
-    """Who talks to whom: boxes with a text, joined by arrows.
+    """Draw who talks to whom: boxes with a text, joined by arrows.
 
     Args:
         boxes: by name: x, y, text, and a meaning of `COLORS`. Two units of x hold about 18 letters, one of y two or three lines.
@@ -125,15 +125,15 @@ def diagram(
 
 
 def sequence(actors: Sequence[str], steps: Sequence[tuple[str, str, str, str]], *, title: str) -> Figure:
-    """What happened in which order, from top to bottom: a column for each actor, an arrow for each step.
+    """Draw what happened in which order, from top to bottom: a column for each actor, an arrow for each step.
 
     Args:
         actors: names, from left to right.
-        steps: in their order: from, to (the same: a remark on that actor's line), text, and a meaning of `COLORS`.
+        steps: in order: from, to (if equal: a note on that actor's line), text, and a meaning of `COLORS`.
         title: the finding.
 
     Raises:
-        ValueError: a step names an actor that is none.
+        ValueError: a step names an unknown actor.
     """
     fig, ax = subplots(height=0.8 + 0.42 * len(steps))
     for place, name in enumerate(actors):
@@ -160,8 +160,8 @@ def sequence(actors: Sequence[str], steps: Sequence[tuple[str, str, str, str]], 
 
 
 def png(fig: Figure, alt: str) -> bytes:
-    """The figure as PNG bytes, the same for the same figure, with `alt` as the picture's description."""
-    for _ in range(2):  # the first draw moves the axes, the second one what hangs on them
+    """Return the figure as PNG bytes, the same for the same figure, with `alt` as the image description."""
+    for _ in range(2):  # the first draw moves the axes, the second what is attached to them
         fig.draw_without_rendering()
     fig.set_layout_engine("none")  # so that every later drawing is the same
     buffer, metadata = io.BytesIO(), {"Software": None, "Description": alt}

@@ -1,4 +1,4 @@
-"""What a throughput costs on many small machines and on one big one."""
+"""The cost of a throughput on many small machines and on one big machine."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ if TYPE_CHECKING:
 
     from lib.scaling.fitting import UslFit
 
-#: The biggest machine that can be bought, in units of the small one, and the most small ones.
+#: The biggest machine on sale, in units of the small one, and the largest number of small ones.
 LARGEST, MOST = 64.0, 100_000
 
 
 def compare_costs(demand: ArrayLike, *, fit: UslFit, returns: float = 0.8) -> pd.DataFrame:
-    """What a throughput costs on many small machines (horizontal) and on one big machine (vertical).
+    """Compare the cost of a throughput on many small machines (horizontal) and on one big machine (vertical).
 
-    Assumptions, to be replaced by your own prices and measurements: n small machines do what `fit` says, and cost n.
-    A machine of s times the size costs s times as much, as sizes of one family do at the large cloud providers, and does
-    `fit.gamma` s^`returns`: with `returns` below 1 each further processor adds less. Sizes go up to `LARGEST`, numbers to `MOST`.
+    Replace these assumptions by your own prices and measurements: n small machines have the throughput that `fit` predicts, and
+    cost n. A machine of s times the size costs s times as much, as within one family of the large cloud providers. Its
+    throughput is `fit.gamma` s^`returns`: if `returns` is below 1, each further processor adds less. Sizes go up to `LARGEST`,
+    numbers to `MOST`.
 
     Args:
         demand: tasks a second, one or several.
@@ -32,13 +33,13 @@ def compare_costs(demand: ArrayLike, *, fit: UslFit, returns: float = 0.8) -> pd
 
     Returns:
         One row a demand: `demand`, `workers`, `horizontal`, `size`, `vertical` (prices in units of a small machine's), `cheaper`
-        ("horizontal", "vertical", "equal", or "neither"). What can't reach the demand is infinite.
+        ("horizontal", "vertical", "equal", or "neither"). A price is infinite if that side cannot reach the demand.
     """
     import pandas as pd
 
     wanted = np.atleast_1d(checked("demand", demand, 0, above=True))
     power = checked("returns", returns, 0, 1, above=True)
-    reached = np.maximum.accumulate(fit.predict(np.arange(1, MOST + 1)))  # by so many, or fewer
+    reached = np.maximum.accumulate(fit.predict(np.arange(1, MOST + 1)))  # by n workers, or fewer
     workers = 1.0 + np.searchsorted(reached, wanted * (1 - 1e-9))
     workers[workers > MOST] = np.inf
     size = np.maximum((wanted / fit.gamma) ** (1 / power), 1.0)

@@ -1,6 +1,7 @@
-"""What a data set in partitions reports to Prometheus: when its newest partition was written, and how many records the smallest has.
+"""Metrics of a partitioned data set, for Prometheus: the time of its newest partition and the size of its smallest.
 
-It reads the manifest of `lib.scaling.partitions`. Run it in another process than the job: a job that hangs reports nothing.
+They are read from the manifest of `lib.scaling.partitions`. Serve them from another process than the job, because a job that
+hangs reports nothing.
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ import prometheus_client
 
 from lib.scaling.partitions import Entry
 
-#: So many partitions are watched, the last ones by their names. A gap in one of them is seen until somebody fills it.
+#: How many partitions are watched, the last ones by name. A gap in one of them shows until it is filled.
 LAST = 24
 
 
 def serve(target: Path) -> WSGIServer:
-    """Serve the metrics of the data set in the folder `target`, on a free port of 127.0.0.1 (`.server_port`) until `.shutdown()`.
+    """Serve the metrics of the data set in the folder `target` until `.shutdown()`.
 
-    Before the first partition all of them are 0.
+    They are served on a free port of 127.0.0.1 (`.server_port`). Before the first partition exists, all metrics are 0.
     """
     registry = prometheus_client.CollectorRegistry()
     for name, text, value in (

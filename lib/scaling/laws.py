@@ -1,9 +1,9 @@
-"""What theory says before anything runs: how fast work on n workers can get, and how long tasks wait.
+"""What theory predicts before anything runs: the speed-up with n workers, and how long tasks wait.
 
 amdahl(workers=[1, 2, 4, 8], serial=0.1)
 mean_wait(arrivals=3.5, service_s=1.0, servers=4)
 
-All functions take numbers or NumPy arrays, which are broadcast against each other. Rates are tasks a second, times seconds.
+All functions take numbers or NumPy arrays, which they broadcast against each other. Rates are tasks a second, times seconds.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ Numbers = NDArray[np.float64]
 
 
 class UnstableQueueError(ValueError):
-    """More work arrives than the servers can do: the queue grows without end, and there is no mean waiting time."""
+    """More work arrives than the servers can handle: the queue grows without limit, and there is no mean waiting time."""
 
 
 def checked(name: str, values: ArrayLike, low: float, high: float = np.inf, above: bool = False) -> Numbers:
-    """`values` as an array of finite numbers from `low` to `high`; with `above`, `low` itself is refused.
+    """Return `values` as an array of finite numbers from `low` to `high`; with `above`, `low` itself is refused.
 
     Raises:
-        ValueError: one of them is not; the message names it and what is allowed.
+        ValueError: a value is not in the range; the message names the value and the range.
     """
     try:
         array = np.asarray(values, dtype=float)
@@ -41,7 +41,7 @@ def checked(name: str, values: ArrayLike, low: float, high: float = np.inf, abov
 
 
 def amdahl(workers: ArrayLike, serial: ArrayLike) -> Numbers:
-    """How many times as fast n workers do a *fixed* amount of work, of which the share `serial` can't be divided.
+    """Return the speed-up of n workers on a *fixed* amount of work, of which the share `serial` can't be divided.
 
     1 / (serial + (1 - serial) / n), which never exceeds 1 / serial. Source: G. M. Amdahl, "Validity of the single
     processor approach to achieving large scale computing capabilities", AFIPS 1967.
@@ -51,7 +51,7 @@ def amdahl(workers: ArrayLike, serial: ArrayLike) -> Numbers:
 
 
 def gustafson(workers: ArrayLike, serial: ArrayLike) -> Numbers:
-    """How many times as much n workers do in a *fixed* time, of which the share `serial` is not divided work.
+    """Return how many times as much work n workers do in a *fixed* time, of which the share `serial` is undivided work.
 
     n - serial (n - 1). Source: J. L. Gustafson, "Reevaluating Amdahl's law", Communications of the ACM 31(5), 1988.
     """
@@ -60,11 +60,11 @@ def gustafson(workers: ArrayLike, serial: ArrayLike) -> Numbers:
 
 
 def usl(workers: ArrayLike, gamma: ArrayLike, alpha: ArrayLike, beta: ArrayLike) -> Numbers:
-    """Tasks a second that n workers do together, by the Universal Scalability Law.
+    """Return the throughput of n workers, in tasks a second, by the Universal Scalability Law.
 
-    gamma n / (1 + alpha (n - 1) + beta n (n - 1)): gamma is what one worker does alone, alpha the share of work that
-    waits for something shared (contention), beta the cost of each pair of workers that must agree (coherency). With
-    beta = 0 it is gamma times Amdahl's law. Source: N. J. Gunther, "Guerrilla Capacity Planning", Springer 2007.
+    gamma n / (1 + alpha (n - 1) + beta n (n - 1)): gamma is the throughput of a single worker, alpha the share of work that
+    waits for a shared resource (contention), beta the cost for each pair of workers that must agree (coherency). If beta is 0,
+    it is gamma times Amdahl's law. Source: N. J. Gunther, "Guerrilla Capacity Planning", Springer 2007.
     """
     n, a, b = checked("workers", workers, 1), checked("alpha", alpha, 0, 1), checked("beta", beta, 0)
     return checked("gamma", gamma, 0, above=True) * n / (1 + a * (n - 1) + b * n * (n - 1))
@@ -76,10 +76,10 @@ def usl(workers: ArrayLike, gamma: ArrayLike, alpha: ArrayLike, beta: ArrayLike)
 def little(
     *, number: ArrayLike | None = None, rate: ArrayLike | None = None, time_s: ArrayLike | None = None
 ) -> Numbers:
-    """The third of three means of which two are given: number of tasks in a system = rate of arrivals x time in it.
+    """Return the missing one of three means: number of tasks in a system = rate of arrivals x time in the system.
 
-    It holds for the queue alone, for the servers alone and for both together, whatever the distributions, as long as the
-    system is stable. Source: J. D. C. Little, "A proof for the queuing formula: L = λW", Operations Research 9(3), 1961.
+    The law holds for the queue, for the servers and for both together, with any distributions, as long as the system is stable.
+    Source: J. D. C. Little, "A proof for the queuing formula: L = λW", Operations Research 9(3), 1961.
     """
     names = {"number": number, "rate": rate, "time_s": time_s}
     given = {name: value for name, value in names.items() if value is not None}
@@ -94,15 +94,16 @@ def little(
 
 
 def waiting(arrivals: ArrayLike, service_s: ArrayLike, servers: ArrayLike) -> tuple[Numbers, Numbers]:
-    """The share of tasks that find all servers busy, and how many seconds these wait in the mean, in a queue M/M/c.
+    """Return the share of tasks that find all servers busy, and the mean seconds that these tasks wait, in an M/M/c queue.
 
-    Arrivals are independent of each other (Poisson), service times exponential with mean `service_s`, the queue is first
-    in, first out. The share is Erlang's C formula, by the recurrence of Erlang's B over the number of servers, which neither
-    overflows nor loses digits; the time it takes grows with their number. Source: A. K. Erlang, "Solution of some problems in
+    Arrivals are independent (Poisson), service times are exponential with mean `service_s`, and the queue is first in, first
+    out. The share is Erlang's C formula, computed by the recurrence of Erlang's B over the number of servers. This neither
+    overflows nor loses digits; its running time grows with the number of servers. Source: A. K. Erlang, "Solution of some
+    problems in
     the theory of probabilities of significance in automatic telephone exchanges", 1917.
 
     Raises:
-        UnstableQueueError: the servers can't do the work.
+        UnstableQueueError: more work arrives than the servers can handle.
     """
     rate = checked("arrivals", arrivals, 0, above=True)
     time_s, number = checked("service_s", service_s, 0, above=True), checked("servers", servers, 1)
@@ -123,7 +124,7 @@ def waiting(arrivals: ArrayLike, service_s: ArrayLike, servers: ArrayLike) -> tu
 
 
 def mean_wait(arrivals: ArrayLike, service_s: ArrayLike, servers: ArrayLike) -> Numbers:
-    """Mean seconds in the queue of an M/M/c (see `waiting`), tasks that do not wait included."""
+    """Return the mean seconds in the queue of an M/M/c (see `waiting`), including tasks that do not wait."""
     share, wait = waiting(arrivals, service_s, servers)
     return share * wait
 
@@ -131,7 +132,7 @@ def mean_wait(arrivals: ArrayLike, service_s: ArrayLike, servers: ArrayLike) -> 
 def wait_percentile(
     share: ArrayLike, arrivals: ArrayLike, service_s: ArrayLike, servers: ArrayLike
 ) -> Numbers:
-    """Seconds in the queue of an M/M/c that the given share of tasks (0.99, say) does not exceed.
+    """Return the waiting time in an M/M/c queue, in seconds, that the given share of tasks (such as 0.99) does not exceed.
 
     A task waits longer than t with probability C exp(-t servers (1 - utilisation) / service_s), where C is Erlang's.
     """

@@ -1,7 +1,7 @@
-"""What a worker tells Prometheus: how many tasks ended in which way, how long they waited and took, what waits and runs now.
+"""Metrics of a worker, for Prometheus: tasks by outcome, waiting times, durations, queue length and running tasks.
 
-A worker is several processes. Each adds to files in the directory PROMETHEUS_MULTIPROC_DIR, and the main process serves
-the sums on a free port of 127.0.0.1: that is prometheus-client's multiprocess mode. What a killed child has counted stays.
+A worker is several processes. Each process adds to files in the directory PROMETHEUS_MULTIPROC_DIR, and the main process serves
+the sums on a free port of 127.0.0.1 (the multiprocess mode of prometheus-client). The counts of a killed child are kept.
 """
 
 from __future__ import annotations
@@ -53,13 +53,13 @@ def _end(task: Task, state: str, **_: Any) -> None:
 
 @signals.task_failure.connect
 def _lose(sender: Task, exception: BaseException, **_: Any) -> None:
-    """A child that was killed can count nothing: the main process does."""
+    """Count the lost task of a killed child: the main process does it, because the child cannot."""
     if isinstance(exception, WorkerLostError):
         ENDED.labels(_name(sender), "lost").inc()
 
 
 class _Now:
-    """What is true at the moment of a scrape. The queue is one for all workers, who tell the same length."""
+    """Values at the time of a scrape. All workers share one queue, so all report the same length."""
 
     def collect(self) -> Iterator[Metric]:
         settings, store = connection(os.getpid())
@@ -73,7 +73,8 @@ class _Now:
 def expose(app: Celery) -> int:
     """Serve the metrics of this worker over HTTP, from its main process; return the port on 127.0.0.1.
 
-    Counts of the app's tasks begin at 0: the increase of a series that begins at 1 is 0, and its first loss would not be seen.
+    The counts of the app's tasks start at 0. If a series started at 1, its increase would be 0 and the first loss would not
+    show.
     """
     for name in {_name(task) for task in app.tasks.values() if not task.name.startswith("celery.")}:
         for outcome in ("done", "failure", "lost"):

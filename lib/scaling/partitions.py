@@ -1,10 +1,10 @@
-"""A data set in partitions, upgraded by a pool of workers: what is done stays done, and every record is accounted for.
+"""Upgrade a partitioned data set with a pool of workers: finished partitions stay finished, every record is accounted for.
 
     with WorkerPool(3) as pool:
         manifest = upgrade_partitions(pool, "users", "users.v3", version=3)
 
-`users` holds files of records (NDJSON). `users.v3` then holds a file of the same name for each, in `quarantine/`
-the records that were put aside, and in `manifest/` what became of the partition. Workers and owner share these folders.
+`users` holds files of records (NDJSON). Afterwards `users.v3` holds a file of the same name for each; the quarantined records
+are in `quarantine/`, and the result of each partition is in `manifest/`. Workers and owner share these folders.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class Pool(Protocol):
-    """What sends tasks to workers, and knows what became of them, such as `lib.scaling.workers.WorkerPool`."""
+    """Sends tasks to workers and reports what happened to them, such as `lib.scaling.workers.WorkerPool`."""
 
     def send(self, task: str, arguments: Iterable[Sequence[Any]]) -> list[str]: ...
     def wait(self, timeout: float, *, ids: Iterable[str]) -> int: ...
@@ -40,11 +40,11 @@ class Pool(Protocol):
 
 
 class PartitionError(RuntimeError):
-    """Some partitions could not be upgraded; the message names them. The others are done, and stay so."""
+    """Some partitions could not be upgraded; the message names them. The others are finished."""
 
 
 class Entry(msgspec.Struct):
-    """What became of a partition. `source` is the SHA-256 of the file that was read."""
+    """The result of a partition. `source` is the SHA-256 of the input file."""
 
     partition: str
     version: int
@@ -68,11 +68,11 @@ def upgrade_partitions(
 ) -> pd.DataFrame:
     """Upgrade each file of users in the folder `source` to a version, on the workers of a pool, into the folder `target`.
 
-    After an interruption, call it again to go on: a partition whose content has not changed since it was done is left
-    alone. Returns the manifest, a row for each partition: read, passed, quarantined, and what was kept and lost.
-    history: of the users as the code of the workers knows it, where they run that of another release.
-    Raises UnknownVersionError, PartitionError, FileNotFoundError where there is no partition, ValueError where both folders are one
-    or the source has other files, and TimeoutError.
+    After an interruption, call it again to continue: finished partitions are skipped unless their input has changed. Returns
+    the manifest, one row for each partition: records read, passed, quarantined, and what was kept and lost.
+    history: of the users in the workers' code, if they run another release.
+    Raises UnknownVersionError, PartitionError, FileNotFoundError if there is no partition, ValueError if both folders are the
+    same or the source has other files, and TimeoutError.
     """
     import pandas as pd
 
@@ -106,16 +106,16 @@ def upgrade_partitions(
 
 
 def upgrade_file(source: Path, target: Path, version: int) -> Entry:
-    """Upgrade one partition, unless that was done already. May be called twice, and at the same time: the second one waits.
+    """Upgrade one partition, unless it is finished already. May be called twice at the same time: the second call waits.
 
-    All of its files appear together, the entry of the manifest last; what a killed process had begun is removed. Raises
-    OSError; then nothing is left in the target.
+    All its files appear together, the manifest entry last; unfinished files of a killed process are removed. Raises OSError;
+    then nothing is left in the target.
     """
     name = source.name
     paths = [target / "manifest" / f"{name}.json", target / name, target / "quarantine" / name]
     for path in paths:
         path.parent.mkdir(parents=True, exist_ok=True)
-    with file_lock(paths[0].with_name(f".{name}.lock"), wait=math.inf):  # one that was killed holds none
+    with file_lock(paths[0].with_name(f".{name}.lock"), wait=math.inf):  # a killed process holds no lock
         with source.open("rb") as records:
             checksum = hashlib.file_digest(records, "sha256").hexdigest()
         entry = _entry(target, name)
@@ -135,6 +135,6 @@ def upgrade_file(source: Path, target: Path, version: int) -> Entry:
 
 
 def _entry(target: Path, name: str) -> Entry | None:
-    with suppress(FileNotFoundError, msgspec.MsgspecError):  # a manifest that can't be read proves nothing
+    with suppress(FileNotFoundError, msgspec.MsgspecError):  # an unreadable entry proves nothing
         return msgspec.json.decode((target / "manifest" / f"{name}.json").read_bytes(), type=Entry)
     return None

@@ -1,11 +1,11 @@
-"""A cluster of workers that is not there: the same queue, broker and failures as in a real one, in simulated time (SimPy).
+"""A simulated cluster of workers, with the queue, broker and failures of a real one, in simulated time (SimPy).
 
 frame = simulate(Cluster(workers=4, service_s=1.0), tasks=10_000, rate=3.5, seed=1)
 (frame["started"] - frame["arrived"]).mean()
 
 Tasks arrive in one queue, first in, first out. A broker hands them out one after the other, each to the worker that has
-been idle longest. A try can be slow (a straggler), and a worker can fail at it: then the task goes back to the queue, and the
-worker comes back after a while. Time costs nothing where nothing happens: 10,000 workers with 100,000 tasks take seconds.
+been idle longest. A try can be slow (a straggler), and a worker can fail during a try: then the task goes back to the queue,
+and the worker restarts. Only events cost time: 10,000 workers with 100,000 tasks take seconds.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from lib.stage.ranges import check_range, check_whole
 if TYPE_CHECKING:
     import pandas as pd
 
-LEAST = 1e-9  # of a time or a rate that must be above 0
+LEAST = 1e-9  # least value of a time or a rate that must be above 0
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """Workers and all that slows them down. Times are in seconds.
+    """Workers, and everything that slows them down. Times are in seconds.
 
-    service_s: mean time of a try, which is exponential; stragglers and failures aside.
-    broker_limit: tasks a second that the broker can hand out; each takes it 1 / `broker_limit`. None: no limit.
-    straggler_share: of tries that take `straggler_factor` times as long, each on its own (a full disk, a noisy neighbour).
-    failure_s: mean time that a worker *works* until it fails, exponential; an idle worker does not fail. At least a hundredth
-        of a slow try: else hardly any task would ever be done. None: never.
-    restart_s: time from the failure of a worker until it is back.
+    service_s: mean time of a try, exponential, without stragglers and failures.
+    broker_limit: tasks a second that the broker can hand out; each one takes 1 / `broker_limit` seconds. None: no limit.
+    straggler_share: share of tries that take `straggler_factor` times as long, independently (a full disk, a noisy neighbour).
+    failure_s: mean *working* time until a worker fails, exponential; an idle worker does not fail. At least a hundredth of a
+        slow try: otherwise hardly any task would finish. None: never.
+    restart_s: time from the failure of a worker until it works again.
 
     Raises:
-        ValueError: a number makes no sense; the message names it.
+        ValueError: a number is outside its range; the message names it.
     """
 
     workers: int
@@ -58,7 +58,7 @@ class Cluster:
 
 
 class _Run:
-    """One simulation: a process for the arrivals, one for the broker, and one for each try under way."""
+    """One simulation: a process for the arrivals, one for the broker, and one for each try in progress."""
 
     def __init__(self, cluster: Cluster, arrived: np.ndarray, rng: np.random.Generator) -> None:
         self.cluster, self.arrived = cluster, arrived
@@ -67,7 +67,7 @@ class _Run:
         self.idle.items = list(range(cluster.workers))
         self.tries = [0] * len(arrived)
         self.done: list[tuple[float, float, int] | None] = [None] * len(arrived)
-        # Apart, so that a cluster with failures has the service times of the one without.
+        # Separate, so that a cluster has the same service times with and without failures.
         self.service, self.slow, self.failures = rng.spawn(3)
         self.env.process(self.arrivals())
         self.env.process(self.broker())
@@ -109,7 +109,7 @@ def simulate(cluster: Cluster, *, tasks: int, rate: float | None = None, seed: i
     Args:
         cluster: the workers and all that slows them down.
         tasks: how many.
-        rate: arrivals a second, independent of each other (Poisson). None: all are there at time 0.
+        rate: arrivals a second, independent (Poisson). None: all tasks arrive at time 0.
         seed: the same seed gives the same run.
 
     Returns:
@@ -117,7 +117,7 @@ def simulate(cluster: Cluster, *, tasks: int, rate: float | None = None, seed: i
         simulated seconds), `worker` (0, 1, …), `tries`.
 
     Raises:
-        ValueError: tasks is no whole number above 0, or rate is not above 0.
+        ValueError: tasks is not a whole number above 0, or rate is not above 0.
     """
     import pandas as pd
 

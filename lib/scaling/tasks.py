@@ -1,7 +1,7 @@
-"""The tasks that a worker does, and what it notes about each try on the broker.
+"""The tasks of a worker, and the record of each try on the broker.
 
-This module is the Celery application of a worker: `celery --app lib.scaling.tasks worker`. Each try of a task has an entry
-in a hash on the broker, which is written when the try starts and again when it ends: so the sender of a task sees who does it.
+This module is the Celery application of a worker: `celery --app lib.scaling.tasks worker`. Each try of a task has an entry in a
+hash on the broker, written when the try starts and again when it ends. So the sender sees which worker runs a task.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 # ── Tries ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-#: A broker that is away for a minute costs no note: the end of a task whose note is lost would be waited for forever.
+#: No record is lost if the broker is away for a minute: without the record, the sender would wait for the task forever.
 PATIENT = Retry(ConstantBackoff(0.5), 120)
 
 
 def _note(key: str, field: str, value: str, ended: str | None = None) -> None:
-    """Write into one of the pool's hashes, and perhaps that a task has ended. Waits for a broker that is away."""
+    """Write into one of the pool's hashes and, with `ended`, that this task has ended. Waits for a broker that is away."""
     settings, store = connection(os.getpid())
 
     def write() -> None:
@@ -43,7 +43,7 @@ def _note(key: str, field: str, value: str, ended: str | None = None) -> None:
 
 
 def _note_try(attempt: dict[str, Any]) -> None:
-    passed_on = attempt.get("outcome") == "retry"  # its worker has put it into a queue again
+    passed_on = attempt.get("outcome") == "retry"  # its worker has put it back into a queue
     ended = attempt["task"] if "end" in attempt and not passed_on else None
     _note("tries", f"{attempt['task']}:{attempt['start']!r}", json.dumps(attempt), ended)
 
@@ -73,7 +73,7 @@ def _note_end(task: Task, state: str, retval: Any, **_: Any) -> None:
 
 @signals.task_failure.connect
 def _note_given_up(task_id: str, exception: BaseException, **_: Any) -> None:
-    """A child that was killed can note nothing: the main process does when it gives the task up."""
+    """Record a task that is given up after its child was killed: the main process does it, because the child cannot."""
     if isinstance(exception, WorkerLostError):
         _note("given up", task_id, f"{type(exception).__name__}: {exception}", task_id)
 
@@ -84,7 +84,7 @@ def _note_given_up(task_id: str, exception: BaseException, **_: Any) -> None:
 @signals.worker_ready.connect
 def _note_ready(sender: Consumer, **_: Any) -> None:
     _drain_before_stop(sender)
-    if sender.hub:  # Celery looks for dead children when a pipe closes, which may be too early, and then every five seconds
+    if sender.hub:  # Celery looks for dead children as a pipe closes (perhaps too early), then every 5 s
         sender.hub.call_repeatedly(0.5, sender.pool.maintain_pool)
     (settings, store), name = connection(os.getpid()), sender.hostname.partition("@")[0]
     if METRICS_VARIABLE in os.environ:
@@ -93,16 +93,16 @@ def _note_ready(sender: Consumer, **_: Any) -> None:
 
 
 def _drain_before_stop(consumer: Consumer) -> None:
-    """On SIGTERM, take nothing new, wait for what was taken to end, and only then let Celery stop the worker.
+    """On SIGTERM, take no new tasks, wait until the taken ones have ended, and only then let Celery stop the worker.
 
-    Celery's own warm shutdown gives up a task that a child has begun and not yet reported as begun: it is done, never acknowledged,
-    and after the visibility timeout done again. A broker that is away, or goes away now, is not waited for.
+    Celery's own warm shutdown gives up a task that a child has started but not yet reported. Such a task is done but never
+    acknowledged, so it runs again after the visibility timeout. Draining does not wait for a broker that is away or goes away.
     """
 
     asked = False
 
     def stop(*_: object) -> None:
-        nonlocal asked  # and no call of the hub: its lock may be held by what this signal interrupts, which would then wait for itself
+        nonlocal asked  # do not call the hub here: the interrupted code may hold its lock, which would be a deadlock
         asked, consumer.app.conf.broker_connection_retry = True, False
         if not consumer.connection:
             worker_state.should_stop = os.EX_OK
@@ -122,13 +122,13 @@ def _drain_before_stop(consumer: Consumer) -> None:
 
 @shared_task
 def pause(seconds: float) -> None:
-    """I/O-bound: wait, as for a database or a service. Idempotent, because it has no effect."""
+    """Wait, like an I/O-bound call of a database or a service. Idempotent, because it has no effect."""
     time.sleep(seconds)
 
 
 @shared_task
 def compute(steps: int) -> int:
-    """CPU-bound: a loop in Python (a linear congruential generator, Knuth's constants). Idempotent."""
+    """Compute in a Python loop, CPU-bound (a linear congruential generator, Knuth's constants). Idempotent."""
     number = 1
     for _ in range(steps):
         number = (number * 6364136223846793005 + 1442695040888963407) % 2**64
@@ -137,7 +137,7 @@ def compute(steps: int) -> int:
 
 @shared_task(bind=True)
 def book(self: Task, seconds: float) -> None:
-    """Book a payment, in the middle of `seconds`. Not idempotent: done twice, it is booked twice."""
+    """Book a payment, in the middle of `seconds`. Not idempotent: if the task runs twice, the payment is booked twice."""
     settings, store = connection(os.getpid())
     time.sleep(seconds / 2)
     store.hincrby(settings.key("ledger"), self.request.id, 1)
@@ -146,7 +146,7 @@ def book(self: Task, seconds: float) -> None:
 
 @shared_task(bind=True)
 def book_once(self: Task, seconds: float) -> None:
-    """Book a payment under the id of the task, which stays the same when it is delivered again. Idempotent."""
+    """Book a payment under the task's id, which stays the same when the task is redelivered. Idempotent."""
     settings, store = connection(os.getpid())
     time.sleep(seconds / 2)
     store.hsetnx(settings.key("ledger"), self.request.id, 1)
@@ -155,7 +155,7 @@ def book_once(self: Task, seconds: float) -> None:
 
 @shared_task
 def upgrade_partition(source: str, target: str, version: int) -> None:
-    """Upgrade a file of records, as `lib.scaling.partitions` says. Idempotent."""
+    """Upgrade a file of records (see `lib.scaling.partitions`). Idempotent."""
     from lib.scaling.partitions import upgrade_file  # only the workers that need it pay for the import
 
     upgrade_file(Path(source), Path(target), version)

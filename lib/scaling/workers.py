@@ -1,12 +1,12 @@
-"""A pool of real Celery workers, which can be watched, scaled, drained and killed.
+"""A pool of real Celery workers that you can watch, scale, drain and kill.
 
     with WorkerPool(4) as pool:
         pool.send("pause", [(0.25,)] * 40)
         pool.wait(30)
         print(pool.events())
 
-Each worker is a process of its own, or a container of its own, and dies with the owner of the pool. The broker is a
-Valkey server that the pool starts and stops, or one that pools share.
+Each worker is its own process or container, and ends with the owner of the pool. The broker is a Valkey server that the pool
+starts and stops, or one that several pools share.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 RELEASE = "release"  # the module with the tasks of a release
-#: How a worker does several tasks at a time. `solo` does one, in its main process.
+#: How a worker runs several tasks at a time. `solo` runs one, in its main process.
 Kind = Literal["prefork", "threads", "solo"]
-PAUSE = 0.02  # seconds between two looks at the broker
-HEARD = 0.05  # seconds until a main process has most likely heard that its child has begun a task; else it notices a kill seconds later
+PAUSE = 0.02  # seconds between two queries of the broker
+HEARD = 0.05  # seconds until a main process most likely knows that its child has started a task; otherwise it notices a kill seconds later
 #: Of `WorkerPool.events`, with their types.
 COLUMNS: dict[str, Any] = {"task": str, "worker": str, "pid": "Int64"}
 COLUMNS |= dict.fromkeys(("queued", "start", "end", "cpu"), float)
@@ -52,7 +52,7 @@ COLUMNS |= {"try": int, "outcome": str, "error": str}
 
 @dataclass(frozen=True)
 class Worker:
-    """A started worker. Its main process leads a session of its own."""
+    """A started worker. Its main process leads its own session."""
 
     name: str
     process: Process
@@ -62,7 +62,7 @@ class WorkerPool(Running):
     """Workers that take tasks off one queue, until `stop()`, the end of the `with` block, or the end of the owner."""
 
     timeout = 120.0
-    """Seconds that a start, a kill, or a stop that waits for tasks under way may take."""
+    """Timeout in seconds for a start, a kill, or draining."""
 
     def __init__(
         self,
@@ -78,12 +78,12 @@ class WorkerPool(Running):
     ) -> None:
         """Start workers and wait until they are ready.
 
-        concurrency: tasks that each of them does at a time. delivery: what happens to a task when its worker dies.
-        broker: a server that is shared with other pools, which see nothing of this one; it isn't stopped with the pool.
-        metrics: whether each worker, if it is a process, serves its metrics to Prometheus (`lib.scaling.metrics`), at `metrics_urls`.
-        backend: "docker" for workers in containers (see `lib.stage.containers`), which see no files of this machine.
+        concurrency: tasks that each worker runs at a time. delivery: what happens to a task when its worker dies.
+        broker: a server shared with other pools, which are isolated from this one; it is not stopped with the pool.
+        metrics: whether each worker process serves its metrics for Prometheus (`lib.scaling.metrics`) at `metrics_urls`.
+        backend: "docker" for workers in containers (see `lib.stage.containers`), which cannot see this machine's files.
         tree: the folder with the files of the release whose code they run.
-        Raises ProcessError, with the end of the log, when a worker is not ready in time, and ValueError for an argument out of its range.
+        Raises ProcessError, with the end of the log, if a worker is not ready in time, and ValueError for an argument outside its range.
         """
         check_whole(0, workers=workers)
         check_whole(1, concurrency=concurrency)
@@ -105,20 +105,21 @@ class WorkerPool(Running):
 
     @property
     def workers(self) -> list[Worker]:
-        """Those that are alive, the oldest first."""
+        """The workers that are alive, the oldest first."""
         return [worker for worker in self._workers if worker.process.alive]
 
     @property
     def metrics_urls(self) -> dict[str, str]:
-        """Where the workers that are alive serve their metrics, by name; empty unless the pool was made with `metrics`."""
+        """The addresses of the live workers' metrics, by name; empty unless the pool was created with `metrics`."""
         ports = self.store.hgetall(self.settings.key("metrics"))
         alive = [worker.name for worker in self.workers]
         return {name: f"http://127.0.0.1:{ports[name]}/metrics" for name in alive if name in ports}
 
     def scale(self, workers: int) -> None:
-        """Start or stop workers until there are so many.
+        """Start or drain workers until the pool has this number.
 
-        The youngest go. They take nothing new, and end what they have taken. Raises TimeoutError when that takes longer than `timeout`.
+        The youngest are drained: they take no new tasks and finish those they have. Raises TimeoutError if that takes longer
+        than `timeout`.
         """
         check_whole(0, workers=workers)
         alive = self.workers
@@ -133,12 +134,13 @@ class WorkerPool(Running):
     ) -> list[Worker]:
         """Start workers of a release beside the others, wait until they are ready, and return them.
 
-        release: what their names begin with. code: a module with the Celery tasks of that release, as text; they are known as
-        `release.NAME`. queues: those from which the workers take tasks, in turn. Raises ProcessError as the constructor does, and
-        ValueError for code where workers run in containers.
+        release: the prefix of their names.
+        code: the source of a module with the Celery tasks of that release, which are called `release.NAME`.
+        queues: the workers take tasks from these queues in turn.
+        Raises ProcessError as the constructor does, and ValueError for `code` if workers run in containers.
         """
         if code and self._network:
-            raise ValueError("code: workers in containers have that of their image; use backend='process'")
+            raise ValueError("code: workers in containers run the code of their image; use backend='process'")
         ready = self.settings.key("ready")
         started = [self._start(release, code, queues) for _ in range(workers)]
         for worker in started:
@@ -150,7 +152,7 @@ class WorkerPool(Running):
         return started
 
     def drain(self, workers: Sequence[Worker]) -> None:
-        """Stop workers after they have ended what they have taken. Raises TimeoutError when that takes longer than `timeout`."""
+        """Stop workers after they have finished the tasks they have taken. Raises TimeoutError if that takes longer than `timeout`."""
         for worker in workers:
             worker.process.signal(signal.SIGTERM)  # Celery: a warm shutdown
         deadline = time.monotonic() + self.timeout
@@ -170,13 +172,13 @@ class WorkerPool(Running):
         command += ["--without-gossip", "--without-mingle", "--without-heartbeat"]  # they slow the start
         if self._network:
             inside = replace(self.settings, broker=self._network.inside(self.settings.broker))
-            options = ["--stop-signal=KILL", "--no-healthcheck"]  # the image's check is that of the service
+            options = ["--stop-signal=KILL", "--no-healthcheck"]  # the image's check is for the service
             program: Process = Container(self._network, f"worker-{name}", self._image, *options).start(
                 0, ["python", *command], env=inside.to_environment()
             )
         else:
             program = Process()
-            # Its pool of processes leaves a folder behind: in the directory that goes with the process.
+            # Its pool of processes leaves a folder behind, here in the directory that is removed with the process.
             environment = {"TMPDIR": str(program.directory), "PYTHONPATH": str(self.tree)}
             if code:
                 environment["PYTHONPATH"] += f"{os.pathsep}{program.directory}"
@@ -198,14 +200,15 @@ class WorkerPool(Running):
         once: Callable[[set[str]], object] = bool,
         among: Sequence[Worker] = (),
     ) -> set[str]:
-        """Kill a worker in the middle of as many tasks as it does at a time; return their ids. Nothing replaces it but `scale`.
+        """Kill a worker while it runs as many tasks as it can at a time; return their ids. Only `scale` replaces it.
 
-        The processes that do the tasks are stopped first (SIGSTOP), and go on if a task has ended meanwhile. So the kill can't come too
-        late, however busy the machine is.
+        The processes that run the tasks are stopped first (SIGSTOP); they continue if a task has ended in the meantime. So the
+        kill can't come too late, however busy the machine is.
 
-        whole_worker: or just the child that does the task, where each worker has one; then its worker replaces the child.
-        once: says, when given the ids of the tasks under way in a worker, whether to kill now. among: only one of these workers.
-        Raises TimeoutError when no worker came to that within `timeout`.
+        whole_worker: False: kill only the child that runs the task, if each worker has one; the worker then replaces it.
+        once: receives the ids of the tasks in progress in a worker; returns whether to kill now.
+        among: kill one of these workers.
+        Raises TimeoutError if no worker met these conditions within `timeout`.
         """
         deadline = time.monotonic() + self.timeout
         while time.monotonic() < deadline:
@@ -225,13 +228,14 @@ class WorkerPool(Running):
             time.sleep(HEARD)
         try:
             self._signal(worker, found, signal.SIGSTOP, states="TZ")
-            self.store.ping()  # what they had sent has arrived
+            self.store.ping()  # everything they had sent has arrived
             if self._under_way(worker) != found or not once(set(found)):
                 return set()
             if whole_worker:
                 worker.process.kill()
-            # Celery looks for a child when its pipe closes, which is before the kernel has it ready to be reaped. A main process
-            # that looks too early, or has not heard who does the task, looks again after five seconds: so it is stopped meanwhile.
+            # Celery checks for a dead child when its pipe closes, which is before the kernel lets the child be reaped. A main
+            # process that checks too early, or does not know yet who runs the task, checks again after five seconds. So we stop
+            # it in the meantime.
             worker.process.signal(signal.SIGSTOP)
             self._signal(worker, found, signal.SIGKILL, states="Z")
         finally:
@@ -243,10 +247,10 @@ class WorkerPool(Running):
         return set(found)
 
     def _signal(self, worker: Worker, found: dict[str, int], number: int, states: str = "") -> None:
-        """Send a signal to the processes of tasks. states: wait until each is in one of these (letters of proc(5)), or gone."""
+        """Send a signal to the processes that run tasks. states: wait until each is in one of these (letters of proc(5)) or has ended."""
         for pid in found.values():
             worker.process.signal(number, pid=pid)
-        if states:  # on a busy machine a tenth of a second later
+        if states:  # takes up to a tenth of a second on a busy machine
             wait_for(
                 lambda: all(worker.process.state(pid) in states for pid in found.values()),
                 self.timeout,
@@ -254,7 +258,7 @@ class WorkerPool(Running):
             )
 
     def _under_way(self, worker: Worker) -> dict[str, int]:
-        """The tasks that a worker does now, and the ids of the processes that do them."""
+        """Return the tasks that a worker is running and the ids of the processes that run them."""
         tries = [one for one in self._tries() if one["worker"] == worker.name]
         return {one["task"]: one["pid"] for one in tries if one["outcome"] == "under way"}
 
@@ -263,7 +267,7 @@ class WorkerPool(Running):
     def send(self, task: str, arguments: Iterable[Sequence[Any]], *, queue: str = QUEUE) -> list[str]:
         """Put a task of `lib.scaling.tasks` into a queue once for each tuple of arguments; return their ids.
 
-        A task `release.NAME` is sent unchecked: which workers know it depends on their code.
+        A task `release.NAME` is sent unchecked, because it depends on the workers' code whether they know it.
         Raises celery.exceptions.NotRegistered if there is no such task in `lib.scaling.tasks`.
         """
         of_release = task.startswith(f"{RELEASE}.")
@@ -274,35 +278,35 @@ class WorkerPool(Running):
                 queued = time.time()
                 headers, way = {"queued": queued}, {"producer": producer, "retry": False, "queue": queue}
                 self._app.send_task(name, values, task_id=ids[-1], headers=headers, **way)
-                self._sent[ids[-1]] = queued  # last: nobody is to wait for a task that could not be sent
+                self._sent[ids[-1]] = queued  # last, so that nobody waits for a task that could not be sent
         return ids
 
     def queue_length(self, queue: str = QUEUE) -> int:
-        """How many tasks in a queue no worker has taken yet."""
+        """Count the tasks in a queue that no worker has taken yet."""
         return self.store.llen(self.settings.key(queue))
 
     def unacknowledged(self) -> set[str]:
-        """The ids of tasks that were delivered to a worker, dead ones included, and not acknowledged."""
+        """Return the ids of unacknowledged tasks: delivered to a worker, which may have died since."""
         messages = self.store.hvals(self.settings.key("unacked"))
         return {json.loads(message)[0]["headers"]["id"] for message in messages}
 
     def wait(self, timeout: float = 60.0, *, ids: Iterable[str] | None = None) -> int:
-        """Wait until the tasks with these ids (None: all that were sent) have ended, or `timeout` seconds; return how many have not."""
+        """Wait until the tasks with these ids (None: all sent tasks) have ended, or `timeout` seconds; return how many have not."""
         check_range(0, timeout=timeout)
         awaited, ended = set(self._sent if ids is None else ids), self.settings.key("ended")
         wait_for(lambda: awaited <= self.store.smembers(ended), timeout, PAUSE)
         return len(awaited - self.store.smembers(ended))
 
     def ledger(self) -> dict[str, int]:
-        """How many times each task has booked its payment (tasks `book` and `book_once`)."""
+        """Return how many times each task has booked its payment (tasks `book` and `book_once`)."""
         return {task: int(times) for task, times in self.store.hgetall(self.settings.key("ledger")).items()}
 
     def events(self) -> pd.DataFrame:
-        """What has happened to each task: a row for each try, and one for a task that nobody has begun.
+        """Return what happened to each task: one row for each try, and one for each task that has not started.
 
-        Columns: task, worker, pid, queued, start, end (seconds since 1970), cpu (seconds of processor time), try (from 1; 0: not
-        begun), error, and outcome: `done`, `failure`, `under way`, `waiting` (in the queue, or taken and not begun), or `cut off`, when its
-        process has died. In the order of their start.
+        Columns: task, worker, pid, queued, start, end (seconds since 1970), cpu (CPU seconds), try (from 1; 0: not started),
+        error, and outcome: `done`, `failure`, `under way`, `waiting` (in the queue, or taken but not started), or `cut off`
+        (its process has died). Ordered by start.
         """
         import pandas as pd
 
@@ -320,7 +324,7 @@ class WorkerPool(Running):
         return events.astype(COLUMNS)
 
     def _tries(self) -> list[dict[str, Any]]:
-        """Every try of every task, in the order of their starts, with its outcome."""
+        """Return every try of every task with its outcome, ordered by start."""
         alive = {worker.name: worker.process for worker in self.workers}
         tries = [json.loads(entry) for entry in self.store.hvals(self.settings.key("tries"))]
         for one in tries:
@@ -332,7 +336,7 @@ class WorkerPool(Running):
     # ── The end ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     def stop(self) -> None:
-        """End all workers at once, whatever they do, and remove what the pool has on the broker. May be repeated."""
+        """Stop all workers immediately, even in the middle of tasks, and remove the pool's keys from the broker. May be repeated."""
         self._undo.close()
 
     def _end_workers(self) -> None:
@@ -341,6 +345,6 @@ class WorkerPool(Running):
         self._workers = []
 
     def _remove_keys(self) -> None:
-        with contextlib.suppress(redis.ConnectionError):  # the broker has gone, and its keys with it
+        with contextlib.suppress(redis.ConnectionError):  # the broker has ended, and its keys with it
             for key in self.store.scan_iter(self.settings.key("*"), count=1000):
                 self.store.delete(key)

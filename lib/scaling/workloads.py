@@ -1,9 +1,9 @@
-"""Three jobs that many processes do side by side: sharing nothing, sharing one lock, and each telling all the others.
+"""Three jobs for many processes: sharing nothing, sharing one lock, and sending messages to all others.
 
 measure_curve(Job("lock", work_s=0.01, shared_s=0.0025), counts=[1, 2, 4, 8])
 
-Processes, lock and messages are real. What stands for the wait for a disk or a network is `time.sleep`, so that two cores
-are enough to see what sharing does to many workers.
+Processes, lock and messages are real. `time.sleep` replaces the wait for a disk or a network, so that two cores are enough to
+show the effect of sharing on many workers.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 60.0
-HASHES = 2000  # of a task of kind cpu
+HASHES = 2000  # hashes in a task of kind cpu
 Kind = Literal["cpu", "lock", "exchange"]
 
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker does for one task. Times are in seconds. ValueError for an unknown kind or a number out of its range.
+    """The work of one task. Times are in seconds. Raises ValueError for an unknown kind or a number outside its range.
 
-    kind: cpu: hash; lock: work, then wait for the lock and hold it; exchange: work, then tell each other worker under the lock.
-    work_s: mean time of what a worker does alone; it varies by half in both directions. (cpu: not used.)
-    shared_s: for how long a task holds the lock (lock), or a message to one other worker does (exchange).
-    cores: on how many cores all workers together may run, where the system lets one choose. None: on all.
+    kind: cpu: hash; lock: work, then wait for the lock and hold it; exchange: work, then message each other worker under the lock.
+    work_s: mean time of the work outside the lock; it varies by half in both directions. (cpu: not used.)
+    shared_s: how long a task (lock) or a message to one other worker (exchange) holds the lock.
+    cores: how many cores all workers together may use, if the system lets you choose. None: all.
     """
 
     kind: Kind
@@ -54,12 +54,12 @@ class Job:
         check_whole(1, cores=self.cores)
 
 
-#: In a worker: what all workers of a measurement share, namely the lock, an inbox for each, and the barrier at the start.
+#: In a worker: what all workers of a measurement share: the lock, an inbox for each, and the barrier at the start.
 _shared: dict[str, Any] = {}
 
 
 def _work(job: Job, number: int, seconds: float) -> tuple[int, int, float, float, float]:
-    """One worker: tasks until the time is over. Returns how many tasks and messages, begin, end, and processor seconds."""
+    """Run tasks in one worker until the time is over. Returns the numbers of tasks and messages, begin, end, and CPU seconds."""
     inboxes, lock, tasks, messages = _shared["inboxes"], _shared["lock"], 0, 0
     inbox, others = inboxes[number], [other for other in inboxes if other is not inboxes[number]]
     if job.cores and hasattr(os, "sched_setaffinity"):
@@ -70,7 +70,7 @@ def _work(job: Job, number: int, seconds: float) -> tuple[int, int, float, float
         if job.kind == "cpu":
             hashlib.pbkdf2_hmac("sha256", b"word", b"salt", HASHES)
         else:
-            # Spread evenly from the first tasks on, as random numbers are in the long run: a few tasks have the mean, too.
+            # Spread evenly from the first task on, as random numbers are in the long run, so that even a few tasks have the right mean.
             time.sleep(job.work_s * (0.5 + (tasks * 0.618034 + number * 0.414214) % 1))
             while not inbox.empty():
                 inbox.get()
@@ -85,17 +85,18 @@ def _work(job: Job, number: int, seconds: float) -> tuple[int, int, float, float
 
 
 def measure(job: Job, workers: int, seconds: float) -> dict[str, float]:
-    """Let `workers` processes do tasks for `seconds` each, all released at the same moment; for a process without threads.
+    """Let `workers` processes, all released at the same time, run tasks for `seconds` each.
 
-    Where they share cores, some begin later than others. So all tasks are divided by the time from the first begin to the
-    last end, and not those of each worker by its own: then the first and the last would count a time in which they had the
-    cores nearly to themselves.
+    Call it in a process without threads. If the workers share cores, some begin later than others. So the throughput is all
+    tasks divided by the time from the first
+    begin to the last end. Each worker's own time would be wrong: the first and the last worker have the cores almost to
+    themselves for a while.
     """
     context = multiprocessing.get_context("fork")  # quick, and safe in a process without threads
     shared = {
         "lock": context.Lock(),
         "inboxes": [context.SimpleQueue() for _ in range(workers)],
-        "start": context.Barrier(workers),  # no worker begins before all are there: so each gets one job
+        "start": context.Barrier(workers),  # no worker begins before all have started, so each gets one job
     }
     with ProcessPoolExecutor(workers, context, _shared.update, (shared,)) as pool:
         results = list(pool.map(_work, [job] * workers, range(workers), [seconds] * workers))
@@ -106,9 +107,9 @@ def measure(job: Job, workers: int, seconds: float) -> dict[str, float]:
 
 
 def measure_curve(job: Job, counts: Sequence[int], rounds: int = 3, seconds: float = 0.4) -> pd.DataFrame:
-    """Measure each number of workers once a round, so that a machine that is busy for a while spoils no single point.
+    """Measure each number of workers once a round, so that a short busy period of the machine does not spoil a single point.
 
-    A process of its own does it, which ends with this one, however this one ends.
+    The measurement runs in its own process, which ends with this one, however this one ends.
 
     Returns:
         One row a worker count, in order: `workers`, `throughput` (tasks a second, all workers together), `tasks`, `messages`,
@@ -116,8 +117,8 @@ def measure_curve(job: Job, counts: Sequence[int], rounds: int = 3, seconds: flo
         throughput (of an even number of rounds: the lower middle); `lowest` and `highest` throughput of all rounds.
 
     Raises:
-        ProcessError: a worker has failed; the message ends with what it said.
-        ValueError: a number out of its range, before anything starts.
+        ProcessError: a worker failed; the message ends with its output.
+        ValueError: a number is outside its range; nothing was started.
     """
     import pandas as pd
 

@@ -221,7 +221,7 @@ def test_workers_in_containers_can_not_be_given_code(
     idle: WorkerPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(idle, "_network", object())
-    with pytest.raises(ValueError, match="in containers have that of their image"):
+    with pytest.raises(ValueError, match="in containers run the code of their image"):
         idle.add(1, code=RELEASE)
 
 
