@@ -1,16 +1,16 @@
-"""Deploy a version of the demo service without downtime, in seven steps, each of them for real.
+"""Deploy a version of the demo service without downtime, in seven real steps.
 
     deploy-zero-downtime.sh <new_version>     a Git tag runs that tag's tree; any other name labels the working tree
-    deploy-zero-downtime.sh status            what runs, what has died, and what is under way
-    deploy-zero-downtime.sh resume            start again what has died, and go on where a deployment was interrupted
-    deploy-zero-downtime.sh rollback          go back to what ran before
-    deploy-zero-downtime.sh down              stop all, and remove its data
+    deploy-zero-downtime.sh status            what is running, what has died, what is in progress
+    deploy-zero-downtime.sh resume            restart what has died, and continue an interrupted deployment
+    deploy-zero-downtime.sh rollback          go back to the previous version
+    deploy-zero-downtime.sh down              stop everything, and remove its data
 
-The first deployment starts a database and a router, which stay, with what was deployed, until `down`. --target says where they run:
-local: as processes; compose: in containers, by Docker Compose; kubernetes: in the cluster of kubectl's current context, from images that
-are in its registry. The targets know nothing of each other's deployments.
-Exit status: 0 done, 1 bad arguments, or `status` found that something has died, 2 refused or failed (what ran before runs on),
-3 another deployment is at work.
+The first deployment starts a database and a router. They run until `down`, like the deployed version. --target selects where:
+local: as processes; compose: in containers, by Docker Compose; kubernetes: in the cluster of kubectl's current context, from
+images in its registry. Targets do not see each other's deployments.
+Exit status: 0 done, 1 bad arguments, or `status` found something dead, 2 refused or failed (the previous version keeps
+running), 3 another deployment is in progress.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ PLATFORMS: dict[str, Callable[[Path], LastingPlatform]] = {
     "kubernetes": Kubernetes,
 }
 VERBS = ("status", "resume", "rollback", "down")
-#: The steps, by the state that each of them ends in.
+#: The steps, by the state in which each ends.
 STEPS: dict[State, str] = {
     "compatible": "1/7 schema compatibility",
     "created": "2/7 create the new version",
@@ -67,18 +67,18 @@ class Parser(ArgumentParser):
 
 
 def parser() -> Parser:
-    """The parser of the command line."""
+    """Return the parser of the command line."""
     style = {"description": __doc__, "formatter_class": RawDescriptionHelpFormatter}
     made = Parser("deploy-zero-downtime.sh", **style)
     add = made.add_argument
     add("version", metavar="new_version", help=f"a version, or one of {', '.join(VERBS)}")
     add("--target", choices=PLATFORMS, default="local", help="where to (default: local)")
     add("--schema", type=int, help="schema version of the release (default: the latest of its tree)")
-    add("--replicas", type=int, help="how many (default: as many as run; 1 at first)")
+    add("--replicas", type=int, help="how many (default: as many as run now; at first 1)")
     add("--dry-run", action="store_true", help="print the plan, do nothing")
-    add("--state-dir", type=Path, default=ROOT / ".state" / "deploy", help="has a folder for each target")
-    add("--port", type=int, default=0, help="of the router, for the first deployment (default: a free one)")
-    add("--bake", type=float, default=5.0, help="seconds for which the old version stays warm")
+    add("--state-dir", type=Path, default=ROOT / ".state" / "deploy", help="holds a folder for each target")
+    add("--port", type=int, default=0, help="the router's, at the first deployment (default: a free one)")
+    add("--bake", type=float, default=5.0, help="seconds that the old version stays warm")
     return made
 
 
@@ -87,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     made = parser()
     args = made.parse_args(arguments)
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]*", args.version):
-        made.error(f"version {args.version!r}: letters, digits, dots, +, _ and - only")
+        made.error(f"version {args.version!r}: use only letters, digits, dots, +, _ and -")
     if args.dry_run and args.version in VERBS:
         made.error("--dry-run: only with a new version")
     directory = (args.state_dir / args.target).absolute()
@@ -130,7 +130,7 @@ def _deploy(rollout: BlueGreen, platform: LastingPlatform, args: Namespace, rele
         deployed = rollout.directory / "deployment.json"
         if deployed.exists() and not platform.exists():
             deployed.unlink()
-            print("the platform has ended since, and what was deployed with it: beginning anew")
+            print("the platform has ended, and the deployment with it: starting from scratch")
         address = platform.start(args.port)
         rollout.deploy(_as_many(rollout, args, release))
     print(f"address: {address}")
@@ -138,7 +138,7 @@ def _deploy(rollout: BlueGreen, platform: LastingPlatform, args: Namespace, rele
 
 
 def _as_many(rollout: BlueGreen, args: Namespace, release: Release) -> Release:
-    """The release with as many replicas as run, unless a number was asked for."""
+    """Return the release with as many replicas as run now, unless a number was given."""
     running = rollout.status().running
     return replace(release, replicas=running.replicas) if running and args.replicas is None else release
 
@@ -146,9 +146,9 @@ def _as_many(rollout: BlueGreen, args: Namespace, release: Release) -> Release:
 def _go_on(rollout: BlueGreen, platform: LastingPlatform, verb: str) -> None:
     with rollout.lock():
         if platform.exists():
-            platform.start(0)  # what has died of it
+            platform.start(0)  # restarts what has died
         elif (rollout.directory / "deployment.json").exists():
-            raise AbsentError("the platform has ended, and its data with it: deploy a version to begin anew")
+            raise AbsentError("the platform has ended, and its data with it: deploy a version to start again")
         getattr(rollout, verb)()
     _print_running(rollout)
 
@@ -165,7 +165,7 @@ def _status(rollout: BlueGreen, platform: LastingPlatform) -> int:
     died, active = platform.died(), platform.active()
     print(f"active: {active}, {len(platform.ports(active))} replicas")
     gone = now.running.replicas - len(platform.ports(now.colour)) if now.running else 0
-    if gone > 0 and now.state != "baked":  # then they are being retired
+    if gone > 0 and now.state != "baked":  # in that state they are being retired
         died.append(f"{gone} of {now.running.replicas} replicas of {now.colour}")
     for one in died:
         print(f"died: {one}; `resume` starts it again")
@@ -177,7 +177,7 @@ def _down(rollout: BlueGreen, platform: LastingPlatform) -> None:
         if not platform.exists():
             print("nothing is running")
         platform.down()
-        (rollout.directory / "deployment.json").unlink(missing_ok=True)  # releases that were unpacked stay
+        (rollout.directory / "deployment.json").unlink(missing_ok=True)  # unpacked releases stay
 
 
 def _print_step(message: str) -> None:
@@ -194,38 +194,38 @@ def _print_running(rollout: BlueGreen) -> None:
 
 
 def _release(made: Parser, args: Namespace, directory: Path) -> Release:
-    """The release that is asked for; a bad argument if there is no such schema version, or no replica."""
+    """Return the requested release; an argument error if there is no such schema version, or no replica."""
     tree = _tree_of_tag(args.version, directory)
     if tree is None:
         print(f"{args.version} is no Git tag: it labels the working tree")
     try:
         latest = _latest_schema(tree)
         schema = USERS.check_version(latest if args.schema is None else args.schema)
-        check_range(1, latest, schema=schema)  # the tree of a tag may know fewer
+        check_range(1, latest, schema=schema)  # the tree of a tag may have fewer
         return Release(args.version, schema, replicas=args.replicas or 1, tree=tree and str(tree))
     except ValueError as error:
         made.error(str(error))
 
 
 def _tree_of_tag(name: str, directory: Path) -> Path | None:
-    """The files of a tag of this repository, unpacked once; None if there is no such tag, or no repository.
+    """Unpack the files of a tag of this repository, once; None if there is no such tag, or no repository.
 
-    Raises ProcessError if git cannot say whether there is: then nobody knows which code is meant.
+    Raises ProcessError if git cannot report whether the tag exists, because then it is unknown which code is meant.
     """
     if not (ROOT / ".git").exists():
         return None
-    git, remedy = ["git", "-C", str(ROOT)], f"install it, or it is not known whether {name} is a tag"
+    git, remedy = ["git", "-C", str(ROOT)], f"install it: only git can say whether {name} is a tag"
     commits = run(*git, "tag", "--list", name, "--format=%(objectname) %(*objectname)", remedy=remedy).split()
     if not commits:
         return None
-    tree = directory / "releases" / commits[-1]  # an annotated tag is an object of its own, before its commit
+    tree = directory / "releases" / commits[-1]  # an annotated tag is listed before its commit
     if not tree.exists():
         tree.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=tree.parent) as part:
             run(*git, "archive", "--output", f"{part}/tar", commits[-1], remedy=remedy)
             with tarfile.open(f"{part}/tar") as files:
                 files.extractall(f"{part}/tree", filter="data")
-            if not tree.exists():  # no other one was faster
+            if not tree.exists():  # no other process was faster
                 Path(part, "tree").rename(tree)
     return tree
 

@@ -1,7 +1,7 @@
-"""What a release has to pass before it gets traffic, and after: each gate says whether it did, and every reason why not.
+"""The checks that a release must pass before and after it gets traffic: each returns a verdict with every reason against it.
 
-Two releases run at once, blue and green, and what one writes the other reads: green reads what blue wrote, from the first
-moment; blue reads what green wrote, after a rollback. An earlier release has no migration for what a later one writes.
+Two releases, blue and green, run at the same time and share their data: green reads blue's records from the start, and after a
+rollback blue reads green's records. An earlier release has no migration for the records of a later one.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ def schema_gate(
 ) -> Gate:
     """Can green read what blue wrote, and, after a rollback, blue what green wrote?
 
-    evidence: what came of migrating the records that there are from blue's version to green's. It counts where a migration
-    may fail on some valid record, and failed on none of these.
+    evidence: the report of migrating all existing records from blue's version to green's.
+        If it shows no failure, a migration passes that may fail on some valid record.
     Raises UnknownVersionError.
     """
     backward = [f"backward, green reads blue: {reason}" for reason in _unread(history, green, blue, evidence)]
@@ -56,11 +56,11 @@ def schema_gate(
 def _unread(
     history: SchemaHistory, reader: Release, writer: Release, evidence: Report | None
 ) -> Iterator[str]:
-    """Why a release can't read what another writes."""
+    """Yield the reasons why a release can't read the records of another."""
     reading = judge(history, writer.version, reader.version)
     if reading.compatible or reader.version == writer.version:
         return
-    if reader.version > writer.version:  # it has the migration
+    if reader.version > writer.version:  # the reader has the migration
         if not reading.through_migration and not (evidence and evidence.read and not evidence.quarantined):
             yield from (f"the migration may fail: {reason}; bring evidence" for reason in reading.may_fail)
     elif writer.writes_both:
@@ -75,9 +75,9 @@ def _unread(
 def health_gate(
     probe: Callable[[], bool], *, successes: int = 3, failures: int = 5, interval: float = 0.2
 ) -> Gate:
-    """Is a replica ready, several times in a row? A slow or failed probe only begins the count anew.
+    """Is a replica ready, several times in a row? A slow or failed probe restarts the count.
 
-    probe: says whether it is ready. Refused after `failures` in a row.
+    probe: returns whether it is ready. The gate refuses after `failures` in a row.
     """
     check_range(1, successes=successes, failures=failures)
     check_range(0, interval=interval)
@@ -90,7 +90,7 @@ def health_gate(
 
 
 def smoke_gate(port: int, user: dict[str, Any]) -> Gate:
-    """Does a replica do what it is for? A user is created, once though asked for twice, read back, and removed."""
+    """Does a replica work? Create a user (two requests with one key must create only one), read it back, and remove it."""
     reasons, key = [], f"smoke-{uuid.uuid4()}"
     user = user | {"id": key}
     try:
@@ -109,9 +109,9 @@ def smoke_gate(port: int, user: dict[str, Any]) -> Gate:
 
 
 def slo_gate(requests: pd.DataFrame, *, failed: float = 0.001, p99_s: float = 0.5, least: int = 100) -> Gate:
-    """Do requests keep the service-level objective: a share of failures, and the latency that 99 in 100 stay below?
+    """Do requests meet the service-level objective: at most a share `failed` of failures, and a p99 latency of at most `p99_s`?
 
-    requests: rows of `Traffic.requests()`. Fewer than `least` prove nothing, and are refused.
+    requests: rows of `Traffic.requests()`. Fewer than `least` prove nothing, so the gate refuses.
     """
     check_range(0, 1, failed=failed)
     check_range(0, p99_s=p99_s, least=least)
@@ -120,7 +120,7 @@ def slo_gate(requests: pd.DataFrame, *, failed: float = 0.001, p99_s: float = 0.
     reasons, share = [], (requests["outcome"] != "ok").mean()
     if share > failed:
         kinds = requests["outcome"].value_counts().drop("ok", errors="ignore").to_dict()
-        reasons.append(f"{share:.2%} failed, and {failed:.2%} may ({kinds})")
+        reasons.append(f"{share:.2%} failed, allowed: {failed:.2%} ({kinds})")
     if (p99 := requests["latency"].quantile(0.99)) > p99_s:
-        reasons.append(f"99 in 100 answered in {p99:.3f} s, and it should be {p99_s:g} s")
+        reasons.append(f"p99 latency {p99:.3f} s, allowed: {p99_s:g} s")
     return Gate("service-level objective", tuple(reasons))

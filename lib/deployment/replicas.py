@@ -1,10 +1,10 @@
-"""Replicas of the demo service: started until they are ready, drained, stopped; each a process or a container of its own.
+"""Replicas of the demo service, each in its own process or container: start, wait until ready, drain, stop.
 
     with Replica(database.url, Release("v2.0.0", version=2)) as replica:
         call(replica.port, "/version")
 
-A replica ends with its owner. To leave no request unanswered, let the router send nothing more and wait until nothing is in
-flight before you stop it.
+A replica ends with its owner. Drain it before you stop it: switch the router away from it, and wait until no request is in
+flight.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ ROOT = Path(__file__).parents[2]
 
 
 class Replica(Running):
-    """The service once, on a port of 127.0.0.1."""
+    """One instance of the service, on a port of 127.0.0.1."""
 
     def __init__(
         self, database: str, release: Release, *, faults: bool = False, backend: Backend = "process"
     ) -> None:
         """Start it, and wait until it is ready.
 
-        faults: whether `fault` can make it misbehave. backend: "docker" for a container of an image with the files of the
-        release (see `lib.stage.containers`); then the database must be one, too.
-        Raises ProcessError, with the end of its log, when it is not ready in time.
+        faults: whether `fault` can make it misbehave.
+        backend: "docker": a container with the release's image (see `lib.stage.containers`), like the database.
+        Raises ProcessError, with the end of its log, if it is not ready in time.
         """
         self.release, tree = release, Path(release.tree or ROOT)
         name, network = f"Release {release.name} at schema version {release.version}", docker_network(backend)
         settings = {"database": network.inside(database) if network else database, "faults": faults}
         settings |= {"version": release.version, "release": release.name}
-        # A variable, not an argument: everyone may read these, and a password is in it.
+        # In a variable, not an argument: it holds a password, and everyone can read a process's arguments.
         environment = {"LESSONS_SERVICE": json.dumps(settings)}
         self.process = process = Container(network, "users", image(tree), port=PORT) if network else Process()
 
@@ -61,7 +61,7 @@ class Replica(Running):
         return False
 
     def fault(self, fault: str, seconds: float = 0.0) -> None:
-        """Make it misbehave. Raises ValueError if faults are not enabled, or there is no such fault."""
+        """Make it misbehave. Raises ValueError if faults are not enabled or the fault is unknown."""
         status, answer = call(self.port, f"/faults/{quote(fault)}?seconds={seconds}", method="PUT")
         if status != 200:
             raise ValueError(
@@ -69,27 +69,27 @@ class Replica(Running):
             )
 
     def mend(self, fault: str) -> None:
-        """Make it behave again."""
+        """End a fault."""
         call(self.port, f"/faults/{quote(fault)}", method="DELETE")
 
     def kill(self) -> None:
-        """End it by SIGKILL, as a crash would."""
+        """Kill it with SIGKILL, like a crash."""
         self.process.kill()
 
     def stop(self) -> None:
-        """Let it answer what it has taken, for 30 seconds at most, and end. May be repeated."""
+        """Stop it after it has answered the requests it has accepted, or after 30 seconds. May be repeated."""
         self.process.stop()
 
 
 def answers(port: int, path: str) -> bool:
-    """Whether a port answers with 200."""
+    """Whether a port answers with status 200."""
     with contextlib.suppress(OSError):
         return call(port, path)[0] == 200
     return False
 
 
 def call(port: int, path: str, body: Any = None, **options: Any) -> tuple[int, Any]:
-    """Send a request to a port of 127.0.0.1; return its status, and its answer as read from JSON (text, if it is none).
+    """Send a request to a port of 127.0.0.1; return the status and the decoded JSON body (or the text, if it is not JSON).
 
     options: of `lib.stage.ports.ask`. Raises OSError if there is no answer in time.
     """

@@ -3,9 +3,9 @@
     rollout = BlueGreen(platform, state_dir, history=USERS, smoke_user=USER)
     rollout.deploy(Release("v2.0.0", version=2))
 
-Each state is in a file on the disk before the next step begins, and a step may be done twice. So a controller that is killed
-is followed by another one, which reads the file and goes on (`resume`) or goes back (`rollback`). A lock, which ends with its
-holder, keeps two of them apart.
+Each state is on disk before the next step begins, and every step is idempotent. So if a controller is killed, another one reads
+the file and goes on (`resume`) or back (`rollback`). A lock, which ends with its holder, prevents two controllers at the same
+time.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ from lib.versioning.users import USERS
 if TYPE_CHECKING:
     import pandas as pd
 
-#: What is done in a state, and the state after it.
+#: The action in each state, and the next state.
 Steps = Mapping[State, tuple[Callable[[Deployment], Gate], State]]
 
 
 class DeploymentError(RuntimeError):
-    """A deployment can't be done, or was refused; the message says why, and what is in place now."""
+    """A deployment is not possible, or was refused; the message says why, and what runs now."""
 
 
 class BusyError(DeploymentError):
-    """Another controller is at work; the message says which, and since when."""
+    """Another controller is running; the message says which, and since when."""
 
 
 class BlueGreen:
@@ -64,17 +64,16 @@ class BlueGreen:
         evidence: Report | None = None,
         progress: Callable[[str], object] = lambda message: None,
     ) -> None:
-        """directory: where the state is kept. traffic: gives the requests so far, which are judged by the objective, the
-        options of `slo_gate`. evidence: see `schema_gate`.
+        """directory: where the state is stored. evidence: see `schema_gate`. progress: called with each step.
 
-        verify, bake: seconds for which green must keep the objective: before blue is kept only for a way back, and then until
-        blue is retired. progress: is called with each step.
+        traffic: returns the requests so far; `slo_gate` judges them, with `objective` as its options.
+        verify: seconds after the switch in which green must meet the objective. bake: further seconds, with blue still warm.
         """
         self.platform, self.smoke_user, self.history, self.traffic = platform, smoke_user, history, traffic
         self.verify, self.bake, self.evidence, self.progress = verify, bake, evidence, progress
         self.objective: dict[str, Any] = {"least": 1} | dict(objective or {})
         if unknown := self.objective.keys() - set(slo_gate.__kwdefaults__ or {}):
-            raise ValueError(f"objective: {', '.join(sorted(unknown))}: no option of `slo_gate`")
+            raise ValueError(f"objective: {', '.join(sorted(unknown))}: not an option of `slo_gate`")
         check_range(0, verify=verify, bake=bake, **self.objective)
         self.directory = Path(directory).absolute()
         self._file, self._locked = self.directory / "deployment.json", False
@@ -82,9 +81,9 @@ class BlueGreen:
     # ── What a user does ─────────────────────────────────────────────────────────────────────────────────────────
 
     def status(self) -> Deployment:
-        """What is in the file; without a file, what the platform says.
+        """Return the deployment in the file; without a file, the one that the platform reports.
 
-        Raises DeploymentError if the file is no deployment as this version writes it.
+        Raises DeploymentError if the file does not hold a deployment in the format of this version.
         """
         if not self._file.exists():
             return self._found()
@@ -94,10 +93,10 @@ class BlueGreen:
             found = self._found()
             serves = f"{found.running.name} serves in {found.colour}" if found.running else "nothing serves"
             remedy = f"go on with the version that wrote it, or remove it and deploy: {serves}"
-            raise DeploymentError(f"{self._file}: no state of this version ({error!r}): {remedy}") from error
+            raise DeploymentError(f"{self._file}: not of this version ({error!r}): {remedy}") from error
 
     def _found(self) -> Deployment:
-        """What serves now, as its replicas say; nothing, if there is no platform or it has no replica."""
+        """Return what serves now, as its replicas report; nothing if there is no platform or no replica."""
         with suppress(AbsentError):
             colour = self.platform.active()
             if ports := self.platform.ports(colour):
@@ -107,7 +106,7 @@ class BlueGreen:
         return Deployment("idle")
 
     def plan(self, release: Release) -> list[str]:
-        """What `deploy` would do, in words; nothing is done."""
+        """Return the steps of `deploy` in words, without doing them."""
         now = self.status()
         blue, green, running = now.colour, now.next_colour, now.running
         return [
@@ -123,10 +122,10 @@ class BlueGreen:
         ]
 
     def deploy(self, release: Release) -> Deployment:
-        """Deploy a release; return what runs then.
+        """Deploy a release; return the resulting deployment.
 
-        Raises DeploymentError if a gate refuses it, after going back: what ran before runs on. Raises BusyError, and
-        UnknownVersionError.
+        If a gate refuses the release, goes back and raises DeploymentError: the previous release keeps running. Also raises
+        BusyError and UnknownVersionError.
         """
         self.history.check_version(release.version)
         with self.lock():
@@ -137,7 +136,7 @@ class BlueGreen:
             return self._go_on()
 
     def resume(self) -> Deployment:
-        """Go on, or on going back, where a controller was killed. If nothing is under way, replace the replicas that died."""
+        """Continue a deployment, or a rollback, whose controller was killed. If there is none, replace the replicas that have died."""
         with self.lock():
             now = self.status()
             if not now.coming:
@@ -145,28 +144,28 @@ class BlueGreen:
             return self._go_on()
 
     def rollback(self) -> Deployment:
-        """Go back to what ran before. Raises DeploymentError, with the former release, if nothing is under way."""
+        """Go back to the previous release. Raises DeploymentError, naming the previous release, if no deployment is in progress."""
         with self.lock():
             now = self.status()
             if now.state == "idle":
                 remedy = "nothing ran before"
                 if now.before:
                     remedy = f"deploy {now.before.name} at schema version {now.before.version} again"
-                raise DeploymentError(f"nothing is under way, nor kept warm: {remedy}")
+                raise DeploymentError(f"no deployment is in progress, and no old release is warm: {remedy}")
             if now.state == "baked":  # the old colour may be half gone
                 raise DeploymentError("the old release is being retired: `resume`, then deploy it again")
             self._write(replace(now, going_back=True), "rollback asked for")
             return self._go_on()
 
     def audit(self) -> pd.DataFrame:
-        """What happened, and when: columns at, state, note."""
+        """Return what happened, and when: columns at, state, note."""
         import pandas as pd
 
         return pd.DataFrame(self.status().trail, columns=["at", "state", "note"])
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Keep other controllers away while the block runs, in which this one may do several things. Raises BusyError."""
+        """Exclude other controllers during the block, which may make several calls. Raises BusyError."""
         if self._locked:
             yield
             return
@@ -176,7 +175,7 @@ class BlueGreen:
         with file_lock(path, me) as held:
             if not held:
                 holder = path.read_text() if path.exists() else "it has just ended"
-                raise BusyError(f"another deployment is at work: {holder}; wait for its end")
+                raise BusyError(f"another deployment is running: {holder}; wait for its end")
             self._locked = True
             try:
                 yield
@@ -228,7 +227,7 @@ class BlueGreen:
         self.progress(f"{deployment.state}: {note}")
 
     def _back(self, now: Deployment) -> None:
-        """Undo: what ran before gets the traffic, and what was coming is retired."""
+        """Undo: send the traffic to the previous release, and retire the new one."""
         if now.running:
             self._complete(now)
             self.platform.switch(now.colour)
@@ -236,12 +235,12 @@ class BlueGreen:
         self.platform.retire(now.next_colour)
 
     def _complete(self, now: Deployment) -> None:
-        """Replace the replicas that have died of what runs."""
+        """Replace the dead replicas of the running release."""
         if now.running and len(self.platform.ports(now.colour)) < now.running.replicas:
             self.platform.create(now.colour, now.running)
 
     def _new_colour(self, now: Deployment) -> Colour:
-        """Where the replicas that are coming run."""
+        """Return the colour in which the new replicas run."""
         return now.next_colour
 
     def _compatible(self, now: Deployment) -> Gate:
@@ -257,9 +256,9 @@ class BlueGreen:
         return Gate("create")
 
     def _each(self, now: Deployment, judge: Callable[[int], Gate]) -> Gate:
-        """One verdict on all replicas that are coming; one that has gone is missed."""
+        """Judge all new replicas and return one verdict; a missing replica is a reason against the release."""
         ports = self.platform.ports(self._new_colour(now))
-        with ThreadPoolExecutor(max(1, len(ports))) as threads:  # a gate mostly waits
+        with ThreadPoolExecutor(max(1, len(ports))) as threads:  # gates mostly wait
             gates = list(threads.map(judge, ports))
         gone = coming_of(now).replicas - len(ports)
         missing = (f"{gone} replicas have gone",) if gone > 0 else ()
@@ -277,7 +276,7 @@ class BlueGreen:
         return Gate("switch")
 
     def _watch(self, now: Deployment, seconds: float) -> Gate:
-        """Look for some seconds at the traffic that the new colour gets, and every now and then at its replicas."""
+        """Judge the new colour's traffic for some seconds, and its replicas from time to time."""
         begin = time.monotonic()
         while True:
             elapsed = time.monotonic() - begin
@@ -286,7 +285,7 @@ class BlueGreen:
                 requests = self.traffic()
                 server = requests["served_by"]
                 its_own = server.str.startswith(self._new_colour(now)) | (server == "")
-                few = {"least": 0} if elapsed < seconds else {}  # in the end there must be enough
+                few = {"least": 0} if elapsed < seconds else {}  # at the end there must be enough
                 gate = slo_gate(requests[its_own & (requests["due"] > begin)], **(self.objective | few))
             if not gate.passed or elapsed >= seconds:
                 return gate
@@ -304,6 +303,6 @@ class BlueGreen:
 
 
 def coming_of(now: Deployment) -> Release:
-    """The release that is under way."""
+    """Return the release that is being deployed."""
     assert now.coming is not None
     return now.coming

@@ -1,9 +1,9 @@
-"""The demo service: users in a shared database, read and written at the schema version of this release.
+"""The demo service: it reads and writes users in a shared database at the schema version of this release.
 
     python -m lib.deployment.service PORT [ADDRESS]
 
-with its settings in the variable LESSONS_SERVICE (`lib.deployment.replicas` starts it so). What a release finds at an
-earlier version it upgrades to its own; of what a later release wrote, it takes the fields that it knows.
+Its settings are in the environment variable LESSONS_SERVICE (`lib.deployment.replicas` starts it this way). A release upgrades
+records of earlier versions to its own when it reads them, and ignores unknown fields in newer records.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ from lib.versioning.users import USERS, in_all_forms
 
 User = dict[str, Any]
 FAULTS = ("slow", "crash", "unready", "wrong schema", "failing writes")
-#: Upper ends, in seconds. An objective must be one of them, for between two ends nobody knows: compose/monitoring has 0.25.
+#: Upper bounds, in seconds. An objective must be one of them, because a histogram is not exact between bounds: compose/monitoring has 0.25.
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 WAIT = 5  # seconds that a request waits for a connection to the database
-PAGE = 1000  # users in an answer, at most
-TABLE_LOCK = 1819503731  # any number that nobody else uses
-#: Creates the table if it is not there. The lock lets one replica do it at a time: several may start at once.
+PAGE = 1000  # maximum number of users in a response
+TABLE_LOCK = 1819503731  # any number that no other program uses
+#: Creates the table if it does not exist. The lock lets one replica do it at a time, because several may start together.
 TABLE = f"""
     SELECT pg_advisory_xact_lock({TABLE_LOCK});
     CREATE TABLE IF NOT EXISTS service_users (id text PRIMARY KEY, record json NOT NULL, request_key text UNIQUE)
@@ -60,7 +60,7 @@ INSERT: Final = """
 
 
 def application(*, database: str, version: int, release: str = "unnamed", faults: bool = False) -> Starlette:
-    """The service as an application of ASGI. faults: whether it misbehaves on request, as lessons need it."""
+    """Return the service as an ASGI application. faults: whether it misbehaves on request, for lessons."""
     service = Service(database, version, release)
     routes = [
         Route("/health", service.health),
@@ -86,17 +86,17 @@ def _refused(_: Request, error: HTTPException) -> Response:
 
 
 class Service:
-    """What a replica answers. `def` runs in a thread, as calls of the database need it, `async def` in the event loop."""
+    """The endpoints of a replica. `def` runs in a thread, because it calls the database; `async def` runs in the event loop."""
 
     def __init__(self, database: str, version: int, release: str) -> None:
-        """Connect, and create the table if need be. Raises psycopg.OperationalError if there is no such database."""
+        """Connect, and create the table if it does not exist. Raises psycopg.OperationalError if the database can't be reached."""
         self._at, self._names = version, USERS.schema(version).names
         self._manager = DataVersionManager(USERS)
         self._release, self.faults = {"release": release, "schema_version": version}, dict[str, float]()
-        address = database.replace("+psycopg", "", 1)  # as SQLAlchemy names it
+        address = database.replace("+psycopg", "", 1)  # SQLAlchemy's form of the address
         with psycopg.connect(address) as connection:
             connection.execute(TABLE)
-        # Each statement below is a transaction of its own: that saves two messages for each request.
+        # Each statement below is its own transaction, which saves two messages per request.
         self._pool: ConnectionPool[psycopg.Connection[Any]] = ConnectionPool(
             address,
             kwargs={"autocommit": True, "row_factory": scalar_row},
@@ -117,8 +117,8 @@ class Service:
     # ── About itself ─────────────────────────────────────────────────────────────────────────────────────────────
 
     async def measure(self, request: Request, call_next: RequestResponseEndpoint) -> Response:
-        """Count a request, by method, route, code and time; a fault makes those to users wait."""
-        start, code = time.perf_counter(), 500  # what is answered when nobody catches an error
+        """Count a request, by method, route, code and time; the fault `slow` delays requests for users."""
+        start, code = time.perf_counter(), 500  # the status if an error is not caught
         with self._under_way.track_inprogress():
             try:
                 if request.url.path.startswith("/users"):
@@ -131,11 +131,11 @@ class Service:
                 self._seconds.labels(request.method, route, code).observe(time.perf_counter() - start)
 
     async def health(self, _: Request) -> Response:
-        """Alive: the process answers."""
+        """Liveness: the process answers."""
         return JSONResponse({"status": "alive"})
 
     def ready(self, _: Request) -> Response:
-        """Ready for traffic: the database answers, too."""
+        """Readiness for traffic: the database answers as well."""
         if "unready" in self.faults:
             raise HTTPException(503, "not ready")
         try:
@@ -145,23 +145,23 @@ class Service:
         return JSONResponse({"status": "ready"})
 
     async def version(self, _: Request) -> Response:
-        """The release, and the schema version at which it reads and writes."""
+        """Return the release, and the schema version at which it reads and writes."""
         return JSONResponse(self._release)
 
     async def metrics(self, _: Request) -> Response:
-        """For Prometheus."""
+        """Return the metrics, for Prometheus."""
         return Response(generate_latest(self._registry), media_type="text/plain; version=0.0.4")
 
     # ── Users ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def create(self, request: Request) -> Response:
-        """Create a valid user, once for each `Idempotency-Key`, or without one once for each id.
+        """Create a valid user, once for each `Idempotency-Key`, or, without a key, once for each id.
 
-        Asked for again, the same user comes back. Refused with 422 and every error, or with 409 if the key was used for
-        another user, or the id is taken.
+        A repeated request returns the same user. Errors: 422 with every reason; 409 if the key was used for another user or the
+        id is taken.
         """
         if "failing writes" in self.faults:
-            raise HTTPException(500, "this fault was asked for")
+            raise HTTPException(500, "this fault was requested")
         try:
             user, key = await request.json(), request.headers.get("idempotency-key")
             return await run_in_threadpool(self._create, user, key)
@@ -183,7 +183,7 @@ class Service:
         return JSONResponse(there[0])
 
     def read(self, request: Request) -> Response:
-        """One user, at the schema version of this release."""
+        """Return one user, at the schema version of this release."""
         found = self._users("id = %s", request.path_params["identity"])
         if not found:
             raise HTTPException(404, f"no user {request.path_params['identity']!r}")
@@ -199,17 +199,17 @@ class Service:
         return Response(status_code=204)
 
     def list(self, request: Request) -> Response:
-        """A page of users in the order of their ids: give the last id as `after` for the next one."""
+        """Return a page of users, ordered by id: pass the last id as `after` to get the next page."""
         after = request.query_params.get("after", "")
         return JSONResponse(self._users(f"id > %s ORDER BY id LIMIT {PAGE}", after))
 
     def _query(self, statement: LiteralString, *values: Any) -> Sequence[Any]:
-        """The first column of what a statement returns."""
+        """Run a statement; return the first column of its result."""
         with self._pool.connection() as connection:
             return connection.execute(statement, values).fetchall()
 
     def _users(self, condition: LiteralString, value: str) -> Sequence[User]:
-        """Users of any version, as this one sees them. Refused with 500 if one of them can't be read."""
+        """Return users of any version at this version. Answers 500 if one of them can't be read."""
         records = self._query(f"SELECT record FROM service_users WHERE {condition}", value)
         try:
             return [
@@ -220,7 +220,7 @@ class Service:
             raise HTTPException(500, f"a record can't be read at this version: {error}") from error
 
     def _known(self, record: User) -> User:
-        """The fields that this version knows, if a later release wrote the record: no migration is known here."""
+        """Keep only the fields that this version knows, if a later release wrote the record: this release has no migration for it."""
         if record.get(VERSION_KEY, 1) <= self._at:
             return record
         known = {name: record[name] for name in self._names if name in record}
@@ -229,8 +229,9 @@ class Service:
     # ── Faults ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def misbehave(self, request: Request) -> Response:
-        """PUT: misbehave from now on: `slow` waits for some seconds before each answer, `crash` ends the process after them.
-        DELETE: behave again."""
+        """Start (PUT) or end (DELETE) a fault.
+
+        `slow` waits for some seconds before each response, `crash` ends the process after them."""
         fault = request.path_params["fault"]
         if fault not in FAULTS:
             raise HTTPException(422, f"no such fault; choose one of {', '.join(FAULTS)}")
@@ -239,12 +240,12 @@ class Service:
         else:
             self.faults[fault] = seconds = float(request.query_params.get("seconds", 0))
             if fault == "crash":
-                threading.Timer(max(seconds, 0.1), os._exit, [1]).start()  # this request is answered yet
+                threading.Timer(max(seconds, 0.1), os._exit, [1]).start()  # after this request is answered
         return JSONResponse(self.faults)
 
 
 def main() -> None:
-    """Serve on a port, at 127.0.0.1 or another address. SIGTERM ends it once the requests under way are answered."""
+    """Serve on a port, at 127.0.0.1 or another address. After SIGTERM it answers the requests in progress, then ends."""
     port, host = [*sys.argv[1:], "127.0.0.1"][:2]
     app = application(**json.loads(os.environ["LESSONS_SERVICE"]))
     uvicorn.run(

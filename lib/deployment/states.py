@@ -1,4 +1,4 @@
-"""What is deployed, how far that came, and the file that remembers it."""
+"""The state of a deployment, and the file that stores it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lib.stage.ranges import check_range
 from lib.stage.router import Colour, other_colour
 from lib.versioning.sql import PHASES, Phase
 
-#: In order. From each of them a deployment goes on, or back. From "baked", when the old colour is being retired, it only goes on.
+#: In order. From each state a deployment can go on or back. From "baked", while the old colour is being retired, it can only go on.
 State = Literal[
     "idle", "planned", "compatible", "created", "healthy", "tested", "switched", "verified", "baked"
 ]
@@ -22,10 +22,11 @@ STATES: tuple[State, ...] = get_args(State)
 
 @dataclass(frozen=True)
 class Release:
-    """Code that reads and writes at a schema version, and how many replicas of it are to run.
+    """A release: code that reads and writes at a schema version, and its number of replicas.
 
-    name: such as a tag. phase: of the migration to the version; in "expand" and "backfill" the release also writes the form of
-    the version before. tree: the folder with its files; None: those of the platform.
+    name: such as a tag.
+    phase: of the migration to the version; in "expand" and "backfill" the release also writes the previous version's form.
+    tree: the folder with its files; None: the files of the platform.
     """
 
     name: str
@@ -41,19 +42,19 @@ class Release:
 
     @property
     def writes_both(self) -> bool:
-        """Until contract, when the last release that knows only the old form has gone, both forms are written."""
+        """Whether it writes both forms: until contract, when no release that knows only the old form runs any more."""
         return self.phase in ("expand", "backfill")
 
     def same_code(self, other: Release) -> bool:
-        """Whether one is the other, but for the number of replicas."""
+        """Whether two releases are equal except for the number of replicas."""
         return replace(self, replicas=other.replicas) == other
 
 
 @dataclass(frozen=True)
 class Deployment:
-    """The content of the file. `running` gets the traffic while nothing is under way, in `colour`; `coming` is under way.
+    """The content of the state file: release `running` serves in `colour`, and release `coming` is being deployed.
 
-    before: what ran until `running` replaced it.
+    before: the release that ran before `running`.
     """
 
     state: State
@@ -70,12 +71,12 @@ class Deployment:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Read it from a file. Raises OSError, or ValueError if it holds none."""
+        """Read it from a file. Raises OSError, or ValueError if the file does not hold a deployment."""
         from msgspec.json import decode  # slow to import
 
         return decode(path.read_bytes(), type=cls)
 
     def write(self, path: Path, note: str) -> None:
-        """Write it as a whole, with one more entry in the trail; it is on the disk when this returns."""
+        """Write it atomically, with one more entry in the audit trail; it is on disk when this returns."""
         entry = {"at": f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S.%f}", "state": self.state, "note": note}
         replace_file(path, json.dumps(asdict(replace(self, trail=(*self.trail, entry))), indent=1))

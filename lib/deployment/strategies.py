@@ -1,4 +1,4 @@
-"""Other ways to roll out, on the same state machine: canary, and rolling in batches."""
+"""Canary deployment, and rolling deployment in batches, on the same state machine as blue-green."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from lib.stage.router import Colour
 
 
 class Canary(BlueGreen):
-    """Gives the new colour a small share of the traffic first, then larger ones, and all of it only if each went well.
+    """Canary deployment: the new colour gets growing shares of the traffic, and all of it only if each share passes.
 
-    If a controller is killed between two shares, the next one begins with the first share again.
+    If a controller is killed between two shares, the next controller starts with the first share again.
     """
 
     platform: GradualPlatform
@@ -43,15 +43,15 @@ class Canary(BlueGreen):
 
 
 class Rolling(BlueGreen):
-    """Replaces the replicas of the active colour, a few at a time; the others serve meanwhile, so old and new run together.
+    """Rolling deployment: replaces the replicas of the active colour, a few at a time; the others keep serving.
 
-    How far it came is read from what runs. The first release comes by BlueGreen.
+    So old and new replicas run together. Its progress is read from the running replicas. Deploy the first release by BlueGreen.
     """
 
     platform: GradualPlatform
 
     def __init__(self, *arguments: Any, batch_size: int = 2, **options: Any) -> None:
-        """batch_size: replicas that are replaced together. The other arguments are those of BlueGreen."""
+        """batch_size: how many replicas are replaced together. The other arguments are those of BlueGreen."""
         super().__init__(*arguments, **options)
         check_range(1, batch_size=batch_size)
         self.batch_size = batch_size
@@ -67,7 +67,7 @@ class Rolling(BlueGreen):
         ]
 
     def deploy(self, release: Release) -> Deployment:
-        """See BlueGreen. There will be as many replicas as there are. Raises DeploymentError if this very release runs already."""
+        """See BlueGreen. The number of replicas stays the same. Raises DeploymentError if this release is already running."""
         running = self._running()
         if release.same_code(running):
             raise DeploymentError(
@@ -93,7 +93,7 @@ class Rolling(BlueGreen):
         }
 
     def _roll(self, now: Deployment) -> Gate:
-        """Batch by batch, each judged before the next."""
+        """Replace the replicas batch by batch; judge each batch before the next."""
         while True:
             try:
                 replaced = self.platform.replace(now.colour, coming_of(now), self.batch_size)

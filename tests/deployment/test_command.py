@@ -152,7 +152,7 @@ def test_one_version_after_the_other_interrupted_resumed_and_rolled_back(state: 
     status, output = run("resume", "--state-dir", state)
     assert status == 2 and "the platform has ended, and its data with it: deploy a version" in output
     status, output = deploy(state, "v1", 1)
-    assert status == 0 and "has ended since" in output and "nothing to be compatible with" in output
+    assert status == 0 and "starting from scratch" in output and "nothing to be compatible with" in output
 
     assert run("down", "--state-dir", state)[0] == 0 and owners(state) == []
     with pytest.raises(OSError):
@@ -270,7 +270,7 @@ def test_a_tag_runs_its_own_tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     for name, value, complaint in [
         ("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1", r"git .* ended with status 128:(?s:.*)dubious ownership"),
         ("GIT_DIR", str(tmp_path), r"git .* ended with status 128:(?s:.*)not a git repository"),
-        ("PATH", "", "no command `git`: install it, or it is not known whether v7 is a tag"),
+        ("PATH", "", "no command `git`: install it, or only git can say whether v7 is a tag"),
     ]:
         with monkeypatch.context() as patch, pytest.raises(ProcessError, match=complaint):
             patch.setenv(name, value)

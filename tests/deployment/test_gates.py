@@ -117,7 +117,7 @@ def test_the_slo_gate_counts_failures_and_the_slow() -> None:
     one, two = good.copy(), good.copy()
     one.loc[:0, "outcome"], two.loc[:1, "outcome"] = "5xx", "reset"
     assert slo_gate(one).passed
-    assert slo_gate(two).reasons == ("0.20% failed, and 0.10% may ({'reset': 2})",)
+    assert slo_gate(two).reasons == ("0.20% failed, allowed: 0.10% ({'reset': 2})",)
     slow = good.assign(latency=[0.6] * 20 + [0.01] * 980)
-    assert slo_gate(slow).reasons == ("99 in 100 answered in 0.600 s, and it should be 0.5 s",)
+    assert slo_gate(slow).reasons == ("p99 latency 0.600 s, allowed: 0.5 s",)
     assert slo_gate(slow, p99_s=1.0).passed

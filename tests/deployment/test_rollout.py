@@ -175,7 +175,7 @@ def follow(fake: Fake, path: Path, kind: type[Mortal], action: str, again: int) 
     now, following = Deployment.read(path / "deployment.json"), machine(fake, path, kind)
     if now.state == "idle":  # it had not begun, or was done
         assert following.resume() == now
-        with pytest.raises(DeploymentError, match="nothing is under way"):
+        with pytest.raises(DeploymentError, match="no deployment is in progress"):
             following.rollback()
         return check(fake, following, now.running)
     with pytest.raises(DeploymentError, match=rf"v2\.0\.0 is {now.state}: `resume` goes on, `rollback`"):
@@ -260,7 +260,7 @@ def test_what_can_not_be_deployed_is_refused_before_anything_is_written(fake: Fa
     for shares in ((0.0,), (1.1,), (0.5, 0.1), (float("nan"),)):
         with pytest.raises(ValueError, match="each larger than the one before"):
             machine(fake, tmp_path, Canary, shares=shares)
-    with pytest.raises(ValueError, match="objective: p99: no option of `slo_gate`"):
+    with pytest.raises(ValueError, match="objective: p99: not an option of `slo_gate`"):
         BlueGreen(fake, tmp_path, smoke_user=USER, objective={"p99": 1})
     assert not (tmp_path / "deployment.json").exists()
 
@@ -274,7 +274,7 @@ def test_unreadable_states(content: str, fake: Fake, tmp_path: Path, monkeypatch
     """They are explained, with what serves."""
     rollout, file = machine(fake, tmp_path), tmp_path / "deployment.json"
     file.write_text(content)
-    message = r"/deployment\.json: no state of this version .* or remove it and deploy: {}"
+    message = r"/deployment\.json: not of this version .* or remove it and deploy: {}"
     with pytest.raises(DeploymentError, match=message.format("nothing serves")):
         rollout.status()
     fake.running["blue"] = [ONE]
@@ -299,7 +299,9 @@ def test_a_rollback_that_comes_too_late_names_the_release_that_ran_before(fake: 
     rollout = machine(fake, tmp_path)
     for release, remedy in ((ONE, "nothing ran before"), (TWO, "deploy v1.0.0 at schema version 1 again")):
         rollout.deploy(release)
-        with pytest.raises(DeploymentError, match=f"nothing is under way, nor kept warm: {remedy}"):
+        with pytest.raises(
+            DeploymentError, match=f"no deployment is in progress, and no old release is warm: {remedy}"
+        ):
             rollout.rollback()
 
 

@@ -1,10 +1,11 @@
-"""Blue and green as services of Docker Compose: changed and looked at by `docker compose`.
+"""Blue and green as services of Docker Compose, managed by `docker compose`.
 
-The services are declared in `compose/docker-compose.deploy.yml`, and the engine owns what runs. So no process of ours has to stay:
-a controller that is killed leaves everything as it was, and the next one finds it by the name of the project. Each replica is
-published on a port of 127.0.0.1, where the gates reach it. The router finds the replicas of a colour by the engine's name service.
+The services are declared in `compose/docker-compose.deploy.yml`, and the engine owns the containers. So no process of ours has
+to keep running: if a controller is killed, everything stays as it was, and the next controller finds it by the project's name.
+Each replica is published on a port of 127.0.0.1, where the gates reach it. The router finds the replicas of a colour by the
+engine's name service.
 
-The replicas that a lesson runs in containers (`lib.deployment.replicas`) end with their owner. Both use the same image of a release.
+The replicas that a lesson runs in containers (`lib.deployment.replicas`) end with their owner. Both use the same release image.
 """
 
 from __future__ import annotations
@@ -27,14 +28,14 @@ from lib.stage.waiting import wait_for
 FILE = ROOT / "compose" / "docker-compose.deploy.yml"
 MAP = "colours.map"
 UP = ("up", "--detach", "--wait", "--wait-timeout", "120")
-#: The router's runtime API can only be reached from inside its container, whose image has bash, but no other program for it.
+#: The router's runtime API can only be reached from inside its container, whose image has only bash for this.
 ASK = 'exec 3<>/dev/tcp/127.0.0.1/9999 && printf "%s\\n" "$1" >&3 && cat <&3'
 
 
 class Compose:
     """A project of Docker Compose, named after the state directory: a `LastingPlatform`."""
 
-    most_replicas = 10  # places that `router/haproxy.cfg` has for each colour
+    most_replicas = 10  # slots in `router/haproxy.cfg` for each colour
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory.absolute()
@@ -47,7 +48,7 @@ class Compose:
 
     def start(self, port: int) -> str:
         """See `LastingPlatform`."""
-        check_engine()  # without one, there is nothing to write down
+        check_engine()  # without an engine, there is nothing to record
         if not self._variables.exists():
             password = os.urandom(16).hex()
             self._map.parent.mkdir(parents=True, exist_ok=True)
@@ -83,7 +84,7 @@ class Compose:
 
         def found() -> bool:
             up = sum(row["status"].startswith("UP") for row in self._servers(colour))
-            return up >= 2 * release.replicas  # each is in both backends
+            return up >= 2 * release.replicas  # each replica is in both backends
 
         if not wait_for(found, PATIENCE):
             raise PlatformError(f"the router does not find {release.replicas} replicas of {colour}")
@@ -101,14 +102,14 @@ class Compose:
 
     def switch(self, colour: Colour) -> None:
         """See `Platform`."""
-        replace_file(self._map, f"active {colour}\n")  # for a router that starts again
+        replace_file(self._map, f"active {colour}\n")  # for a router that restarts
         if answer := self._ask(f"set map /routes/{MAP} active {colour}"):
             raise PlatformError(f"the router refused to switch to {colour}: {answer}")
 
     def active(self) -> Colour:
         """See `Platform`."""
         if not self._map.exists():
-            raise AbsentError(f"{self._map}: no platform is there")
+            raise AbsentError(f"{self._map}: there is no platform")
         words = self._map.read_text(errors="replace").split()
         if len(words) != 2 or words[1] not in COLOURS:
             raise PlatformError(
@@ -124,7 +125,7 @@ class Compose:
     # ── What they are made of ────────────────────────────────────────────────────────────────────────────────────
 
     def _containers(self, *services: str) -> list[dict[str, Any]]:
-        """What Compose says of each container of the project, or of some of its services; those that have ended, too."""
+        """Return what Compose reports for each container of the project, or of some services, including ended containers."""
         lines = self._compose("ps", "--all", "--format", "json", *services).splitlines()
         return [json.loads(line) for line in lines]
 
@@ -133,11 +134,11 @@ class Compose:
         return self._compose("exec", "--no-TTY", "router", "bash", "-c", ASK, "ask", command).strip()
 
     def _servers(self, colour: Colour) -> list[dict[str, str]]:
-        """What the router knows of the replicas of a colour: a row for each, in each of the two backends."""
+        """Return the router's statistics of a colour's replicas: one row for each replica in each of the two backends."""
         return [row for row in statistics(self._ask, 4) if row["svname"].startswith(colour)]
 
     def _get(self) -> dict[str, str]:
-        """The variables of the Compose file."""
+        """Return the variables of the Compose file."""
         lines = self._variables.read_text().splitlines() if self._variables.exists() else []
         return dict(line.split("=", 1) for line in lines)
 

@@ -1,6 +1,6 @@
-"""A platform in a process that stays: for a command that ends, and whose replicas go on.
+"""A platform in a process that keeps running: for a command that ends while its replicas keep running.
 
-The process owns a database, a router and replicas, until SIGTERM. Controllers come and go, and call it over a socket.
+The process owns a database, a router and replicas until SIGTERM. Controllers, which are short-lived, call it over a socket.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ from lib.stage.servers import Server, postgres, postgres_answers
 from lib.stage.waiting import wait_for
 
 NOTE, LOCK, LOG = "platform.json", "platform.lock", "platform.log"
-LONG = 600.0  # seconds that an answer, a start or an end of the platform may take
-SHORT = 30.0  # seconds until it says who it is
-#: What controllers may call.
+LONG = 600.0  # timeout in seconds for a response, a start or a stop of the platform
+SHORT = 30.0  # timeout in seconds until it has written down its process id
+#: Methods that controllers may call.
 CALLS = ("create", "retire", "ports", "switch", "active", "in_flight", "died", "repair")
 
 
 class Detached:
-    """The `LastingPlatform` that belongs to a state directory. Its calls add PlatformError to what those of `Platform` raise.
+    """The `LastingPlatform` of a state directory. Besides the errors of `Platform`, its methods raise PlatformError.
 
-    The process that owns it holds a lock, from before it starts anything until it ends. So every other process finds it, and there is
-    never a second one, even if the controller that started it is killed at that moment.
+    The process that owns it holds a lock from before it starts anything until it ends. So every other process finds it, and
+    there is never a second platform, even if the controller that started it is killed at that time.
     """
 
     most_replicas = 100
@@ -54,7 +54,7 @@ class Detached:
 
     def _call(self, method: str, *arguments: Any) -> Any:
         if not self.exists():
-            raise AbsentError(f"{self.directory}: no platform runs there; what ran has ended with its data")
+            raise AbsentError(f"{self.directory}: no platform runs there; the last one ended, with its data")
         try:
             with Client(self._noted("socket")) as connection:
                 connection.send((method, arguments))
@@ -72,7 +72,7 @@ class Detached:
         return f"the platform, process {pid}, has not {what} within {LONG:g} s: `kill -9 {pid}` ends it"
 
     def _noted(self, name: str) -> str:
-        """A value in the note. Raises PlatformError if the note is not there yet, or cannot be read."""
+        """Return a value in the note. Raises PlatformError if the note does not exist yet or cannot be read."""
         try:
             return str(json.loads(self.note.read_bytes())[name])
         except (OSError, KeyError, TypeError, ValueError) as error:
@@ -80,12 +80,12 @@ class Detached:
             raise PlatformError(f"{self.note}: cannot be read ({error}): {owner}") from error
 
     def _pid(self) -> int | None:
-        """The process that holds the lock; None if it has not said so yet."""
+        """Return the id of the process that holds the lock; None if it has not written it down yet."""
         text = self._lock.read_text() if self._lock.exists() else ""
         return int(text) if text.isdigit() else None
 
     def exists(self) -> bool:
-        """See `LastingPlatform`: whether its owner lives, though it may be starting."""
+        """See `LastingPlatform`: whether its owner is alive, even if it is still starting."""
         if self._lock.exists():
             if (handle := take_lock(self._lock)) is None:
                 return True
@@ -93,9 +93,9 @@ class Detached:
         return False
 
     def start(self, port: int) -> str:
-        """See `LastingPlatform`. A start that fails or is interrupted leaves nothing."""
+        """See `LastingPlatform`. A failed or interrupted start leaves nothing behind."""
         self.directory.mkdir(parents=True, exist_ok=True)
-        handle = take_lock(self._lock, wait=0.2)  # a moment: another process may only look whether it is held
+        handle = take_lock(self._lock, wait=0.2)  # wait, because another process may just be testing the lock
         if handle is None:
             self._await_note()
             self._call("repair")
@@ -113,7 +113,7 @@ class Detached:
         self.note.unlink(missing_ok=True)
         command = [sys.executable, "-m", __name__, str(self.directory), str(port), str(lock)]
         options: dict[str, Any] = {"stdin": subprocess.DEVNULL, "start_new_session": True, "cwd": ROOT}
-        # After this block the lock is the owner's alone.
+        # After this block only the owner holds the lock.
         with os.fdopen(lock), (self.directory / LOG).open("wb") as output:
             subprocess.Popen(command, pass_fds=[lock], stdout=output, stderr=output, **options)
 
@@ -124,7 +124,7 @@ class Detached:
             raise PlatformError(f"the platform did not start; {log} ends with:\n{log.read_text()[-2000:]}")
 
     def _end(self) -> None:
-        # The owner says who it is before it does anything else.
+        # The owner writes down its process id before anything else.
         if self.exists() and wait_for(self._pid, SHORT) and (pid := self._pid()):
             os.kill(pid, signal.SIGTERM)
             if not wait_for(lambda: not self.exists(), LONG):
@@ -150,7 +150,7 @@ class Owned(Local):
         return [name for name in alive if not alive[name]]
 
     def repair(self) -> None:
-        """Start again what has died of router and database. The data is as it was."""
+        """Restart the router and the database if they have died. The data is kept."""
         with self._lock:
             process = self._server.process
             if not process.alive:
@@ -162,14 +162,14 @@ class Owned(Local):
 
 @contextmanager
 def listen(platform: Platform) -> Iterator[str]:
-    """Let controllers in other processes call a platform, until the block ends; give the path of a socket for this user alone."""
+    """Let controllers in other processes call a platform until the block ends; yield the path of a socket only this user can open."""
 
     def answer(connection: Connection) -> None:
         with connection, suppress(OSError, EOFError):  # the controller was killed
             method, arguments = connection.recv()
             try:
                 connection.send((True, getattr(platform, method)(*arguments)))
-            except Exception as error:  # noqa: BLE001 - whatever it is, the caller is told
+            except Exception as error:  # noqa: BLE001 - whatever the error is, the caller gets it
                 connection.send((False, f"{type(error).__name__}: {error}"))
 
     def accept() -> None:
@@ -178,13 +178,13 @@ def listen(platform: Platform) -> Iterator[str]:
                 threading.Thread(target=answer, args=[listener.accept()], daemon=True).start()
 
     with Process() as owned, Listener(str(owned.directory / "socket"), backlog=64) as listener:
-        # The directory goes with this process, even if it is killed.
+        # The directory is removed with this process, even if it is killed.
         threading.Thread(target=accept, daemon=True).start()
         yield str(listener.address)
 
 
 def _stay(directory: Path, port: int, lock: int) -> None:
-    """Own a database, a router and replicas until SIGTERM. The note is there as long as they are."""
+    """Own a database, a router and replicas until SIGTERM. The note exists as long as they do."""
     note_holder(lock, str(os.getpid()))
     os.set_inheritable(lock, False)
     ended = {signal.SIGTERM, signal.SIGINT}

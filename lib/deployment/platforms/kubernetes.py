@@ -1,9 +1,9 @@
 """Blue and green as deployments in Kubernetes, driven by `kubectl` in its current context and namespace: `compose/k8s/`.
 
-A Service sends the traffic to the pods that carry its labels; to switch is to change the colour among them. It works on
-connections, not on requests: one that a client keeps open stays with its pod until that ends. So there is nothing here that could
-count the requests under way, or give a colour a share of them: a pod that is to end is out of the Service first, for some seconds
-(`preStop`), and then answers what it has taken.
+A Service sends the traffic to the pods with its labels; changing the colour label switches the traffic. A Service routes
+connections, not requests: a connection that a client keeps open stays with its pod until the pod ends. So nothing here can
+count the requests in progress, or give a colour a share of them. To drain a pod, Kubernetes first takes it out of the Service
+for some seconds (`preStop`); then the pod answers the requests it has accepted.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from lib.stage.waiting import wait_for
 FILES = ROOT / "compose" / "k8s"
 REPOSITORY_VARIABLE = "LESSONS_REPOSITORY"
 SECRET = "users-secrets"
-START = "120s"  # that a start may take
+START = "120s"  # timeout of a start
 
 
 class Kubernetes:
@@ -42,10 +42,10 @@ class Kubernetes:
         return self._is_there("service", "users")
 
     def start(self, port: int) -> str:
-        """See `LastingPlatform`. The address is one of the cluster, whose port is in the manifest."""
+        """See `LastingPlatform`. The address is inside the cluster; its port is in the manifest."""
         if not self._is_there("secret", SECRET):
             raise PlatformError(
-                f"there is no Secret {SECRET}: make it by\n    kubectl create secret generic {SECRET} "
+                f"there is no Secret {SECRET}: create it with\n    kubectl create secret generic {SECRET} "
                 '--from-literal=database="$(openssl rand -hex 16)" --from-literal=broker="$(openssl rand -hex 16)"'
             )
         self._kubectl("apply", "--kustomize", str(FILES / "shared"))
@@ -53,7 +53,7 @@ class Kubernetes:
         return "http://users"
 
     def died(self) -> list[str]:
-        """See `LastingPlatform`. The cluster starts it again by itself; its Service needs no router."""
+        """See `LastingPlatform`. The cluster restarts the database itself, and the Service needs no router."""
         ready = self._get("statefulset", "database").get("status", {}).get("readyReplicas", 0)
         return [] if ready else ["database"]
 
@@ -64,7 +64,7 @@ class Kubernetes:
         self._kubectl("delete", "persistentvolumeclaim", "--selector", "app=database", "--ignore-not-found")
 
     def create(self, colour: Colour, release: Release) -> list[int]:
-        """See `Platform`. A release is an image of the repository LESSONS_REPOSITORY, tagged with its name; its tree is not used."""
+        """See `Platform`. A release is an image in the repository LESSONS_REPOSITORY, tagged with its name; its tree is not used."""
         name, folder = f"users-{colour}", self.directory / "k8s" / colour
         folder.mkdir(parents=True, exist_ok=True)
         literals = [f"RELEASE={release.name}", f"SCHEMA={release.version}"]
@@ -96,11 +96,11 @@ class Kubernetes:
         self._delete(f"app=users,colour={colour}")
 
     def switch(self, colour: Colour) -> None:
-        """See `Platform`. It is applied when the cluster's endpoints say so; its nodes follow within moments."""
+        """See `Platform`. It waits until the cluster's endpoints have changed; the nodes follow shortly after."""
         labels = {"spec": {"selector": {"app": "users", "colour": colour}}}
         self._kubectl("patch", "service", "users", "--type", "merge", "--patch", json.dumps(labels))
         if not wait_for(lambda: self._endpoints() == set(self._pods(colour)), PATIENCE, pause=0.2):
-            raise PlatformError(f"the Service still sends to other pods than those of {colour}")
+            raise PlatformError(f"the Service still sends traffic to pods other than those of {colour}")
 
     def active(self) -> Colour:
         """See `Platform`."""
@@ -109,13 +109,13 @@ class Kubernetes:
         return self._get("service", "users")["spec"]["selector"].get("colour", "blue")
 
     def in_flight(self, colour: Colour) -> int:
-        """See `Platform`. Unknown; a pod that is deleted answers its requests first."""
+        """See `Platform`. Unknown here; a deleted pod answers its requests first."""
         return 0
 
     # ── What they are made of ────────────────────────────────────────────────────────────────────────────────────
 
     def _pods(self, colour: Colour) -> list[str]:
-        """The names of those that are ready, and not about to end."""
+        """Return the names of the pods that are ready and not terminating."""
         names = []
         for pod in self._get("pods", "--selector", f"app=users,colour={colour}")["items"]:
             conditions = {one["type"]: one["status"] for one in pod["status"].get("conditions", [])}
@@ -124,13 +124,13 @@ class Kubernetes:
         return names
 
     def _endpoints(self) -> set[str]:
-        """The names of the pods that the Service sends to."""
+        """Return the names of the pods to which the Service sends traffic."""
         slices = self._get("endpointslices", "--selector", "kubernetes.io/service-name=users")["items"]
         ends = [end for one in slices for end in one["endpoints"] or []]
         return {end["targetRef"]["name"] for end in ends if end["conditions"].get("ready", True)}
 
     def _forward(self, pod: str) -> tuple[Process, int]:
-        """A `kubectl port-forward` with its port."""
+        """Start a `kubectl port-forward`; return it and its port."""
         process = Process()
 
         def forward(port: int) -> Process:

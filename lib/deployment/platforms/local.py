@@ -1,4 +1,4 @@
-"""A platform in this process: a router as a process, and replicas as processes or as containers. They end with it."""
+"""A platform in this process: the router is a process, the replicas are processes or containers. All end with this process."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Local(Running):
     def __init__(
         self, database: str, *, faults: bool = False, backend: Backend = "process", **router: Any
     ) -> None:
-        """Start the router; there is no replica yet. faults, backend: see `Replica`. router: further options of `Router`."""
+        """Start the router, without replicas. faults, backend: see `Replica`. router: further options of `Router`."""
         self.database, self.faults, self.backend, self._lock = database, faults, backend, threading.RLock()
         self.replicas: dict[Colour, list[Replica]] = {colour: [] for colour in COLOURS}
         self.router = Router({}, **router)
@@ -32,7 +32,7 @@ class Local(Running):
         return self.ports(colour)
 
     def replace(self, colour: Colour, release: Release, most: int) -> int:
-        """See `GradualPlatform`. Those that have died go, too."""
+        """See `GradualPlatform`. Dead replicas are removed too."""
         with self._lock:
             alive = [one for one in self.replicas[colour] if one.process.alive]
             others = [one for one in alive if not one.release.same_code(release)][:most]
@@ -50,7 +50,7 @@ class Local(Running):
                 starts = [threads.submit(Replica, self.database, release, **options) for _ in range(missing)]
             staying += [start.result() for start in starts if not start.exception()]
             for start in starts:
-                start.result()  # raises, if it did not start
+                start.result()  # raises if it did not start
             self.router.set_replicas(colour, self.ports(colour))
             return len(others)
 
@@ -59,7 +59,7 @@ class Local(Running):
         return list(self.releases(colour))
 
     def releases(self, colour: Colour) -> dict[int, Release]:
-        """The releases of the replicas that are alive, by port."""
+        """Return the releases of the live replicas, by port."""
         return {one.port: one.release for one in self.replicas[colour] if one.process.alive}
 
     def retire(self, colour: Colour) -> None:
