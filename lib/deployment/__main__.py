@@ -114,7 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         coming = None
         with suppress(DeploymentError, ProcessError, OSError):
             coming = rollout.status().coming
-        remedy = "`resume` goes on, `rollback` goes back" if coming else "nothing is under way"
+        remedy = "`resume` goes on, `rollback` goes back" if coming else "no deployment is in progress"
         print(f"\ninterrupted: {remedy}", file=sys.stderr)
         return 130
     except (DeploymentError, ProcessError, OSError) as error:

@@ -143,7 +143,7 @@ def test_one_version_after_the_other_interrupted_resumed_and_rolled_back(state: 
     assert_all_ok(traffic.requests())
     assert_no_write_is_lost(port, traffic.requests())
     status, output = run("rollback", "--state-dir", state)
-    assert status == 2 and "nothing is under way" in output
+    assert status == 2 and "no deployment is in progress" in output
 
     [owner] = owners(state)
     owner.kill()
@@ -226,7 +226,7 @@ def test_a_start_that_is_killed_or_interrupted_leaves_nothing_unknown(tmp_path: 
                 output = controller.communicate()[1]
             assert len(owners(state)) == left
             if number == signal.SIGINT:
-                assert controller.returncode == 130 and "nothing is under way" in output
+                assert controller.returncode == 130 and "no deployment is in progress" in output
         again = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True)
         assert again.returncode == 0 and len(owners(state)) == 1, again.stderr
         subprocess.run([*COMMAND, "down", "--state-dir", "my state"], env=ENVIRONMENT, check=True)
