@@ -2,8 +2,8 @@
 
     python compose/make_env.py
 
-Which ones there are, the Compose files say themselves: each variable without which they refuse to start, and name this command. A file
-that is there is not overwritten: a database keeps the password that it was made with. Standard library only.
+The variables are those that the Compose files require with a reference to this command. An existing file is not overwritten,
+because a database keeps the password with which it was created. Standard library only.
 """
 
 import argparse
@@ -17,7 +17,7 @@ FOLDER = Path(__file__).parent
 
 
 def required(folder: Path) -> list[str]:
-    """The names of the variables that the Compose files in a folder, and in those below it, demand from here."""
+    """Return the names of the variables that the Compose files in a folder and its subfolders require."""
     texts = (path.read_text(encoding="utf-8") for path in folder.rglob("*.yml"))
     return sorted(
         {name for text in texts for name in re.findall(r"\$\{(\w+):\?run python compose/make_env", text)}
@@ -25,7 +25,7 @@ def required(folder: Path) -> list[str]:
 
 
 def secret() -> str:
-    """256 random bits, in the form that Fernet keys have; nothing in it has to be quoted in an address or a file."""
+    """Return 256 random bits in the form of a Fernet key, which needs no quoting in an address or a file."""
     return base64.urlsafe_b64encode(os.urandom(32)).decode()
 
 

@@ -4,11 +4,12 @@
     make assignment LESSON=05 EXERCISES="5.1 5.3" POINTS="5.3=5" DUE="Friday, 12:00" SEED=7
 
 The folder `course/` then holds `source/` (with solutions and hidden tests, for you), `release/` (for students), and a README.
-An assignment is the lesson's own set-up, parameters, data and exercises, without the rest of the lesson. All of it but answers is
-locked: when it is graded, nbgrader puts the source's cells in place of what a student may have changed.
+An assignment is the lesson's own set-up, parameters, data and exercises, without the rest of the lesson. Everything except
+answers is locked: before grading, nbgrader restores the source's cells, whatever a student has changed.
 
-A seed replaces the lesson's own in the parameters cell. Data that are made by it change, and with them what the checks
-expect. Each seed makes an assignment of its own, such as `05_schema_compatibility-seed7`: give different ones to different students.
+A seed replaces the lesson's own in the parameters cell. Data generated from it change, and so do the results that the checks
+expect. Each seed makes a separate assignment, such as `05_schema_compatibility-seed7`: give different ones to different
+students.
 """
 
 from __future__ import annotations
@@ -46,12 +47,12 @@ README = Path(__file__).with_name("course_readme.md")
 
 
 class AssignmentError(SystemExit):
-    """What was asked for can't be done. The message, all that a teacher sees, says why, and what to do."""
+    """The request is not possible. The message is all that a teacher sees: it says why, and what to do."""
 
 
 @dataclass(frozen=True)
 class Order:
-    """What is asked for. exercises: numbers such as "4.1", empty for all. points: by number, where they differ from the lesson's."""
+    """The requested assignment. exercises: numbers such as "4.1"; empty: all. points: by number, if they differ from the lesson's."""
 
     lesson: str
     exercises: tuple[str, ...] = ()
@@ -72,23 +73,23 @@ class Order:
 
     @property
     def name(self) -> str:
-        """The name of the assignment: the lesson's, with the seed where there is one."""
+        """The name of the assignment: that of the lesson, with the seed if there is one."""
         return self.path.stem + ("" if self.seed is None else f"-seed{self.seed}")
 
 
 def number(cell_id: str) -> str:
-    """The number of the exercise that a cell belongs to: "4.1"; "" for others."""
+    """Return the number of the exercise that a cell belongs to, such as "4.1"; "" if none."""
     name = re.search(r"(?:exercise|check|data|written)-(\d+)-(\d+)", cell_id)
     return f"{name[1]}.{name[2]}" if name else ""
 
 
 def graded_numbers(nb: NotebookNode) -> list[str]:
-    """The numbers of the exercises that have a check."""
+    """Return the numbers of the exercises that have a check."""
     return [number(cell.id) for cell in lessons.code_cells(nb) if lessons.is_check(cell)]
 
 
 def source(order: Order) -> NotebookNode:
-    """The assignment with its solutions, as a notebook for nbgrader.
+    """Return the assignment with its solutions, as a notebook for nbgrader.
 
     Raises AssignmentError for an exercise or seed that the lesson does not have.
     """
@@ -135,7 +136,7 @@ def _title(nb: NotebookNode, order: Order) -> str:
 
 
 def _sow(nb: NotebookNode, order: Order, chosen: list[str]) -> None:
-    """Put the seed in its place; refuse it where nothing would change."""
+    """Set the seed; refuse it if nothing would change."""
     [parameters] = [cell for cell in lessons.code_cells(nb) if "parameters" in lessons.tags(cell)]
     line = re.compile(r"^SEED = \d+", re.MULTILINE)
     parameters.source, found = line.subn(f"SEED = {order.seed}", parameters.source)
@@ -147,7 +148,7 @@ def _sow(nb: NotebookNode, order: Order, chosen: list[str]) -> None:
 
 
 def seeded(nb: NotebookNode) -> list[str]:
-    """The exercises whose check depends on SEED, by way of other names, too."""
+    """Return the exercises whose check depends on SEED, directly or through other names."""
     names, found = {"SEED"}, list[str]()
     for cell in lessons.code_cells(nb):
         if "exercise-data" not in lessons.tags(cell) and not lessons.is_check(cell):
@@ -166,7 +167,7 @@ def seeded(nb: NotebookNode) -> list[str]:
 
 
 def make(order: Order, course: Path, *, force: bool = False) -> str:
-    """Make the assignment in a course folder; return a line that says where, and for how many points.
+    """Make the assignment in a course folder; return a line with its place and its points.
 
     Raises AssignmentError.
     """
@@ -189,12 +190,12 @@ def make(order: Order, course: Path, *, force: bool = False) -> str:
 
 
 def points(nb: NotebookNode) -> int:
-    """How many points there are in an assignment."""
+    """Return the total points of an assignment."""
     return sum(cell.metadata.nbgrader.get("points", 0) for cell in nb.cells if lessons.is_check(cell))
 
 
 def write_readme(course: Path) -> None:
-    """The README for the teacher: what there is, and what to do with it."""
+    """Return the README for the teacher: the contents of the course folder, and how to use it."""
     rows = []
     for path in sorted(course.glob("source/*/*.ipynb")):
         nb = lessons.read(path)
@@ -206,7 +207,7 @@ def write_readme(course: Path) -> None:
 
 
 def nbgrader(course: Path, command: str, *arguments: str) -> None:
-    """Run a command of nbgrader in a course folder. Raises AssignmentError with what it said last."""
+    """Run a command of nbgrader in a course folder. Raises AssignmentError with the end of its output."""
     run = [sys.executable, "-m", "nbgrader", command, *arguments, f"--course={course}"]
     # It runs Alembic, which it finds on PATH, and kernels, which find `lib` as those of JupyterLab do.
     done = subprocess.run(run, cwd=course, env=activated(os.environ), capture_output=True, text=True)
@@ -216,7 +217,7 @@ def nbgrader(course: Path, command: str, *arguments: str) -> None:
 
 
 def point_pairs(text: str) -> dict[str, int]:
-    """The points of "4.1=2 4.3=5", by exercise. Raises AssignmentError."""
+    """Parse points such as "4.1=2 4.3=5", by exercise. Raises AssignmentError."""
     found = dict(re.findall(r"(\S+?)=(\d+)(?!\S)", text))
     if len(found) < len(text.split()):
         raise AssignmentError(f'points {text!r}: give them as "4.1=2 4.3=5", in whole numbers')

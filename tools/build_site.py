@@ -1,7 +1,7 @@
 """Build the readable edition: all lessons with their stored outputs, what they prove, and the documentation of `lib`.
 
-Sphinx reads a folder that is put together for it: the pages of `site/`, the lessons, and pages that are generated here (objectives,
-documentation of the code). Nothing is executed, nothing is fetched, and a warning is an error. With `--links` nothing is built:
+Sphinx reads a folder assembled for it: the pages of `site/`, the lessons, and pages generated here (objectives, documentation
+of the code). Nothing is executed, nothing is fetched, and a warning is an error. With `--links` nothing is built:
 Sphinx follows the links to other sites, which needs a network.
 """
 
@@ -21,16 +21,16 @@ PAGES = "CHANGELOG.md CONTRIBUTING.md benchmarks/results.md compose/README.md no
 LIB = lessons.ROOT / "lib"
 ROOMS = {
     "common": ("Tools of all lessons", LIB),
-    "versioning": ("Records whose shape changes", LIB / "versioning"),
-    "scaling": ("Work spread over workers", LIB / "scaling"),
+    "versioning": ("Records whose schema changes", LIB / "versioning"),
+    "scaling": ("Work distributed over workers", LIB / "scaling"),
     "deployment": ("Services replaced under traffic", LIB / "deployment"),
     "platforms": ("Where a deployment runs", LIB / "deployment" / "platforms"),
-    "stage": ("What the lessons play on", LIB / "stage"),
+    "stage": ("The stage of the lessons", LIB / "stage"),
 }
 
 
 def readable(nb: NotebookNode) -> NotebookNode:
-    """A lesson for the site (the argument is changed): solutions are folded, too, and say so; pictures have their text."""
+    """Prepare a lesson for the site (changes its argument): solutions are folded and labelled, and images get their alt text."""
     for cell in lessons.code_cells(nb):
         label = cell.source.partition("\n")[0].removeprefix("# ")
         if lessons.is_solution(cell):
@@ -43,7 +43,7 @@ def readable(nb: NotebookNode) -> NotebookNode:
 
 
 def code_page(title: str, folder: Path) -> str:
-    """The documentation of all public modules of a folder, from their docstrings."""
+    """Return the documentation of all public modules of a folder, from their docstrings."""
     package = ".".join(folder.relative_to(lessons.ROOT).parts)
     modules = [package] + [f"{package}.{path.stem}" for path in sorted(folder.glob("[!_]*.py"))]
     blocks = [
@@ -56,7 +56,7 @@ def code_page(title: str, folder: Path) -> str:
 
 
 def assemble(source: Path) -> None:
-    """Put together in the folder `source` what Sphinx reads."""
+    """Assemble the sources for Sphinx in the folder `source`."""
     shutil.copytree(lessons.ROOT / "site", source, dirs_exist_ok=True)
     ignored = shutil.ignore_patterns("*.ipynb", "*.md", "__pycache__", ".ipynb_checkpoints")
     shutil.copytree(lessons.LESSONS, source / "notebooks", ignore=ignored)
@@ -73,7 +73,7 @@ def assemble(source: Path) -> None:
 
 
 def build(into: Path, builder: str = "html") -> int:
-    """Build the site in place of the one that may be in the folder `into`. Returns Sphinx's exit status."""
+    """Build the site, replacing any earlier one in the folder `into`. Returns Sphinx's exit status."""
     with tempfile.TemporaryDirectory() as folder:
         source, pages = Path(folder, "source"), Path(folder, "html")
         assemble(source)

@@ -1,10 +1,10 @@
-"""Grade what students have handed in for the assignments of a course folder: `make grade SUBMISSIONS=folder`.
+"""Grade the submissions for the assignments of a course folder: `make grade SUBMISSIONS=folder`.
 
 The folder holds one folder or zip file a student, and in it, at any depth, notebooks under the names of assignments. nbgrader collects,
-runs and grades them. `course/written.csv` may give points to written answers. `course/grades.csv` then has
-a row for each student and assignment, with 0 for what is missing or broken, and `course/feedback/` a page for each that was graded.
+runs and grades them. `course/written.csv` may give points to written answers. `course/grades.csv` then has a row for each
+student and assignment, with 0 for missing or broken submissions, and `course/feedback/` a page for each graded submission.
 
-Hidden tests don't show in feedback: their lines are cut from the cells, and from what Python said about an error in them.
+Feedback does not show hidden tests: their lines are removed from the cells and from Python's tracebacks.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from nbformat import NotebookNode
 
 HIDDEN = "### BEGIN HIDDEN TESTS"
 Points = dict[tuple[str, str, str], float]
-"""What a human gave to written answers, by student, assignment and exercise."""
+"""Points that a person gave for written answers, by student, assignment and exercise."""
 
 
 def checked(submissions: Path, course: Path) -> tuple[list[str], list[str]]:
-    """The names of students and assignments. Raises AssignmentError where there is nothing to grade, or a choice to make."""
+    """Return the names of students and assignments. Raises AssignmentError if there is nothing to grade, or a student submitted twice."""
     names = sorted(path.name for path in course.glob("release/*"))
     there = list(submissions.glob("[!.]*"))
     zipped = {path.stem for path in there if path.suffix == ".zip" and path.is_file()}
@@ -46,7 +46,7 @@ def checked(submissions: Path, course: Path) -> tuple[list[str], list[str]]:
 
 
 def hide(nb: NotebookNode) -> None:
-    """Take hidden tests out of a graded notebook, and out of the tracebacks of the cells that had them."""
+    """Remove hidden tests from a graded notebook, and from the tracebacks of their cells."""
     from nbgrader.preprocessors import ClearHiddenTests
 
     for cell in code_cells(nb):
@@ -58,7 +58,7 @@ def hide(nb: NotebookNode) -> None:
 
 
 def grade(submissions: Path, course: Path) -> list[str]:
-    """Grade all submissions, and write feedback and `grades.csv`. Returns what the teacher should know. Raises AssignmentError."""
+    """Grade all submissions, and write feedback and `grades.csv`. Returns notes for the teacher. Raises AssignmentError."""
     students, names = checked(submissions, course)
     by_hand, notes = written(course), list[str]()
     for name in names:
@@ -85,7 +85,7 @@ def grade(submissions: Path, course: Path) -> list[str]:
 
 
 def forget(student: str, name: str, course: Path) -> None:
-    """Take what a student had handed in before out of grades and feedback. The student stays: the row in `grades.csv` says 0."""
+    """Remove an earlier submission of a student from grades and feedback. The student stays: the row in `grades.csv` says 0."""
     from nbgrader.api import Gradebook, MissingEntry
 
     with Gradebook(f"sqlite:///{course / 'gradebook.db'}") as book, contextlib.suppress(MissingEntry):
@@ -95,7 +95,7 @@ def forget(student: str, name: str, course: Path) -> None:
 
 
 def grade_one(student: str, name: str, course: Path, by_hand: Points) -> list[str]:
-    """Run and grade one notebook, and write its feedback. Returns how many points wait for the teacher, in words."""
+    """Run and grade one notebook, and write its feedback. Returns a note if written answers wait for the teacher."""
     from nbgrader.api import Gradebook
 
     chosen = (name, f"--student={student}", "--force")
@@ -117,7 +117,7 @@ def grade_one(student: str, name: str, course: Path, by_hand: Points) -> list[st
 
 
 def written(course: Path) -> Points:
-    """The points that a human gave to written answers, by student, assignment and exercise. Raises AssignmentError."""
+    """Read the points that a person gave for written answers, by student, assignment and exercise. Raises AssignmentError."""
     path = course / "written.csv"
     if not path.exists():
         return {}

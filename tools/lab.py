@@ -1,4 +1,4 @@
-"""Open the lessons in JupyterLab, on this machine only: what `make lab` does after the set-up.
+"""Open the lessons in JupyterLab, on this machine only. `make lab` calls this after the set-up.
 
     python tools/lab.py [--port 9000]    all other options go to JupyterLab
     python tools/lab.py --no-server      only make the copies in work/, for an editor or a server that runs already
@@ -22,9 +22,9 @@ KERNEL = ["--name", "zero-downtime-pipelines", "--display-name", "Data pipelines
 
 
 def lab_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """The variables that JupyterLab runs with: our settings first, our kernel, and our own memory of open tabs.
+    """Return the environment variables for JupyterLab: our settings first, our kernel, and our own list of open tabs.
 
-    Jupyter, IPython and Matplotlib write into the home folder. One that is read-only is replaced.
+    Jupyter, IPython and Matplotlib write to the home folder. A read-only home folder is replaced.
     """
     config = os.pathsep.join(filter(None, [str(ROOT / ".jupyter"), environ.get("JUPYTER_CONFIG_PATH")]))
     own_home = {} if os.access(environ.get("HOME", ""), os.W_OK) else {"HOME": str(STATE / "home")}
@@ -38,17 +38,17 @@ def lab_environment(environ: Mapping[str, str]) -> dict[str, str]:
 def lab_command(
     environ: Mapping[str, str], is_root: bool, port: int | None, folder: Path = ROOT
 ) -> list[str]:
-    """The command line of the server, which shows the files of `folder`."""
+    """Return the command line of the server, which shows the files of `folder`."""
     command = [sys.executable, *"-m jupyterlab --ip=127.0.0.1 --log-level=WARN".split()]
     command += [f"--ServerApp.root_dir={folder}", *["--allow-root"] * is_root]
-    # Where no browser can open a window, Python would start a text browser in this terminal.
+    # Without a graphical browser, Python would start a text browser in this terminal.
     has_display = sys.platform == "darwin" or any(map(environ.get, ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")))
     command += ["--no-browser"] * (not has_display)
     return command + ([f"--port={port}"] if port else [])
 
 
 def go_on_elsewhere(add_kernel: bool) -> str | None:
-    """Say how to open the lessons in a program that runs already, with a kernel of this Python. Returns what went wrong."""
+    """Print how to open the lessons in a running program, with a kernel of this Python. Returns an error message, if any."""
     install = [sys.executable, "-m", "ipykernel", "install", "--user", *KERNEL]
     if add_kernel and subprocess.run(install, stdout=subprocess.DEVNULL).returncode != 0:
         return "The kernel of the lessons could not be added: see On a JupyterHub in site/start.md."

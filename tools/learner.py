@@ -1,17 +1,17 @@
 """Make the learner's edition: `work/`, generated from `notebooks/`, which holds the solved lessons.
 
-In the learner's edition solutions are cut (by nbgrader's own preprocessors), hidden tests and outputs are gone, and solution and check
-cells carry the tag `raises-exception`, so that Run All goes on after an exercise that is still open. In a cell tagged `predict` every
+The learner's edition has no solutions (nbgrader's own preprocessors remove them), hidden tests or outputs. Solution and check
+cells have the tag `raises-exception`, so that Run All continues after an unsolved exercise. In a cell tagged `predict` every
 *value* is replaced by None, while names, dict keys and comments stay:
 
     my_guess = {"early": 38, "late": 39}  # your numbers      becomes      my_guess = {"early": None, "late": None}  # your numbers
 
-so the learner sees what to fill in, every name is bound, and later cells must show a None without failing (a test runs them).
+So the learner sees what to fill in, and every name is bound. Later cells must accept None without failing (a test runs them).
 
-What a learner has written is never overwritten. `work/.generated.json` holds a hash of each file as it was generated. A notebook whose
-cells still read as generated is replaced by a newer lesson silently (it may have been run: outputs, counts, metadata and empty cells
-do not count as writing). One that was changed is left alone: the newer lesson is put beside it as `04_schema_versions.new.ipynb`, once,
-and the message names both. The folders beside the lessons (data, images) are copied by the same rule. A deleted file is made again.
+What a learner has written is never overwritten. `work/.generated.json` holds a hash of each file as it was generated. If the
+cells of a notebook are unchanged, a newer lesson replaces it silently (outputs, counts, metadata and empty cells do not count
+as changes). A changed notebook is kept: the newer lesson is put beside it once, as `04_schema_versions.new.ipynb`, and the
+message names both. The folders beside the lessons (data, images) are copied by the same rule. A deleted file is made again.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ MANIFEST = ".generated.json"
 
 
 def release(nb: NotebookNode) -> NotebookNode:
-    """The learner's edition of a solved notebook (the argument stays as it is).
+    """Return the learner's edition of a solved notebook, without changing the argument.
 
     Raises:
-        RuntimeError: a solution or hidden test is not closed, or stands in a cell that nbgrader does not know.
+        RuntimeError: a solution or hidden test is not closed, or is in a cell that nbgrader does not know.
     """
     from nbgrader import preprocessors
     from traitlets.config import Config
@@ -60,7 +60,7 @@ def release(nb: NotebookNode) -> NotebookNode:
 
 
 def blank(source: str) -> str:
-    """Replace every value that is assigned by None; names, dict keys, layout and comments stay."""
+    """Replace every assigned value by None; names, dict keys, layout and comments stay."""
     lines = source.encode().splitlines(keepends=True)
     starts = [sum(map(len, lines[:number])) for number in range(len(lines))]
     text = source.encode()
@@ -73,7 +73,7 @@ def blank(source: str) -> str:
 
 
 def leaves(node: ast.expr) -> Iterator[ast.expr]:
-    """The values inside dicts, lists and tuples, in the order of the text."""
+    """Yield the values inside dicts, lists and tuples, in the order of the text."""
     if isinstance(node, ast.Dict):
         inside = node.values
     elif isinstance(node, ast.List | ast.Tuple):
@@ -86,9 +86,9 @@ def leaves(node: ast.expr) -> Iterator[ast.expr]:
 
 
 def digest(name: str, content: bytes) -> str:
-    """What counts as written: of a notebook the sources of its cells, of any other file its bytes.
+    """Return the part of a file that counts as the learner's work: the sources of a notebook's cells, or the file's bytes.
 
-    A notebook that cannot be read counts as written, by its bytes.
+    For a notebook that cannot be read, its bytes count.
     """
     unreadable = (ValueError, KeyError, TypeError, AttributeError, ValidationError)
     if name.endswith(".ipynb"):
@@ -100,7 +100,7 @@ def digest(name: str, content: bytes) -> str:
 
 
 def editions(source: Path) -> Iterator[tuple[str, bytes]]:
-    """All files of the learner's edition: (path inside `work/`, content)."""
+    """Yield all files of the learner's edition: (path inside `work/`, content)."""
     for path in sorted(source.glob("*.ipynb")):
         yield path.name, lessons.dumps(release(lessons.read(path))).encode()
     for path in sorted(source.glob("*/**/*")):
@@ -110,9 +110,9 @@ def editions(source: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def place(target: Path, name: str, content: bytes, generated: dict[str, str]) -> bool | str:
-    """Put one generated file where it harms nothing the learner wrote, and bring the hashes in `generated` up to date.
+    """Write one generated file without overwriting the learner's work, and update the hashes in `generated`.
 
-    Returns whether the file was written, or what to tell the learner when they have changed it and the lesson is newer.
+    Returns whether the file was written, or a message for the learner if they have changed it and the lesson is newer.
     """
     new, offer = digest(name, content), Path(name).with_suffix(f".new{Path(name).suffix}").as_posix()
     for spot in (name, offer):
@@ -135,7 +135,7 @@ def place(target: Path, name: str, content: bytes, generated: dict[str, str]) ->
 
 
 def generate(source: Path = lessons.LESSONS, target: Path = lessons.ROOT / "work") -> list[str]:
-    """Bring the learner's edition up to date. Returns what to tell the learner. Running it twice changes nothing more.
+    """Bring the learner's edition up to date. Returns a message for the learner. Idempotent.
 
     Raises:
         RuntimeError, ValueError: a source notebook is broken; nothing after it is generated.

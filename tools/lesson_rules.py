@@ -26,14 +26,14 @@ PLACES = re.compile(
 COMMON_USERS = {"root", "user", "users", "admin", "runner", "ubuntu", "debian", "jovyan", "localhost"}
 ADDRESS = re.compile(r"\bat 0x[0-9a-f]{6,}")
 Problem = tuple[str, str]
-"""The id of a cell ("" for the notebook as a whole), and what is wrong with it and how to fix it."""
+"""The id of a cell ("" for the whole notebook), and its problem with the fix."""
 RANDOM = re.compile(r"[0-9a-f]{8}(-[0-9a-f-]+)?|cell-\d+")
 MEANINGFUL = re.compile(r"(?=.*[a-z]{3})[a-z][a-z0-9]*(-[a-z0-9]+)*")
 LINK = re.compile(r"(?<!\\)\]\(\s*<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\s*\)|(?:href|src)=[\"']([^\"']+)[\"']")
 
 
 def known_tags(nb: NotebookNode, path: Path) -> Iterator[Problem]:
-    """Every tag is one that somebody reads, and each objective by a check of an exercise."""
+    """Every tag has a meaning, and a check of an exercise covers each objective."""
     wanted = {f"objective-{number}" for number, _ in enumerate(lessons.objectives(nb), start=1)}
     for cell in nb.cells:
         for tag in sorted(set(lessons.tags(cell)) - TAGS - wanted):
@@ -45,14 +45,14 @@ def known_tags(nb: NotebookNode, path: Path) -> Iterator[Problem]:
 
 
 def cell_ids(nb: NotebookNode, path: Path) -> Iterator[Problem]:
-    """Ids mean something, and stay. (One that is used twice is replaced by a random one on reading, and so noticed.)"""
+    """Ids are meaningful and stable. (A duplicate id is replaced by a random one on reading, so it is found too.)"""
     for cell in nb.cells:
         if RANDOM.fullmatch(cell.id) or not MEANINGFUL.fullmatch(cell.id):
             yield cell.id, "give the cell an id of lower-case words joined by '-', such as 'predict-workers'."
 
 
 def compared(nb: NotebookNode, path: Path) -> Iterator[Problem]:
-    """No cell escapes the comparison without a word: never executed, or ignored and not asserted."""
+    """No cell silently escapes the comparison: each was executed, and an ignored output is followed by an assertion."""
     code = lessons.code_cells(nb)
     for cell, following in zip(code, [*code[1:], None], strict=True):
         if cell.execution_count is None and cell.source.strip():
@@ -78,7 +78,7 @@ def executed(nb: NotebookNode, path: Path) -> Iterator[Problem]:
 
 
 def output_text(output: NotebookNode) -> str:
-    """All the text that a reader of an output can see, without its pictures."""
+    """Return all text of an output that a reader can see, without images."""
     data = output.get("data", {})
     shown = [str(data[kind]) for kind in data if not kind.startswith("image/p")]
     texts = [output.get("text", ""), output.get("evalue", ""), *output.get("traceback", []), *shown]
@@ -86,7 +86,7 @@ def output_text(output: NotebookNode) -> str:
 
 
 def private_details(nb: NotebookNode, path: Path) -> Iterator[Problem]:
-    """Nothing tells on which machine, where or as whom the notebook was run, and no address that differs in every run."""
+    """The notebook does not reveal the machine, folder or user of its run, and holds no address that differs in every run."""
     own = {name for name in (socket.gethostname(), getpass.getuser()) if len(name) > 3} - COMMON_USERS
     names = re.compile("|".join(rf"(?<!\w){re.escape(name)}(?!\w)" for name in sorted(own)) or r"(?!)")
     for cell in nb.cells:
@@ -100,7 +100,7 @@ def private_details(nb: NotebookNode, path: Path) -> Iterator[Problem]:
 
 
 def figures(nb: NotebookNode, path: Path) -> Iterator[Problem]:
-    """Every picture has a text for those who do not see it."""
+    """Every image has alt text."""
     for cell in nb.cells:
         for output in cell.get("outputs", []):
             data = output.get("data", {})
@@ -115,7 +115,7 @@ def figures(nb: NotebookNode, path: Path) -> Iterator[Problem]:
 
 
 def links(nb: NotebookNode, path: Path) -> Iterator[Problem]:
-    """Links to lessons, their headings and files of the repository lead somewhere; the web is reached by https."""
+    """Links to lessons, headings and files of the repository have existing targets; web links use https."""
     for cell in nb.cells:
         text = re.sub(r"`[^`]*`", "", "\n".join(lessons.prose_lines(cell)))
         for target in [a or b for a, b in LINK.findall(text)]:
@@ -150,7 +150,7 @@ def predictions(nb: NotebookNode, path: Path) -> Iterator[Problem]:
 
 
 def solutions(nb: NotebookNode, path: Path) -> Iterator[Problem]:
-    """Each solution is followed by its check, numbered alike, and checks explain what is wrong."""
+    """A check with the same number follows each solution, and checks explain what is wrong."""
     code, number = lessons.code_cells(nb), int(path.name[:2])
     graded = [cell for cell in code if lessons.is_solution(cell) or lessons.is_check(cell)]
     ids = [f"{kind}-{number}-{i // 2 + 1}" for i, kind in enumerate(["exercise", "check"] * len(graded))]
@@ -216,7 +216,7 @@ RULES = {
 
 
 def check(path: Path, only: str | None = None) -> list[str]:
-    """What is wrong with a notebook, rule by rule, or by only one of them; empty when it keeps every rule."""
+    """Return the problems of a notebook by all rules, or by one of them; empty if there are none."""
     nb, place = lessons.read(path), lessons.display_path(path)
     return [
         f"{place}{f' [{cell}]' if cell else ''}: {name}: {message}"

@@ -1,4 +1,4 @@
-"""What every tool needs to know about a lesson: where lessons are, how to read and write one, what its cells are."""
+"""Functions on lessons for all tools: find, read and write them, and classify their cells."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ def named_paths(names: list[str]) -> list[Path]:
 
 
 def display_path(path: Path) -> str:
-    """The path as a reader would type it: relative to the repository where it lies inside."""
+    """Return the path as a reader would type it: relative to the repository if it is inside."""
     path = path.resolve()
     return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else os.path.relpath(path)
 
 
 def command_line(description: str) -> argparse.ArgumentParser:
-    """A parser that shows the description as it is written."""
+    """Return a parser that prints the description unchanged."""
     layout = argparse.RawDescriptionHelpFormatter
     return argparse.ArgumentParser(description=description, formatter_class=layout)
 
@@ -56,7 +56,7 @@ def read(path: Path) -> NotebookNode:
     """Read a notebook in format 4.
 
     Raises:
-        ValueError: the file is no notebook; the message names it.
+        ValueError: the file is not a notebook; the message names it.
     """
     try:
         return nbformat.read(path, as_version=4)
@@ -75,7 +75,7 @@ def dumps(nb: NotebookNode) -> str:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all, and its folder: a crash or a full disk leaves the old one."""
+    """Write a file and its folder atomically: a crash or a full disk leaves the old file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     replace_file(path, content)
 
@@ -168,11 +168,11 @@ def minutes(nb: NotebookNode) -> int:
 
 
 def anchor(heading: str) -> str:
-    """The anchor of a heading as JupyterLab makes it; the site does the same."""
+    """Return the anchor of a heading, as JupyterLab and the site generate it."""
     return re.sub(r"[`*]", "", heading).strip().replace(" ", "-")
 
 
 def anchors(nb: NotebookNode) -> set[str]:
-    """All places in a notebook that a link can point to."""
+    """Return all link targets in a notebook."""
     found = {anchor(text).lower() for cell in nb.cells for _, text in headings(cell)}
     return found | {name.lower() for cell in nb.cells for name in re.findall(r'\bid="([^"]+)"', cell.source)}

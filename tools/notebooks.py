@@ -2,9 +2,9 @@
 
     python tools/notebooks.py [notebooks/04_schema_versions.ipynb …]
 
-A re-run that changes nothing that counts stores nothing and leaves the file as it is, byte for byte. What counts is what nbval
-compares: not the pixels of a figure, nor the outputs of cells tagged `nbval-ignore-output`. When something does count, all outputs
-are stored, so that the figures and tables of a notebook come from one run. `--force` stores in any case (after a change of the
+If a re-run changes nothing relevant, the file stays the same, byte for byte. Relevant is what nbval compares: not the pixels of
+a figure, nor the outputs of cells tagged `nbval-ignore-output`. After a relevant change all outputs are stored, so that the
+figures and tables of a notebook come from one run. `--force` stores in any case (after a change of the
 figure style, say). When a cell fails, the file stays as it was.
 """
 
@@ -38,7 +38,7 @@ NOT_COMPARED = {"metadata", "traceback", "execution_count", "data", "image/png",
 
 
 class CellFailedError(RuntimeError):
-    """A cell of a lesson raised, hung, or killed its kernel. The message names the cell and shows the error."""
+    """A cell of a lesson raised an error, hung, or killed its kernel. The message names the cell and shows the error."""
 
 
 def execute(nb: NotebookNode, folder: Path, allow_errors: bool = False) -> NotebookNode:
@@ -69,14 +69,14 @@ def execute(nb: NotebookNode, folder: Path, allow_errors: bool = False) -> Noteb
         report = lessons.ANSI.sub("", str(error)).strip()
         raise CellFailedError(f"cell '{running[-1].id}' failed:\n{report}") from error
     except AssertionError:
-        if client.km is None:  # nbclient has stopped the kernel on Ctrl-C or SIGTERM, and stumbles over that
+        if client.km is None:  # nbclient stopped the kernel on Ctrl-C or SIGTERM, and then fails
             sys.exit("interrupted; the file was left as it was")
         raise
     return tidy(fresh)
 
 
 def shorten_paths(text: str) -> str:
-    """A traceback as it reads on every machine: paths relative to the repository or to the environment."""
+    """Return a traceback that is the same on every machine: with paths relative to the repository or the environment."""
     home = str(Path.home())
     for place, short in [(sys.prefix, "site/"), (str(lessons.ROOT), ""), (sys.base_prefix, "python/")]:
         for form in {place, "~" + place.removeprefix(home)} if place.startswith(home + "/") else {place}:
@@ -85,7 +85,7 @@ def shorten_paths(text: str) -> str:
 
 
 def tidy(nb: NotebookNode) -> NotebookNode:
-    """A copy without what changes from machine to machine: time stamps, widgets, view state, language version, absolute paths."""
+    """Return a copy without machine-dependent parts: time stamps, widgets, view state, language version, absolute paths."""
     nb = copy.deepcopy(nb)
     own = {"kernelspec": lessons.KERNELSPEC, "language_info": {"name": "python"}}
     nb.metadata = from_dict({**own, "lesson": nb.metadata.get("lesson", {})})
@@ -97,14 +97,14 @@ def tidy(nb: NotebookNode) -> NotebookNode:
         for output in cell.get("outputs", []):
             output.get("data", {}).pop(
                 WIDGET, None
-            )  # nobody can move it without its kernel: its picture stays
+            )  # a widget does not work without its kernel; its picture stays
             if "traceback" in output:
                 output.traceback = [shorten_paths(line) for line in output.traceback]
     return nb
 
 
 def join_streams(outputs: list[NotebookNode]) -> list[NotebookNode]:
-    """Printed text in one piece, which a kernel sends in as many as it happens to."""
+    """Join printed text, which a kernel sends in arbitrary pieces."""
     joined: list[NotebookNode] = []
     for output in outputs:
         if joined and "name" in output and joined[-1].get("name") == output.name:
@@ -115,7 +115,7 @@ def join_streams(outputs: list[NotebookNode]) -> list[NotebookNode]:
 
 
 def compared(cell: NotebookNode) -> list[dict[str, object]] | None:
-    """What nbval compares of a cell's outputs: no pictures, and nothing where its tag says so."""
+    """Return the parts of a cell's outputs that nbval compares: no images, and nothing if its tag says so."""
     if "nbval-ignore-output" in lessons.tags(cell):
         return None
     return [
@@ -136,7 +136,7 @@ def pictures(path: Path, nb: NotebookNode) -> dict[Path, bytes]:
 
 
 def refresh(path: Path, force: bool = False) -> str:
-    """Execute one notebook, store what changed, and say in a few words what that was."""
+    """Execute one notebook, store it if something changed, and return a short description of the change."""
     old = lessons.read(path)
     old.cells[0].source = lessons.WORKING_TIME.sub(str(lessons.minutes(old)), old.cells[0].source)
     new = execute(old, path.parent)

@@ -1,4 +1,4 @@
-"""Where the project's folders are, and the variables with which its programs run."""
+"""The project's folders, and the environment variables of its programs."""
 
 import os
 import sys

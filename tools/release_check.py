@@ -1,9 +1,10 @@
-"""Check before a release what takes too long for every push, step by step, and write down what came of it.
+"""Run the checks that take too long for every push, before a release, step by step, and record the results.
 
     python tools/release_check.py [browser]
 
-The record is benchmarks/release-check.md, whose rows are written anew after each step. So an interrupted check goes on where it was,
-from another checkout too: a step that has passed for this state of the repository is not run again, unless its row is removed. A step of
+The record is benchmarks/release-check.md, which is rewritten after each step. So an interrupted check continues where it
+stopped, even in another checkout: a step that has passed for this state of the repository is not repeated, unless you remove
+its row. A step of
 pytest in which no test ran has not passed, nor has one that had no engine, that left something behind, or in which a lesson said that the
 machine was busy.
 """
@@ -22,7 +23,7 @@ from lib.stage.programs import run
 
 FOLDER = STATE / "release-check"
 RECORD = ROOT / "benchmarks" / "release-check.md"
-#: What benchmarks and this check write, which makes no other state of the repository.
+#: Files that benchmarks and this check write; they do not count as a new state of the repository.
 WRITTEN = ":!benchmarks/*.csv :!benchmarks/*.json :!benchmarks/*.md :!benchmarks/*.png :!site/code.md".split()
 #: That there is no engine, or what pytest counted.
 SUMMARY = re.compile(r"^[= ]*(no engine: .*|\d+ \w+(?:, \d+ \w+)*(?= in [\d.]+s))", re.MULTILINE)
@@ -49,7 +50,7 @@ def state_of_repository() -> str:
 
 
 def check(only: str = "") -> None:
-    """Run what has not passed of the steps whose names begin so, and end with status 1 if one of them fails."""
+    """Run the steps whose names begin with `only` and that have not passed; exit with status 1 if one fails."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     state, todo, busy = state_of_repository(), steps(), FOLDER / "busy"
     variables = activated(environ) | {"LESSONS_BUSY": str(busy)}
@@ -64,7 +65,7 @@ def check(only: str = "") -> None:
         start, log = time.monotonic(), FOLDER / f"{name}.log"
         busy.unlink(missing_ok=True)
         argv = ["sh", "-c", f'exec env {todo[name]} > "$0" 2>&1', log]
-        # However this check ends, the step ends with it, and all that the step has started.
+        # However this check ends, the step and its descendants end with it.
         with Process().run(argv, cwd=ROOT, env=variables, grace=60) as process:
             status = process.wait()
         text = log.read_text(encoding="utf-8").replace(f"{ROOT}/", "").rstrip()

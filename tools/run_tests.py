@@ -1,12 +1,13 @@
-"""Run the tests: what `make test` and `make test-notebook` do after the set-up.
+"""Run the tests. `make test` and `make test-notebook` call this after the set-up.
 
     python tools/run_tests.py                    everything
     python tools/run_tests.py --only plain       the tests of the code (or `lessons`: the notebooks)
     python tools/run_tests.py --notebook PATH    one notebook, as strictly as the lessons
     python tools/run_tests.py tests/stage -x     these tests: all else are arguments of pytest
 
-The stages: plain tests; lessons side by side; lessons that measure, one at a time; and at last a check that the run has left nothing
-behind. A stage that fails does not stop the next ones. Lessons run as a teacher's pytest runs them, by nbval alone (only
+The stages: plain tests; lessons in parallel; lessons that measure, one at a time; and finally a check that the run has left
+nothing behind. A stage that fails does not stop the next ones. Lessons run as a teacher's pytest runs them, by nbval alone
+(only
 the sockets of its kernels differ: tools/socket_kernels.py), in a copy of the project that has no `.git` and a space and an accent in its
 path. Home, temporary folder and Jupyter's folders are the run's own and are removed.
 """
@@ -31,11 +32,11 @@ from project import ROOT, STATE, activated
 from traces import MARK, files_of, repository_state
 
 PR_SET_CHILD_SUBREAPER = 36
-PATIENCE = 10.0  # seconds that processes get to end by themselves
+PATIENCE = 10.0  # seconds for processes to end by themselves
 COPY = "leçon à part"
 PYTEST = [sys.executable, "-m", "pytest"]
-CODE = [*PYTEST, "-p", "no:nbval"]  # whose import would take each process most of a second
-#: Stages of their own: the look back, and what needs an engine (`make test-integration`).
+CODE = [*PYTEST, "-p", "no:nbval"]  # importing nbval takes most of a second in each process
+#: Separate stages: the final check, and tests that need an engine (`make test-integration`).
 APART = ["--ignore=tests/after", "--ignore=tests/integration"]
 #: Three, since many tests wait; in the order of the files, in which those that take longest are not the last.
 SIDE_BY_SIDE = ["-n", "3", "--dist", "loadscope", "--no-loadscope-reorder"]
@@ -43,7 +44,7 @@ SIDE_BY_SIDE = ["-n", "3", "--dist", "loadscope", "--no-loadscope-reorder"]
 STRICT = ["--nbval", "--nbval-cell-timeout", "300"]
 #: Kernels side by side could take one another's ports.
 SOCKETS = ["-p", "tools.socket_kernels"]
-# What a shell may have set that would change what the tests see, or (each kernel would compile `lib` anew) make them slow.
+# Variables of a shell that would influence the tests, or slow them down (each kernel would compile `lib` again).
 UNWANTED = """
     PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE PYTEST_ADDOPTS JUPYTER_PATH JUPYTER_CONFIG_PATH MPLBACKEND
     GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE MAKEFLAGS MFLAGS MAKELEVEL
@@ -60,13 +61,13 @@ class Stage(NamedTuple):
 
 
 def measures(notebook: Path) -> bool:
-    """Whether a lesson times things, so that nothing else may run beside it."""
+    """Whether a lesson measures times, so that nothing else may run in parallel."""
     metadata = json.loads(notebook.read_text(encoding="utf-8")).get("metadata", {})
     return bool(metadata.get("lesson", {}).get("measures"))
 
 
 def stages(only: str | None, notebook: str | None, chosen: list[str]) -> list[Stage]:
-    """The stages that were asked for: tests of the code, lessons, one notebook, or what is chosen by arguments of pytest.
+    """Return the requested stages: tests of the code, lessons, one notebook, or the tests that pytest's arguments select.
 
     Raises:
         SystemExit: there is no such notebook.
@@ -133,7 +134,7 @@ def run(stage: Stage, environ: dict[str, str]) -> bool:
 
 
 def end_all() -> None:
-    """End what is still alive of a run: politely, then by SIGKILL."""
+    """End the remaining processes of a run: with SIGTERM, then with SIGKILL."""
     deadline = time.monotonic() + PATIENCE
     while left := psutil.Process().children(recursive=True):
         patient = time.monotonic() < deadline
@@ -163,7 +164,7 @@ def run_folder() -> Iterator[Path]:
 
 
 def main() -> None:
-    """Run the stages that were asked for, and say how each ended."""
+    """Run the requested stages, and report how each ended."""
     parser = argparse.ArgumentParser(description="Run the tests (make test).")
     parser.add_argument("--only", choices=["plain", "lessons"], help="tests of the code, or the notebooks")
     parser.add_argument("--notebook", metavar="PATH", help="only this notebook, which may lie anywhere")

@@ -4,8 +4,9 @@
     python3 tools/setup.py dev            also what tests, pages and benchmarks need: requirements-dev.lock, stamp `.venv/.dev`
     python3 tools/setup.py lab --newer    even with a Python that is newer than the tested ones
 
-The stamps are written last. An environment without a stamp, or with the mark `.changing`, was interrupted, so it is made anew. It is
-also made anew when it was moved, because its scripts name their folder. One to which nothing could be added (no network) stays.
+The stamps are written last. An environment without a stamp, or with the mark `.changing`, was interrupted, so it is rebuilt. It
+is also rebuilt after it was moved, because its scripts contain their folder's path. If packages could not be added (no
+network), it stays.
 Exit status 3 means that this Python does not fit, 4 that it is too new: `make` tries others.
 An old Python must be able to read this file and answer, so it uses only syntax that Python 3.6 knows.
 """
@@ -50,7 +51,7 @@ def check_python(newer: bool) -> None:
 
 
 def whole() -> bool:
-    """Whether the environment that is there is complete, was made in this folder, and has the version of this Python."""
+    """Whether the existing environment is complete, was created in this folder, and has this Python's version."""
     finished = any(map(Path.exists, STAMPS.values())) and not CHANGING.exists()
     complete = finished and os.access(PYTHON, os.X_OK)
     config = (VENV / "pyvenv.cfg").read_text() if complete else ""
@@ -58,7 +59,7 @@ def whole() -> bool:
 
 
 def make_venv() -> None:
-    """Make an empty environment in place of the one that may be there."""
+    """Create an empty environment, replacing an existing one."""
     free_mb = shutil.disk_usage(str(ROOT)).free // 10**6
     if free_mb < ROOM_MB:
         sys.exit(f"The disk is full: {ROOT} has {free_mb} MB free, and the set-up needs {ROOM_MB} MB.")
@@ -69,7 +70,7 @@ def make_venv() -> None:
 
 
 def install_uv() -> bool:
-    """Let pip install uv as pinned. Returns False where there is no wheel of it for this machine."""
+    """Install the pinned uv with pip. Returns False if there is no wheel of it for this machine."""
     done = subprocess.run([*PIP, *PINNED, "tools/requirements.lock"], capture_output=True, text=True)
     report = done.stdout + done.stderr
     if done.returncode and re.search(OFFLINE, report):
@@ -78,7 +79,7 @@ def install_uv() -> bool:
 
 
 def install(part: str) -> None:
-    """Install what the lock names, then the project itself, editable: by uv, or by pip where uv cannot do it."""
+    """Install the locked packages, then the project itself, editable: with uv, or with pip if uv is not possible."""
     for command in [UV, PIP] if install_uv() else [PIP]:
         packages, project = [*command, *PINNED, LOCKS[part]], [*command, *PROJECT]
         if subprocess.call(packages) == 0 and subprocess.call(project) == 0:

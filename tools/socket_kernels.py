@@ -1,7 +1,7 @@
-"""A plugin of pytest: on Linux, nbval talks to its kernels over named sockets (`man 7 unix`: abstract), which are no files.
+"""A plugin of pytest: on Linux, nbval talks to its kernels over abstract sockets (`man 7 unix`), which are not files.
 
-Otherwise it talks over ports, which it chooses, gives back and hands on. Until the kernel binds them a second later, another process of
-the run may have taken one, and then the kernel dies.
+Without it, nbval uses ports: it picks free ones and passes them to the kernel, which binds them a second later. If another
+process of the run takes one in the meantime, the kernel dies.
 """
 
 import sys

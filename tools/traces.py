@@ -1,4 +1,4 @@
-"""What a run of the tests leaves behind: processes, files in the repository, files in the home folder.
+"""Find what a test run leaves behind: processes, files in the repository, files in the home folder.
 
 `tools/run_tests.py` records the state before a run, `tests/after/` compares it with the state after.
 """
@@ -16,11 +16,11 @@ MARK = "LESSON_RUN"
 UNTRACKED = {
     *".git .venv .state work course build dist __pycache__ .pytest_cache .ruff_cache .hypothesis .ipynb_checkpoints".split()
 }
-"""Folders that belong to no version of the project."""
+"""Folders that are not part of the project's files."""
 
 
 def command_of(pid: int) -> str | None:
-    """The command line of a living process, cut to a readable length; None when it has ended, zombies included."""
+    """Return the command line of a live process, cut to a readable length; None if it has ended or is a zombie."""
     with contextlib.suppress(psutil.Error):
         process = psutil.Process(pid)
         if process.status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
@@ -42,7 +42,7 @@ def descendants(root: int) -> dict[int, str]:
 
 
 def still_running(processes: dict[int, str]) -> list[str]:
-    """Those of these processes that are still alive, in words."""
+    """Describe those of the processes that are still alive."""
     alive = {pid: command for pid, command in processes.items() if command_of(pid) == command}
     return [f"process {pid}: {command}" for pid, command in alive.items()]
 

@@ -1,7 +1,7 @@
 """Exit with status 0 when a component of Airflow is healthy: `healthy.py scheduler`. For health checks, which must be light.
 
-The API server knows of each component when it gave its last sign of life. `airflow jobs check` would tell the same, but it
-loads all of Airflow for that: seconds of a core, for each container, every time.
+The API server knows the last heartbeat of each component. `airflow jobs check` reports the same, but loads all of Airflow:
+seconds of CPU time, for each container, every time.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Celery's settings of Airflow, as they are, and a sign of life of each worker: a file that is touched with every heartbeat.
+"""Airflow's unchanged Celery settings, plus a heartbeat of each worker: a file that is touched regularly.
 
 The usual check, `celery inspect ping`, starts a Python with all of Celery, and asks every worker through the broker. Five workers
 that are checked like this keep two cores busy. Here the health check looks at the age of a file.
@@ -18,10 +18,10 @@ CELERY_CONFIG = DEFAULT_CELERY_CONFIG
 
 @heartbeat_sent.connect
 def _touch(**_: Any) -> None:
-    """Called every two seconds from the loop that takes tasks off the broker: when the loop hangs, the file grows old."""
+    """Touch the file, every two seconds, from the loop that takes tasks from the broker: if the loop hangs, the file gets old."""
     ALIVE.touch()
 
 
 def host_name() -> str:
-    """The name of a worker that shares its host with others (`make airflow`), else the host's."""
+    """Return the name of a worker that shares its host with others (`make airflow`), otherwise the host name."""
     return os.environ.get("WORKER_NAME") or socket.getfqdn()

@@ -1,6 +1,7 @@
-"""Three tasks in a row, each of which notes the code that it was loaded with. Lesson 09 shows recorded runs of this DAG.
+"""Three tasks in a row; each records the code that it was loaded with. Lesson 09 shows recorded runs of this DAG.
 
-In one of them this file was changed meanwhile; others are backfills. It never starts by itself, because its `end_date` has passed.
+In one of them this file was changed during the run; others are backfills. It never starts by itself, because its `end_date` has
+passed.
 """
 
 import time
