@@ -4,7 +4,7 @@
   temporary name, `<field>_v<version>`. From here on the application writes both forms.
 - *backfill* fills NULL values and keeps all others. It fails as a whole if any value can't be converted exactly.
 - *contract* fills rows that have arrived since, makes required columns NOT NULL, and drops the columns that the target version
-does not have.
+  does not have.
 
 Only the phase "contract" drops anything, and you must request it by name. NULL means "not filled", as in records. So until
 contract, do not write NULL on purpose into a new field that the migration can fill.

@@ -237,7 +237,7 @@ def test_a_second_deployment_at_once_is_refused(state: Path) -> None:
     with BlueGreen(Mock(), state / "local", smoke_user=USER).lock():
         status, output = deploy(state, "v1", 1)
     assert status == 3
-    assert re.search(rf"at work: process {os.getpid()} since .* UTC; wait for its end", output)
+    assert re.search(rf"is running: process {os.getpid()} since .* UTC; wait for its end", output)
 
 
 def test_a_platform_that_does_not_start_is_explained(state: Path) -> None:
@@ -270,7 +270,7 @@ def test_a_tag_runs_its_own_tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     for name, value, complaint in [
         ("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1", r"git .* ended with status 128:(?s:.*)dubious ownership"),
         ("GIT_DIR", str(tmp_path), r"git .* ended with status 128:(?s:.*)not a git repository"),
-        ("PATH", "", "no command `git`: install it, or only git can say whether v7 is a tag"),
+        ("PATH", "", "no command `git`: install it: only git can say whether v7 is a tag"),
     ]:
         with monkeypatch.context() as patch, pytest.raises(ProcessError, match=complaint):
             patch.setenv(name, value)
