@@ -101,7 +101,7 @@ def set_ups() -> Iterator[Row]:
             _run([sys.executable, "-m", "venv", "--without-pip", folder / tool])
             install = (
                 [*command, "install", "--python", python, *pinned]
-                if tool == "uv"  # which leaves the compilation to whoever imports first
+                if tool == "uv"  # which leaves the compilation to the first import
                 else [*command, "--python", python, "install", "--no-compile", *pinned]
             )
             yield _row("set-up", f"the packages alone, by {tool}", lambda install=install: _run(install), 1)

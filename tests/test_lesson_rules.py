@@ -18,6 +18,7 @@ from lessons import ROOT, code_cells, code_hash, lesson_paths, read
 from nbformat import NotebookNode
 from nbformat.v4 import new_output
 from sample_lesson import cell, replace
+from traces import files_of
 
 Change = Callable[[NotebookNode], object]
 
@@ -123,11 +124,9 @@ def test_recall_asks_three_questions_with_three_options_of_which_one_is_right(pa
 def test_no_turn_of_a_translation_is_left() -> None:
     """No measure of good prose: readers are."""
     turns = re.compile(r"\bwhoever\b|\btells? of\b|\bfor who\b|\bholds? a watch\b|\bin vain\b", re.IGNORECASE)
-    files = [
-        path for top in ("lib", "tools", "notebooks", "site", "compose") for path in (ROOT / top).rglob("*")
-    ]
-    files = [path for path in [*files, *ROOT.glob("*.md")] if path.suffix in (".py", ".md", ".ipynb", ".yml")]
-    texts = {path: re.sub(r'"image/png": "[^"]*"', "", path.read_text("utf-8")) for path in files}
+    files = [path for path in files_of(ROOT) if path.suffix in (".py", ".md", ".ipynb", ".yml")]
+    own = [path for path in files if "tests" not in path.parts]
+    texts = {path: re.sub(r'"image/png": "[^"]*"', "", path.read_text("utf-8")) for path in own}
     assert {path.name: turns.findall(text) for path, text in texts.items() if turns.search(text)} == {}
 
 

@@ -120,8 +120,6 @@ def test_diagrams_and_sequences_draw_what_they_are_told_without_overlap() -> Non
         plt.close(fig)
     with pytest.raises(KeyError, match="nobody"):
         plots.diagram(boxes, ["a -> nobody"])
-    with pytest.raises(ValueError, match="'d' is not in list"):
-        plots.sequence(["a"], [("a", "d", "asks", "blue")], title="")
 
 
 def test_sliders_redraw_a_picture_and_start_with_one_for_every_page(monkeypatch: pytest.MonkeyPatch) -> None:

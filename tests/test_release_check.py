@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -81,25 +80,6 @@ def test_a_result_holds_for_its_state_only(folder: Path, monkeypatch: pytest.Mon
     assert not check("browser")
     assert rows()["bench"] == "not run | "
     assert rows()["browser"] == "**FAILED** | the repository changed to def-changed"
-
-
-def test_what_benchmarks_write_makes_no_other_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def commit(name: str, text: str) -> str:
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(text, encoding="utf-8")
-        git = ["git", "-C", str(tmp_path), "-c", "user.name=test", "-c", "user.email=test@localhost"]
-        subprocess.run([*git, "add", "."], check=True)
-        subprocess.run([*git, "commit", "--quiet", "--message", name], check=True)
-        return release_check.state_of_repository()
-
-    subprocess.run(["git", "init", "--quiet", str(tmp_path)], check=True)
-    monkeypatch.setattr(release_check, "ROOT", tmp_path)
-    state = commit("lib/code.py", "1")
-    for name in ("site/code.md", "benchmarks/results.csv", "benchmarks/release-check.md"):
-        assert commit(name, "2") == state
-    (tmp_path / "lib" / "code.py").write_text("3", encoding="utf-8")
-    assert release_check.state_of_repository() == f"{state}-changed"
-    assert commit("benchmarks/run.py", "4") != state, "how it is measured is no result"
 
 
 def test_every_step_runs_what_exists() -> None:
