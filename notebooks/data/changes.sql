@@ -41,4 +41,4 @@ ALTER TABLE users DROP COLUMN telephone;
 -- attach as a partition
 CREATE TABLE people (LIKE users) PARTITION BY RANGE (id); ALTER TABLE people ATTACH PARTITION users FOR VALUES FROM ('') TO ('~');
 -- longer VARCHAR that programs read
-ALTER TABLE people ALTER COLUMN name TYPE VARCHAR(500);
+LOCK TABLE users; ALTER TABLE people ALTER COLUMN name TYPE VARCHAR(500);
