@@ -36,7 +36,7 @@ MIDDLE = {
     "15": ("lib.deployment.service", 2),
 }
 #: The cells that a lesson needs to come to its middle, where the others would only take time.
-NEEDED = {"13": ["setup", "parameters", "job", "bytes", "in-turn", "parallel"]}
+NEEDED = {"13": "setup parameters job job-loop bytes in-turn define-partitions parallel".split()}
 
 
 def left_of(number: str) -> list[str | Path]:

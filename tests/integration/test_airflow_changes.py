@@ -1,6 +1,7 @@
 """Airflow without containers: a DAG that is changed while it runs, in a plain folder and in a git repository, and backfills with a limit.
 
-With INTEGRATION_RECORD set (`make test-integration RECORD=1`), the runs are written to notebooks/data/, where lesson 09 reads them.
+It takes five minutes: `make release-check ONLY=long`. `LONG=1 make test-integration RECORD=1` writes the runs to notebooks/data/, where
+lesson 09 reads them.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from lib.stage.airflow import Airflow
 from lib.stage.ports import free_port
 from lib.stage.waiting import wait_for
 
+pytestmark = pytest.mark.long
 TEXT = (ROOT / "compose" / "dags" / "daily_orders.py").read_text(encoding="utf-8")
 STEPS, WORKERS, WAIT = ["extract", "transform", "load"], 3, 6.0
 #: Where the DAG comes from, and Airflow's class for it.

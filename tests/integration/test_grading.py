@@ -122,14 +122,13 @@ def test_accidents_are_reported_and_cost_the_others_nothing(tmp_path: Path) -> N
     (submissions / "dora").mkdir()
     (submissions / f"dora/{NAME}.ipynb").write_text("not a notebook")
     cheat = answered(course, NAME, {})
-    first, second = [cell for cell in code_cells(cheat) if is_check(cell)]
-    cheat.cells.remove(first)
-    second.source = "pass"
+    for check in filter(is_check, code_cells(cheat)):
+        check.source = "pass"
     hand_in(cheat, submissions / "eva/extracted/bob", NAME)
     bea, dora = grade(submissions, course)
     assert bea == f"bea, {NAME}: missing (no {NAME}.ipynb)"
     assert dora.startswith(f"dora, {NAME}: broken (")
-    # A check that was removed or changed is put back.
+    # A check that was changed is put back.
     assert scores(course, NAME) == {"ana.lopez": 1, "bea": 0, "carla.ruiz": 1, "dora": 0, "eva": 0}
     shutil.copy(submissions / f"dora/{NAME}.ipynb", ana)
     for name in ("bea", "dora", "eva"):
