@@ -10,6 +10,7 @@ import sys
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -120,27 +121,21 @@ def test_container_quota(quota: str, usable: int, tmp_path: Path, monkeypatch: p
 
 
 @pytest.mark.parametrize(
-    ("share", "pair", "step", "report"),
+    ("changed", "report"),
     [
-        (0.9, 1.9, 25e-9, ""),
-        (0.3, 1.9, 25e-9, "busy: a program that computes gets 30% of its processors. So times"),
-        (0.9, 1.1, 25e-9, "busy: two programs that compute at once do only 1.1 times the work of one."),
-        (0.9, 1.9, 400e-9, "slow: a step of a loop takes 400 ns, and usually 25. So times"),
+        ({}, ""),
+        ({"processor_share": 0.3}, "busy: a program that computes gets 30% of its processors. So times"),
+        ({"work_of_two": 1.1}, "busy: two programs that compute at once do only 1.1 times the work of one."),
+        ({"loop_step": 400e-9}, "slow: a step of a loop takes 400 ns, and usually 25. So times"),
     ],
     ids=["quiet", "busy", "one core", "slow"],
 )
 def test_busy_is_said_in_words_with_a_remedy_and_noted(
-    share: float,
-    pair: float,
-    step: float,
-    report: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    tmp_path: Path,
+    changed: dict[str, float], report: str, monkeypatch: pytest.MonkeyPatch, capsys: Any, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(benchmark, "processor_share", lambda: share)
-    monkeypatch.setattr(benchmark, "work_of_two", lambda: pair)
-    monkeypatch.setattr(benchmark, "loop_step", lambda: step)
+    quiet = {"processor_share": 0.9, "work_of_two": 1.9, "loop_step": 25e-9}
+    for name, value in (quiet | changed).items():
+        monkeypatch.setattr(benchmark, name, lambda value=value: value)
     (noted := tmp_path / "busy").touch()
     monkeypatch.setenv("LESSONS_BUSY", str(noted))
     assert benchmark.machine_is_busy("set RATE = 50 and run again") is bool(report)

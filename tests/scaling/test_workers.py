@@ -270,25 +270,6 @@ def test_a_kill_does_not_come_too_late(broker: Server) -> None:
     assert set(events.loc[events["task"].isin(killed), "outcome"]) == {"cut off"}
 
 
-def test_workers_killed_one_after_another(
-    broker: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With the right settings each task is done, its effect is there once, and no file is left."""
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    with WorkerPool(2, broker=broker, delivery=RESTORING) as pool:
-        sent = list[str]()
-        for _ in range(2):
-            sent += pool.send("book_once", [(0.3,)] * 20)
-            pool.kill()
-            pool.scale(2)
-        assert pool.wait(120) == 0 and list(tmp_path.iterdir())
-        assert pool.ledger() == dict.fromkeys(sent, 1)
-        assert pool.queue_length() == 0 and pool.unacknowledged() == set()
-        pool.scale(1)
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_a_killed_worker_holds_up_the_search_for_abandoned_tasks_for_seconds(idle: WorkerPool) -> None:
     """The worker that looks has a lock on the broker. If it dies, it can't give the lock back: so the lock ends by itself."""
     with idle.store.monitor() as monitor:

@@ -41,16 +41,6 @@ def test_an_undisturbed_table_loses_nothing_of_an_application_that_writes_both_f
     assert list(load.spans()["name"]) == ["nothing"]
 
 
-def test_a_locked_table_is_seen_to_block(dsn, keys):
-    with LiveLoad(dsn, keys, rate=100) as load, psycopg.connect(dsn) as connection:
-        connection.execute("LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
-        until(lambda: load.blocked() > 0.3)
-        connection.rollback()
-    assert load.locks()["waiting"].max() > 1
-    assert load.statements()["waited"].max() > 0.3
-    assert load.lost == 0
-
-
 def test_what_was_due_is_sent_even_if_the_table_is_blocked_to_the_end(dsn, keys):
     with psycopg.connect(dsn) as connection, LiveLoad(dsn, keys, rate=100) as load:
         connection.execute("LOCK TABLE users IN ACCESS EXCLUSIVE MODE")

@@ -84,18 +84,6 @@ def test_daemons_end_with_the_process(by_itself: bool, temporary: Path) -> None:
     process.stop()
 
 
-def test_kill_and_run_again(temporary: Path) -> None:
-    with Process().run(SLEEP) as process:
-        first = process.pid
-        with pytest.raises(ProcessError, match="still running"):
-            process.run(SLEEP)
-        process.kill()
-        assert (process.returncode, process.alive) == (-signal.SIGKILL, False)
-        process.run(SLEEP)
-        assert process.alive
-        assert process.pid != first
-
-
 def test_memory_is_that_of_all_its_processes(temporary: Path) -> None:
     code = "import os, time; os.fork(); held = b'x' * 40_000_000; print('up', flush=True); time.sleep(300)"
     with Process() as process:
@@ -130,6 +118,8 @@ def test_not_ready_and_not_complete_show_the_log(temporary: Path) -> None:
             process.complete(name="Job")
         process.run([sys.executable, "-c", "pass"]).complete(name="Job")
         process.run(SLEEP)
+        with pytest.raises(ProcessError, match="still running"):
+            process.run(SLEEP)
         with pytest.raises(ProcessError, match=r"Thing was not ready within 0\.3 s"):
             process.wait_until(lambda: False, name="Thing", timeout=0.3)
         with pytest.raises(ProcessError, match=r"Job did not end within 0\.2 s"):

@@ -185,11 +185,6 @@ def test_a_byte_order_mark_counts_only_at_the_start_of_the_file() -> None:
     assert process(many)[2].quarantined == LINES, "not at the start of a part"
 
 
-@pytest.mark.parametrize("data", [b"", b"\n", b" \t\r\n", b"  "])
-def test_an_empty_file_gives_empty_files(data: bytes) -> None:
-    assert process(data) == ([], [], Report())
-
-
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b" \t\n", b" "])
 @pytest.mark.parametrize("lines", [1, LINES - 1, LINES])
 def test_a_last_line_that_is_blank_is_no_record(end: bytes, lines: int) -> None:
@@ -296,16 +291,6 @@ def command(folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Capture
 
 def files_in(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
-def test_a_file_that_passes_gives_status_0_and_an_empty_quarantine(command: Command, folder: Path) -> None:
-    Path("users.ndjson").write_bytes(ndjson(ANA, ANA_AT_3))
-    status, out, err = command("upgrade users.ndjson --to 3 --out out.ndjson")
-    assert (status, out) == (0, "")
-    assert err == "read 2, passed 2, quarantined 0 (in users.quarantine.ndjson)\n"
-    written = files_in(folder)
-    assert entries(written.pop("out.ndjson")) == [ANA_AT_3, ANA_AT_3]
-    assert (written.pop("users.quarantine.ndjson"), [*written]) == (b"", ["users.ndjson"])
 
 
 def test_a_file_with_bad_lines_gives_status_1_and_a_summary(command: Command, folder: Path) -> None:
