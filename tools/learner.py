@@ -61,15 +61,11 @@ def release(nb: NotebookNode) -> NotebookNode:
 
 def blank(source: str) -> str:
     """Replace every assigned value by None; names, dict keys, layout and comments stay."""
-    lines = source.encode().splitlines(keepends=True)
-    starts = [sum(map(len, lines[:number])) for number in range(len(lines))]
-    text = source.encode()
     assigned = [node.value for node in ast.parse(source).body if isinstance(node, ast.Assign)]
     for value in reversed([leaf for node in assigned for leaf in leaves(node)]):
-        begin = starts[value.lineno - 1] + value.col_offset
-        end = starts[value.end_lineno - 1] + value.end_col_offset
-        text = text[:begin] + b"None" + text[end:]
-    return text.decode()
+        begin, end = lessons.span(source, value)
+        source = source[:begin] + "None" + source[end:]
+    return source
 
 
 def leaves(node: ast.expr) -> Iterator[ast.expr]:

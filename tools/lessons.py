@@ -105,10 +105,23 @@ def is_check(cell: NotebookNode) -> bool:
     return bool(cell.metadata.get("nbgrader", {}).get("grade"))
 
 
+def python(cell: NotebookNode) -> str:
+    """The source of a code cell, with spaces in place of a magic such as `%%ipytest`."""
+    return re.sub(r"\A\s*%%\w.*", lambda magic: " " * len(magic[0]), cell.source)
+
+
+def span(source: str, node: ast.expr) -> tuple[int, int]:
+    """Where a node of the source's syntax tree begins and ends, in characters."""
+    lines = source.encode().splitlines(keepends=True)
+    begin = b"".join(lines[: node.lineno - 1]) + lines[node.lineno - 1][: node.col_offset]
+    end = b"".join(lines[: node.end_lineno - 1]) + lines[node.end_lineno - 1][: node.end_col_offset]
+    return len(begin.decode()), len(end.decode())
+
+
 def parse(cell: NotebookNode) -> ast.Module:
-    """The syntax tree of a code cell without a magic such as `%%ipytest`; empty when it is not Python (ruff reports that)."""
+    """The syntax tree of a code cell; empty when it is not Python (ruff reports that)."""
     try:
-        return ast.parse(re.sub(r"\A\s*%%\w.*", "", cell.source))
+        return ast.parse(python(cell))
     except SyntaxError:
         return ast.Module(body=[], type_ignores=[])
 
