@@ -46,7 +46,9 @@ def strings(node: ast.AST | None, shown: bool = False) -> Iterator[ast.expr]:
     match node:
         case ast.Constant(value=str()) | ast.JoinedStr():
             parts = getattr(node, "values", [node])
-            text = "".join(getattr(part, "value", "") if isinstance(part, ast.Constant) else "{}" for part in parts)
+            text = "".join(
+                getattr(part, "value", "") if isinstance(part, ast.Constant) else "{}" for part in parts
+            )
             if re.search(r"[^\W\d_]{2}", text) and (shown or WORDS.search(text) and not SQL.match(text)):
                 yield node
         case ast.Call(func=function, args=values, keywords=named):
@@ -146,7 +148,12 @@ def problems(message: Message) -> Iterator[str]:
     if message.fuzzy or not target:
         yield "its source has changed: review it" if message.fuzzy else "not translated"
         return
-    kept = {"number": r"\d+(?:[.,]\d+)*", "name": r"(?<!`)`[^`\n]+`(?!`)", "tag": r"</?\w+", "link": r"\]\([^)#]*"}
+    kept = {
+        "number": r"\d+(?:[.,]\d+)*",
+        "name": r"(?<!`)`[^`\n]+`(?!`)",
+        "tag": r"</?\w+",
+        "link": r"\]\([^)#]*",
+    }
     for name, pattern in kept.items():
         if (one := sorted(re.findall(pattern, source))) != (other := sorted(re.findall(pattern, target))):
             yield f"another {name}: {sorted(set(one) ^ set(other)) or 'another number of them'}"
@@ -172,7 +179,9 @@ def main() -> None:
             for message in filter(lambda one: one.id, new):
                 for problem in problems(message):
                     left += 1
-                    print(f"{language} {lesson.stem} [{message.auto_comments[0]}] {message.id[:50]!r}: {problem}")
+                    print(
+                        f"{language} {lesson.stem} [{message.auto_comments[0]}] {message.id[:50]!r}: {problem}"
+                    )
     raise SystemExit(f"{left} to do" if left else 0)
 
 
