@@ -18,10 +18,8 @@ from lessons import LESSONS, ROOT, code_cells, is_solution, read
 from lib.deployment.platforms.local import Local
 from lib.deployment.replicas import call
 from lib.deployment.states import Release
-from lib.scaling.partitions import upgrade_partitions
-from lib.scaling.workers import WorkerPool
 from lib.stage.servers import Server
-from lib.versioning import DataVersionManager, UnknownVersionError, make_users
+from lib.versioning import DataVersionManager, make_users
 from lib.versioning.users import in_all_forms
 
 PACKED = ZipFile(LESSONS / "data/capstone/reviewed.zip")
@@ -116,18 +114,6 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with (tree / "lib/versioning/users.py").open("a") as file:
         file.write("\n\nfrom lib.versioning.version_4 import USERS, in_all_forms\n")
     return tree
-
-
-def test_workers_run_the_code_of_a_tree(broker: Server, tree: Path, tmp_path: Path) -> None:
-    (tmp_path / "users").mkdir()
-    line = '{"id": "1", "name": "Rui Gil", "created_at": "2024-01-01", "schema_version": 1}\n'
-    (tmp_path / "users/one.ndjson").write_text(line)
-    with WorkerPool(1, broker=broker, tree=tree) as pool:
-        with pytest.raises(UnknownVersionError, match="4"):
-            upgrade_partitions(pool, tmp_path / "users", tmp_path / "v4", 4)
-        manifest = upgrade_partitions(pool, tmp_path / "users", tmp_path / "v4", 4, history=HISTORY)
-    assert manifest["passed"].sum() == 1
-    assert '"full_name":"Rui Gil"' in (tmp_path / "v4/one.ndjson").read_text()
 
 
 def test_green_writes_both_forms_and_each_reads_the_other(new_database: NewDatabase, tree: Path) -> None:

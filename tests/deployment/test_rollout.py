@@ -1,4 +1,4 @@
-"""The state machine: controllers killed at its edges, with fakes; one of them, and faults, for real."""
+"""The state machine: controllers killed at its edges and faults, with fakes; and its platforms, for real."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from unittest.mock import Mock
 
 import pandas as pd
 import pytest
-from traffic_checks import assert_all_ok, assert_no_write_is_lost, colours, sent_after
 
 from lib.deployment import rollout as rollouts
 from lib.deployment import states
@@ -32,7 +31,7 @@ from lib.stage.locks import file_lock
 from lib.stage.processes import ProcessError
 from lib.stage.router import COLOURS, Colour
 from lib.stage.servers import Server
-from lib.stage.traffic import USER, Traffic
+from lib.stage.traffic import USER
 from lib.versioning import USERS, RenameField, SchemaHistory, UnknownVersionError
 
 ROOT = Path(__file__).parents[2]
@@ -407,63 +406,12 @@ def platform(database: Server) -> Iterator[Local]:
         yield platform
 
 
-def real(
-    platform: Local,
-    path: Path,
-    traffic: Traffic | None = None,
-    kind: type[BlueGreen] = BlueGreen,
-    **options: Any,
-) -> BlueGreen:
-    """A controller that watches a load, whose requests may be slow: this machine may be busy."""
-    settings = {"verify": 0.5, "bake": 0.5, "objective": {"p99_s": 60.0}} | options
-    return kind(platform, path, smoke_user=USER, traffic=traffic.requests if traffic else None, **settings)
-
-
 @contextmanager
 def shared(platform: Local, path: Path) -> Iterator[None]:
     """Let controllers call this platform as if another process owned it."""
     with file_lock(path / LOCK, "7"), listen(platform) as socket:
         (path / NOTE).write_text(json.dumps({"socket": socket}))
         yield
-
-
-def load(platform: Local) -> Traffic:
-    return Traffic(platform.router.url, rate=20, writes=0.2, timeout=60)
-
-
-def test_green_killed_after_the_switch_traffic_goes_back(platform: Local, tmp_path: Path) -> None:
-    real(platform, tmp_path).deploy(ONE)
-    moments: list[float] = []
-
-    def kill(message: str) -> None:
-        if message.startswith("switched:"):
-            moments.append(sent_after(traffic)["ended"].max())
-            platform.replicas["green"][0].kill()
-
-    with load(platform) as traffic:
-        rollout = real(platform, tmp_path, traffic, bake=10.0, objective={"failed": 1.0}, progress=kill)
-        with pytest.raises(DeploymentError, match=r"(?s)replicas have gone.*Went back: v1\.0\.0 runs"):
-            rollout.deploy(TWO)
-        late = sent_after(traffic)
-    requests = traffic.requests()
-    assert_all_ok(late)
-    assert colours(late) == {"blue"}
-    reads = requests[(requests["due"] > moments[0]) & (requests["kind"] == "read")]
-    assert (reads["outcome"] != "ok").sum() <= 0.01 * len(reads) + 1
-    assert_no_write_is_lost(platform.ports("blue")[0], requests)
-
-
-def test_rolled_out_under_traffic_nothing_fails(platform: Local, tmp_path: Path) -> None:
-    real(platform, tmp_path).deploy(replace(ONE, replicas=2))
-    serving = []
-    with load(platform) as traffic:
-        rollout = real(platform, tmp_path, traffic, Rolling, batch_size=1)
-        rollout.progress = lambda _: serving.append(len(platform.ports("blue")))
-        assert rollout.deploy(TWO).running == replace(TWO, replicas=2)
-    assert_all_ok(traffic.requests())
-    assert set(serving) == {2}
-    assert set(platform.releases("blue").values()) == {replace(TWO, replicas=2)}
-    assert platform.ports("green") == []
 
 
 def test_replicas_that_died_are_replaced_and_those_of_the_same_release_stay(platform: Local) -> None:

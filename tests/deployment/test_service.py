@@ -21,7 +21,6 @@ from lib.deployment.states import Release
 from lib.stage.processes import ProcessError
 from lib.stage.scraping import fetch, parse
 from lib.stage.servers import Server
-from lib.stage.traffic import Traffic
 
 ANA = {"name": "Ana", "created_at": "2024-01-01"}
 LUIS = {"name": "Luis", "created_at": "2024-02-29", "email": None, "updated_at": "2024-03-01", "phone": "600"}
@@ -192,12 +191,3 @@ def test_a_release_that_can_not_start_is_explained(database: Server) -> None:
         Replica(database.url, Release("v9", 9))
     with pytest.raises(ProcessError, match=r"(?s)Release v1.0.0 .* ended with status 1.*refused"):
         Replica("postgresql+psycopg://postgres:x@127.0.0.1:1/postgres", Release("v1.0.0", 1))
-
-
-def test_an_answer_that_is_not_the_user_is_a_failure(old: Replica) -> None:
-    old.fault("wrong schema")
-    with Traffic(f"http://127.0.0.1:{old.port}", rate=50, writes=0.3, timeout=60) as traffic:
-        until(lambda: {"read", "write"} == set(traffic.requests()["kind"]))
-    old.mend("wrong schema")
-    kinds = traffic.requests().groupby("kind")["outcome"].unique()
-    assert list(kinds["read"]) == ["wrong body"] and list(kinds["write"]) == ["ok"]

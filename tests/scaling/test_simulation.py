@@ -43,11 +43,6 @@ def test_starts_are_those_of_a_queue_first_in_first_out(workers, busy, seed):
         heapq.heapreplace(free, expected + row.ended - row.started)
 
 
-def test_the_broker_hands_out_one_task_after_the_other():
-    frame = simulate(Cluster(100, 0.1, broker_limit=2.0), tasks=10)
-    assert list(frame["started"]) == pytest.approx(np.arange(1, 11) / 2)
-
-
 @given(st.integers(0, 50), st.sampled_from([None, 4.0]))
 @settings(max_examples=10)
 def test_every_task_is_done_once_by_a_worker_that_has_nothing_else_to_do(seed, rate):

@@ -69,7 +69,8 @@ def test_a_task_of_a_killed_child_is_lost_or_goes_back(broker: Server, delivery:
         pool.kill(whole_worker=False, once=lambda tasks: first not in tasks)
         assert pool.wait() == 0
         until(lambda: sum(scraped(pool)["celery_tasks_total", outcome] for outcome in ("lost", "done")) == 2)
-        sums = scraped(pool)
+        sums, events = scraped(pool), pool.events()
     assert sums["celery_tasks_total", "lost"] == lost
+    assert events["error"].str.startswith("WorkerLostError: ").sum() == lost
     assert sums["celery_tasks_total", "done"] == 2 - lost, "what a killed child had counted stays"
     assert sums["celery_task_wait_seconds_count",] == 3 - lost

@@ -70,20 +70,6 @@ def test_nothing_of_it_runs_on(dsn, keys):
     assert threading.active_count() == before
 
 
-@pytest.mark.parametrize(
-    ("statement", "lock", "rewritten"),
-    [
-        ("ALTER TABLE users ADD COLUMN age integer", "ACCESS EXCLUSIVE", False),
-        ("ALTER TABLE users ALTER COLUMN name TYPE varchar(9)", "ACCESS EXCLUSIVE", True),
-        ("CREATE INDEX ON users (name)", "SHARE", False),
-        ("SET LOCAL TimeZone = 'UTC'; UPDATE users SET name = 'y'", "ROW EXCLUSIVE", False),
-    ],
-)
-def test_a_change_says_which_lock_it_took(dsn, keys, statement, lock, rewritten):
-    seen = change(dsn, statement)
-    assert (seen.lock, seen.rewritten) == (lock, rewritten) and seen.seconds > 0
-
-
 def test_a_change_that_fails_or_is_about_another_table_says_so(dsn, keys):
     with pytest.raises(psycopg.errors.UndefinedColumn, match="age"):
         change(dsn, "ALTER TABLE users DROP COLUMN age")

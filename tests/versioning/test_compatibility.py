@@ -142,12 +142,6 @@ def test_a_rename_without_alias_breaks_both_ways() -> None:
         assert judge(history, writer, reader).through_migration
 
 
-def test_an_alias_mends_a_rename_backward_but_not_forward() -> None:
-    history = one_step(FIELD, RenameField("a", "b"))
-    assert with_aliases(history, 2)["b"] == Field("b", "string", aliases=("a",))
-    assert [pair for pair, r in matrix(history, aliases=True).items() if not r.compatible] == [(2, 1)]
-
-
 def test_swapped_names_break_though_avro_sees_nothing() -> None:
     turns = [RenameField("a", "t"), RenameField("b", "a"), RenameField("t", "b")]
     other = SchemaHistory("things", first=Schema(FIELD, Field("b", "string")), steps={2: turns})
