@@ -1,7 +1,7 @@
 # Two commands: `make lab` opens the lessons, `make test` checks everything. Both set up what they need, once.
 
 # On the command line: PYTHON=python3.12 for a certain Python (a suitable one is found by itself), NB=path for a notebook,
-# PORT=9000 for the first port that JupyterLab tries, UPGRADE=1 for `make lock`.
+# PORT=9000 for the first port that JupyterLab tries, LANGUAGE=es for the lessons in Spanish, UPGRADE=1 for `make lock`.
 RUN := .venv/bin/python
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
@@ -38,7 +38,7 @@ CURRENT := $(shell [ -x .venv/bin/python ] && grep -sqF " $$(pwd -P)/.venv" .ven
 setup: .venv/.lab  ## make .venv, with what lessons need (each target does first what it needs; nothing happens when it is up to date)
 
 lab: .venv/.lab  ## open the lessons in JupyterLab; your own copy of them is in work/
-	@exec $(RUN) tools/lab.py $(if $(PORT),--port $(PORT))
+	@exec $(RUN) tools/lab.py $(if $(PORT),--port $(PORT)) $(if $(filter command,$(origin LANGUAGE)),--language "$(LANGUAGE)")
 
 test: .venv/.dev  ## run all tests: the code's, every lesson, and that nothing is left behind
 	@exec $(RUN) tools/run_tests.py
@@ -57,6 +57,9 @@ airflow: .venv/.lab  ## run Airflow on Celery without Docker, on this machine on
 
 bench: .venv/.dev  ## measure what the lessons state; writes benchmarks/ and the table of site/code.md (a quarter of an hour; keep the machine quiet)
 	@exec $(RUN) benchmarks/run.py
+
+translations: .venv/.dev  ## bring the catalogues of other languages in step with the lessons, and list what is left to translate
+	@exec $(RUN) tools/translations.py
 
 site: .venv/.dev  ## build the readable edition, lessons and documentation of the code, in build/site
 	@exec $(RUN) tools/build_site.py

@@ -1,6 +1,7 @@
 """Open the lessons in JupyterLab, on this machine only. `make lab` calls this after the set-up.
 
     python tools/lab.py [--port 9000]    all other options go to JupyterLab
+    python tools/lab.py --language es    the lessons in Spanish
     python tools/lab.py --no-server      only make the copies in work/, for an editor or a server that runs already
 
 It brings the learner's copies in `work/` up to date, then becomes the JupyterLab server, so that Ctrl-C (and y) or SIGTERM ends
@@ -16,6 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import learner
+import translations
 from project import ROOT, STATE, activated
 
 KERNEL = ["--name", "zero-downtime-pipelines", "--display-name", "Data pipelines without downtime"]
@@ -59,10 +61,13 @@ def go_on_elsewhere(add_kernel: bool) -> str | None:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Open the lessons. Other options go to JupyterLab.")
     parser.add_argument("--port", type=int, help="the first port to try (default: 8888)")
+    parser.add_argument(
+        "--language", choices=["en", *translations.LANGUAGES], default="en", help="of the lessons"
+    )
     parser.add_argument("--no-server", action="store_true", help="only make the copies in work/")
     options, passed_on = parser.parse_known_args()
     try:
-        for message in learner.generate():
+        for message in learner.generate(translate=translations.into(options.language)):
             print(message)
     except (OSError, RuntimeError, ValueError) as error:
         sys.exit(f"The learner's copies in work/ could not be made: {error}")

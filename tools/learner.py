@@ -21,7 +21,7 @@ import contextlib
 import copy
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import lessons
@@ -32,6 +32,8 @@ TEXT_STUB = "*Your answer, in place of this line.*"
 STEPS = "CheckCellMetadata LockCells ClearSolutions ClearHiddenTests ClearOutput".split()
 PROMPT = "# Your guess: put a value in place of each None, then go on."
 MANIFEST = ".generated.json"
+Translation = Callable[[Path, NotebookNode], NotebookNode]
+"""Puts a lesson's notebook, named by the path of the lesson, into another language."""
 
 
 def release(nb: NotebookNode) -> NotebookNode:
@@ -95,12 +97,12 @@ def digest(name: str, content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def editions(source: Path) -> Iterator[tuple[str, bytes]]:
+def editions(source: Path, translate: Translation) -> Iterator[tuple[str, bytes]]:
     """Yield all files of the learner's edition: (path inside `work/`, content)."""
     for path in sorted(source.glob("*.ipynb")):
-        yield path.name, lessons.dumps(release(lessons.read(path))).encode()
+        yield path.name, lessons.dumps(translate(path, release(lessons.read(path)))).encode()
     for path in sorted(source.glob("*/**/*")):
-        hidden = any(part.startswith((".", "__")) for part in path.relative_to(source).parts)
+        hidden = any(part.startswith((".", "__", "locale")) for part in path.relative_to(source).parts)
         if path.is_file() and not hidden:
             yield path.relative_to(source).as_posix(), path.read_bytes()
 
@@ -130,7 +132,11 @@ def place(target: Path, name: str, content: bytes, generated: dict[str, str]) ->
     )
 
 
-def generate(source: Path = lessons.LESSONS, target: Path = lessons.ROOT / "work") -> list[str]:
+def generate(
+    source: Path = lessons.LESSONS,
+    target: Path = lessons.ROOT / "work",
+    translate: Translation = lambda path, nb: nb,
+) -> list[str]:
     """Bring the learner's edition up to date. Returns a message for the learner. Idempotent.
 
     Raises:
@@ -142,7 +148,7 @@ def generate(source: Path = lessons.LESSONS, target: Path = lessons.ROOT / "work
     with contextlib.suppress(FileNotFoundError, ValueError):
         generated |= json.loads(manifest.read_text(encoding="utf-8")).get("generated", {})
     outcomes = []
-    for name, content in editions(source):
+    for name, content in editions(source, translate):
         outcomes.append(place(target, name, content, generated))
         lessons.write_atomically(manifest, json.dumps({"generated": generated}, indent=1).encode())
     written = outcomes.count(True)

@@ -19,9 +19,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import lessons
-from babel.messages.catalog import Catalog, Message
+from babel.messages.catalog import Catalog
 from babel.messages.pofile import read_po, write_po
-from learner import release
+from learner import Translation, release
 from nbformat import NotebookNode
 
 LOCALE = lessons.LESSONS / "locale"
@@ -115,6 +115,11 @@ def catalogue(lesson: Path, language: str) -> Catalog:
     return read_po(io.StringIO(file.read_text(encoding="utf-8") if file.exists() else ""))
 
 
+def into(language: str) -> Translation:
+    """What puts a lesson into a language; English stays as it is."""
+    return lambda path, nb: nb if language == "en" else translated(nb, catalogue(path, language))
+
+
 def in_step(lesson: Path, old: Catalog) -> Catalog:
     """A catalogue with all texts of a lesson, and the translations of an older one: if the source has changed, as `fuzzy`."""
     new, nb = Catalog(), lessons.read(lesson)
@@ -134,39 +139,6 @@ def in_step(lesson: Path, old: Catalog) -> Catalog:
     return new
 
 
-def placeholders(code: str) -> list[str]:
-    """The placeholders of a string's source, without the texts that a condition chooses from."""
-    found = [node for node in ast.walk(ast.parse(code, mode="eval")) if isinstance(node, ast.FormattedValue)]
-    for choice in [node for one in found for node in ast.walk(one) if isinstance(node, ast.IfExp)]:
-        choice.body = choice.orelse = ast.Constant("")
-    return sorted(ast.unparse(node.value) for node in found)
-
-
-def problems(message: Message) -> Iterator[str]:
-    """What is wrong with an entry."""
-    source, target = message.id, message.string
-    if message.fuzzy or not target:
-        yield "its source has changed: review it" if message.fuzzy else "not translated"
-        return
-    kept = {
-        "number": r"\d+(?:[.,]\d+)*",
-        "name": r"(?<!`)`[^`\n]+`(?!`)",
-        "tag": r"</?\w+",
-        "link": r"\]\([^)#]*",
-    }
-    for name, pattern in kept.items():
-        if (one := sorted(re.findall(pattern, source))) != (other := sorted(re.findall(pattern, target))):
-            yield f"another {name}: {sorted(set(one) ^ set(other)) or 'another number of them'}"
-    if message.context is None and source[0] == "#" != target[0]:
-        yield "a comment begins with #"
-    elif message.context is None and source[0] != "#":
-        try:
-            if (one := placeholders(source)) != (other := placeholders(target)):
-                yield f"other placeholders: {one}, {other}"
-        except SyntaxError:
-            yield "not the source of a string"
-
-
 def main() -> None:
     """Bring all catalogues in step, and list what is left to do."""
     left = 0
@@ -176,12 +148,10 @@ def main() -> None:
             write_po(text, new, width=0, omit_header=True, include_previous=True)
             content = HEADER.format(language).encode() + text.getvalue()
             lessons.write_atomically(LOCALE / language / f"{lesson.stem}.po", content)
-            for message in filter(lambda one: one.id, new):
-                for problem in problems(message):
-                    left += 1
-                    print(
-                        f"{language} {lesson.stem} [{message.auto_comments[0]}] {message.id[:50]!r}: {problem}"
-                    )
+            for message in [one for one in new if one.id and (one.fuzzy or not one.string)]:
+                left += 1
+                todo = "review" if message.fuzzy else "translate"
+                print(f"{language}/{lesson.stem}.po [{message.auto_comments[0]}]: {todo} {message.id[:60]!r}")
     raise SystemExit(f"{left} to do" if left else 0)
 
 
