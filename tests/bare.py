@@ -1,6 +1,6 @@
 """A bare endpoint, so that what a test measures is the proxy: `bare.py PORT NAME`.
 
-`/?seconds=1` takes a second; `/?begun&seconds=1` sends the head of its answer at once, and the rest after a second.
+`/?seconds=1` takes a second.
 
 On SIGTERM it ends at once, whatever is under way.
 """
@@ -29,11 +29,9 @@ class Endpoint(asyncio.Protocol):
         while b"\r\n\r\n" in self.inbox:
             head, _, self.inbox = self.inbox.partition(b"\r\n\r\n")
             seconds = re.search(rb"seconds=([\d.]+)", head)
-            answer = [b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(self.name), self.name]
-            if b"begun" in head:
-                self.transport.write(answer.pop(0))
+            answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(self.name) + self.name
             wait = float(seconds[1]) if seconds else 0.0
-            asyncio.get_running_loop().call_later(wait, self.write, b"".join(answer))
+            asyncio.get_running_loop().call_later(wait, self.write, answer)
 
     def write(self, data: bytes) -> None:
         if not self.transport.is_closing():

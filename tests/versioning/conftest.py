@@ -6,11 +6,10 @@ import os
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import pytest
-from databases import Database, connect_sqlite, engine_for
+from databases import Database, engine_for
 
 from lib.stage.servers import Server
 
@@ -25,23 +24,6 @@ def postgres_dsn(postgres_server: Server) -> Iterator[str]:
         connection.execute(f"CREATE SCHEMA {name}")
         yield psycopg.conninfo.make_conninfo(postgres_server.dsn, options=f"-c search_path={name}")
         connection.execute(f"DROP SCHEMA {name} CASCADE")
-
-
-@pytest.fixture
-def postgres_connection(postgres_dsn: str) -> Iterator[psycopg.Connection]:
-    """A connection in autocommit mode to a new, empty schema."""
-    with psycopg.connect(postgres_dsn, autocommit=True) as connection:
-        yield connection
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest) -> Iterator[tuple[str, Any]]:
-    """The name of a dialect and a connection to a new database of it."""
-    if request.param == "postgresql":
-        yield request.param, request.getfixturevalue("postgres_connection")
-        return
-    with connect_sqlite() as connection:
-        yield request.param, connection
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from databases import ERRORS, insert, make_table, rows, run
+from databases import ERRORS, Database, insert, make_table, rows, run
 
 from lib.versioning import DataVersionManager, DeclarationError, Field, Report, Schema, SchemaHistory
 from lib.versioning.compatibility import judge
@@ -77,8 +77,8 @@ def test_as_tables() -> None:
     assert down.report.lost == {}
 
 
-def test_as_sql(database: tuple[str, Any]) -> None:
-    dialect, connection = database
+def test_as_sql(live: Database) -> None:
+    dialect, connection = live.dialect, live.connection
     make_table(connection, dialect, "people", PEOPLE.schema(1), key="id")
     insert(connection, "people", [*SEPARATE, HALF])
     with pytest.raises(ERRORS, match=rf"people\.{REASON} \(rows: 1\)"):
@@ -152,8 +152,8 @@ def test_what_is_replaced_is_read_before(operation: Operation, expected: dict[st
     assert (down.records[0], down.report.lost) == (THING | {"schema_version": 1}, {})
 
 
-def test_sql_reads_what_is_replaced_before_and_finds_each_failure(database: tuple[str, Any]) -> None:
-    dialect, connection = database
+def test_sql_reads_what_is_replaced_before_and_finds_each_failure(live: Database) -> None:
+    dialect, connection = live.dialect, live.connection
     history = SchemaHistory("things", first=FIRST, steps={2: [Rearrange("n")]})
     script = migration_script(history, 1, 2, dialect)
     make_table(connection, dialect, "things", history.schema(1), key="id")

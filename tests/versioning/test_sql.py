@@ -7,7 +7,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from databases import ERRORS, columns, insert, make_table, moment, rows, run
+from databases import ERRORS, Database, columns, insert, make_table, moment, rows, run
 
 from lib.versioning import USERS, Field, Schema, SchemaHistory
 from lib.versioning.dialects import DIALECTS, SqlError, dialect_named
@@ -33,15 +33,15 @@ ROWS = [
 ]
 
 
-def words_table(database: tuple[str, Any]) -> Any:
-    dialect, connection = database
+def words_table(live: Database) -> Any:
+    dialect, connection = live.dialect, live.connection
     make_table(connection, dialect, "order", WORDS.schema(1), key="key")
     insert(connection, "order", [{"key": n} | row for n, row in enumerate(ROWS)])
     return connection
 
 
-def test_only_the_contract_drops(database: tuple[str, Any]) -> None:
-    dialect, connection = database[0], words_table(database)
+def test_only_the_contract_drops(live: Database) -> None:
+    dialect, connection = live.dialect, words_table(live)
     for phase in ("expand", "backfill", None):
         for start, end in ((1, 3), (3, 1)):
             script = migration_script(WORDS, start, end, dialect, phase)
@@ -60,13 +60,14 @@ def test_a_script_makes_way_where_it_would_wait_long(postgres_dsn: str) -> None:
             run(writer, migration_script(USERS, 1, 3))
 
 
-def test_the_contract_reads_no_rows_under_its_lock(postgres_connection: psycopg.Connection) -> None:
-    words_table(("postgresql", postgres_connection))
-    run(postgres_connection, migration_script(WORDS, 1, 3))
+@pytest.mark.parametrize("live", ["postgresql"], indirect=True)
+def test_the_contract_reads_no_rows_under_its_lock(live: Database) -> None:
+    connection = words_table(live)
+    run(connection, migration_script(WORDS, 1, 3))
     told: list[str] = []
-    postgres_connection.add_notice_handler(lambda notice: told.append(notice.message_primary or ""))
-    postgres_connection.execute("SET client_min_messages = debug1")
-    run(postgres_connection, migration_script(WORDS, 1, 3, phase="contract"))
+    connection.add_notice_handler(lambda notice: told.append(notice.message_primary or ""))
+    connection.execute("SET client_min_messages = debug1")
+    run(connection, migration_script(WORDS, 1, 3, phase="contract"))
     assert told.count('verifying table "order"') == 1, "once, when the constraint is validated"
     for column in ("id_v3", "select"):
         proof = f'existing constraints on column "order.{column}" are sufficient to prove that it does not contain nulls'
@@ -91,9 +92,9 @@ TIMES = [
 ]  # fmt: skip
 
 
-def evaluate(database: tuple[str, Any], kind: str, values: list[Any], expression: str) -> list[Any]:
+def evaluate(live: Database, kind: str, values: list[Any], expression: str) -> list[Any]:
     """Put values in a table, and evaluate an expression over the column `v`."""
-    dialect, connection = database
+    dialect, connection = live.dialect, live.connection
     schema = Schema(Field("n", "integer"), Field("v", kind, nullable=True))
     make_table(connection, dialect, "t", schema, text_timestamps=True)
     insert(connection, "t", [{"n": n, "v": value} for n, value in enumerate(values)])
@@ -109,19 +110,19 @@ def evaluate(database: tuple[str, Any], kind: str, values: list[Any], expression
         (("string", "integer"), TEXTS),
     ],
 )
-def test_converted_by_databases(database: tuple[str, Any], kinds: tuple[str, str], values: list[Any]) -> None:
+def test_converted_by_databases(live: Database, kinds: tuple[str, str], values: list[Any]) -> None:
     """Values become what conversions of records give."""
-    nan = [float("nan")] if kinds[0] == "float" and database[0] != "sqlite" else []
+    nan = [float("nan")] if kinds[0] == "float" and live.dialect != "sqlite" else []
     values = [*values, *nan, None]
     conversion = convert("v", kinds)
-    found = evaluate(database, kinds[0], values, dialect_named(database[0]).call(conversion, "v"))
+    found = evaluate(live, kinds[0], values, dialect_named(live.dialect).call(conversion, "v"))
     expected = list(map(conversion.function, values))
     for value, ours, theirs in zip(values, found, expected, strict=True):
         assert repr(ours) == repr(theirs), value
 
 
-def test_timestamps_are_converted_to_the_instant(database: tuple[str, Any]) -> None:
-    found = evaluate(database, "timestamp", [*TIMES, None], dialect_named(database[0]).utc("v"))
+def test_timestamps_are_converted_to_the_instant(live: Database) -> None:
+    found = evaluate(live, "timestamp", [*TIMES, None], dialect_named(live.dialect).utc("v"))
     assert list(map(moment, found)) == [*map(to_utc, TIMES), None]
     assert len(set(found)) == len(set(map(to_utc, TIMES))) + 1, "the same instant has one spelling"
 
@@ -129,9 +130,10 @@ def test_timestamps_are_converted_to_the_instant(database: tuple[str, Any]) -> N
 # ── Names ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_reserved_words_are_names(database: tuple[str, Any], postgres_connection: psycopg.Connection) -> None:
-    dialect, connection = database
-    words = {row[0] for row in postgres_connection.execute("SELECT word FROM pg_get_keywords()")}
+def test_reserved_words_are_names(live: Database, postgres_dsn: str) -> None:
+    dialect, connection = live.dialect, live.connection
+    with psycopg.connect(postgres_dsn) as server:
+        words = {row[0] for row in server.execute("SELECT word FROM pg_get_keywords()")}
     words |= set(dialect_named("sqlite")._sqlalchemy.identifier_preparer.reserved_words)
     words -= {"id", "none"}
     step = [AddField(word, "integer", nullable=True, copy_from="id") for word in sorted(words)]
@@ -143,8 +145,8 @@ def test_reserved_words_are_names(database: tuple[str, Any], postgres_connection
     assert set(connection.execute('SELECT * FROM "select"').fetchone()) == {5}
 
 
-def test_a_quoted_column_that_is_not_there_is_no_string(database: tuple[str, Any]) -> None:
-    dialect, connection = database
+def test_a_quoted_column_that_is_not_there_is_no_string(live: Database) -> None:
+    dialect, connection = live.dialect, live.connection
     history = SchemaHistory("t", first=Schema(Field("user", "string")), steps={2: [RenameField("user", "x")]})
     connection.execute("CREATE TABLE t (x TEXT)")
     connection.execute("INSERT INTO t VALUES (NULL)")
@@ -186,8 +188,8 @@ def test_what_a_database_can_not_tell_apart_or_hold_is_refused(dialect: str) -> 
             script(AddField("y", "float", default=float("nan")))
 
 
-def test_a_literal_can_not_end_the_script(database: tuple[str, Any]) -> None:
-    dialect, connection = database
+def test_a_literal_can_not_end_the_script(live: Database) -> None:
+    dialect, connection = live.dialect, live.connection
     nasty = "$$ $x$ '; DROP TABLE t; -- \\' \" %s {} :name \n"
     steps = {2: [AddField("y", "string", default=nasty), SplitField("x", ("a", "b"), nasty)]}
     history = SchemaHistory("t", first=Schema(Field("id", "integer"), Field("x", "string")), steps=steps)
