@@ -53,7 +53,7 @@ notebooks: .venv/.dev  ## execute the lessons and store their outputs (where the
 	@exec $(RUN) tools/notebooks.py $(if $(NB),"$(NB)")
 
 airflow: .venv/.lab  ## run Airflow on Celery without Docker, on this machine only; WORKERS=5, PORT=8080; Ctrl-C stops it
-	@PYTHONPATH=compose exec $(RUN) tools/native_airflow.py $(if $(WORKERS),--workers $(WORKERS)) $(if $(PORT),--port $(PORT))
+	@exec $(RUN) -m lib.stage.native_airflow $(if $(WORKERS),--workers $(WORKERS)) $(if $(PORT),--port $(PORT))
 
 bench: .venv/.dev  ## measure what the lessons state; writes benchmarks/ and the table of site/code.md (a quarter of an hour; keep the machine quiet)
 	@exec $(RUN) benchmarks/run.py

@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 #: Lines of code of each folder; CONTRIBUTING.md says the same. Wrong answers to exercises are data.
-LIMITS = {"lib": 6_800, "tools": 1_600, "tests": 11_000}
+LIMITS = {"lib": 7_200, "tools": 1_600, "tests": 11_000}
 DATA = [ROOT / "tests" / "wrong_answers.py"]
 MODULE, FUNCTION = 250, 40
 LAYOUT = {COMMENT, NL, NEWLINE, INDENT, DEDENT, ENDMARKER}

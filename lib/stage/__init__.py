@@ -12,5 +12,5 @@ Read the files in this order:
 - `traffic`, `live`: loads on a service and on a table, without retries
 - `limited`: a service with a known capacity, and an open-loop load on it
 - `scraping`: metrics as Prometheus reads them
-- `airflow`: Airflow's API
+- `airflow`, `native_airflow`: Airflow's API; an Airflow on Celery without containers (`make airflow`)
 """

@@ -15,12 +15,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import native_airflow
 import pandas as pd
 import pytest
 from containers import ROOT
 from test_airflow import version_of
 
+from lib.stage import native_airflow
 from lib.stage.airflow import Airflow
 from lib.stage.ports import free_port
 from lib.stage.waiting import wait_for
@@ -66,7 +66,6 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(scope="module")
 def airflow(folders: dict[str, Path]) -> Iterator[Airflow]:
-    native_airflow.FOLDER.mkdir(parents=True, exist_ok=True)
     native_airflow.install()
     places = {"folder": {"path": str(folders["folder"])}}
     places["git"] = {"repo_url": str(folders["git"]), "tracking_ref": "main"}
@@ -174,7 +173,7 @@ def test_the_record_is_written(changes: pd.DataFrame, backfills: pd.DataFrame) -
         "in the first task of the first; and each run of three backfills, whose DAG says max_active_runs=1; times in seconds",
         "command": "make test-integration RECORD=1",
         "recorded": time.strftime("%Y-%m-%d", time.gmtime()),
-        "stack": f"tools/native_airflow.py with {WORKERS} workers",
+        "stack": f"lib.stage.native_airflow with {WORKERS} workers",
         "airflow": version_of("apache-airflow"),
         "git bundle": version_of("apache-airflow-providers-git"),
         "cores": os.cpu_count(),

@@ -1,6 +1,6 @@
 """Airflow on Celery without Docker, on this machine only: what `make airflow` does after the set-up.
 
-    python tools/native_airflow.py [--workers 2] [--port 8080]
+    python -m lib.stage.native_airflow [--workers 2] [--port 8080]
 
 The same release, settings and DAGs as in compose/: an environment of its own in `.state/airflow` (made once, a minute or two), PostgreSQL
 and Valkey from Python packages, an API server, a scheduler, a DAG processor, and workers. Ctrl-C stops all of it. What the DAGs write is
@@ -8,6 +8,7 @@ in `.state/airflow/data`; runs and logs are gone with the database.
 """
 
 import argparse
+import base64
 import contextlib
 import os
 import re
@@ -17,18 +18,18 @@ import subprocess
 import sys
 import threading
 import venv
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-import make_env
 import yaml
-from project import ROOT, STATE
 
 from lib.stage.ports import ask, free_port
 from lib.stage.processes import Process, ProcessError
 from lib.stage.servers import postgres, valkey
 
-FOLDER = STATE / "airflow"
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / ".state" / "airflow"
 VENV = FOLDER / "venv"
 LOG = FOLDER / "install.log"
 COMPOSE = ROOT / "compose"
@@ -41,6 +42,7 @@ def install() -> None:
     stamp, wanted = VENV / ".complete", f"{sys.version}\n{VENV}\n{LOCK.read_text(encoding='utf-8')}"
     if stamp.exists() and stamp.read_text(encoding="utf-8") == wanted:
         return
+    FOLDER.mkdir(parents=True, exist_ok=True)
     print("Airflow's environment (once, a minute or two)", flush=True)
     venv.create(VENV, with_pip=True, clear=True)
     python = str(VENV / "bin" / "python")
@@ -58,11 +60,11 @@ def settings(home: Path, port: int, database: str, broker: str) -> dict[str, str
     database: address for SQLAlchemy, its scheme left away.
     """
     text = (COMPOSE / "docker-compose.scale.yml").read_text(encoding="utf-8")
-    values = {name: make_env.secret() for name in make_env.required(COMPOSE)}
-    # A variable's value: a secret of this run, or the default that the file gives.
+    # A variable's value: the default that the file gives, or else a secret of this run, in the form of a Fernet key.
+    values = defaultdict[str, str](lambda: base64.urlsafe_b64encode(os.urandom(32)).decode())
     variable = re.compile(r"\$\{(\w+)(?::-([^}]*))?[^}]*\}")
     shared = {
-        name: variable.sub(lambda found: values.get(found[1], found[2] or ""), value)
+        name: variable.sub(lambda found: values[found[1]] if found[2] is None else found[2], value)
         for name, value in yaml.safe_load(text)["x-environment"].items()
     }
     return shared | {
@@ -85,6 +87,7 @@ def settings(home: Path, port: int, database: str, broker: str) -> dict[str, str
 
 
 def answers(port: int) -> bool:
+    """Whether Airflow's API server answers on a port of this machine."""
     with contextlib.suppress(OSError):
         return ask(f"http://127.0.0.1:{port}/api/v2/version", timeout=2)[0] == 200
     return False
@@ -120,6 +123,7 @@ def running(workers: int, port: int, **more: str) -> Iterator[tuple[str, str, li
 
 
 def main() -> None:
+    """Run Airflow until Ctrl-C."""
     parser = argparse.ArgumentParser(description="Airflow without Docker (make airflow).")
     parser.add_argument("--workers", type=int, default=2, help="Celery workers (default: %(default)s)")
     parser.add_argument("--port", type=int, help="port of 127.0.0.1 (default: a free one)")
@@ -127,7 +131,6 @@ def main() -> None:
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    FOLDER.mkdir(parents=True, exist_ok=True)
     install()
     print("Airflow is being started (half a minute)", flush=True)
     try:
