@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import itertools
 import re
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -15,6 +13,7 @@ import yaml
 from documents import ROOT, blocks, tables, text_of
 from lessons import LESSONS, code_cells, headings, lesson_paths, objectives, read, tags
 from nbformat import NotebookNode
+from test_workflows import check
 
 PAGE = LESSONS / "TEACHING.md"
 TEXT = text_of(PAGE)
@@ -131,9 +130,7 @@ def test_the_workflow_is_short_valid_and_pinned_as_ours(tmp_path: Path) -> None:
     [workflow] = blocks(PAGE, "yaml")
     file = tmp_path / "lesson.yml"
     file.write_text(workflow, encoding="utf-8")
-    schema = ["-m", "check_jsonschema", "--builtin-schema", "vendor.github-workflows", file]
-    done = subprocess.run([sys.executable, *schema], capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
+    check("check_jsonschema", "--builtin-schema", "vendor.github-workflows", file)
     assert len(workflow.splitlines()) <= 10
     ours = (ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
     assert all(use in ours for use in re.findall(r"uses: \S+ # \S+", workflow))

@@ -241,17 +241,3 @@ def test_a_field_that_goes_and_comes_back_stands_where_its_schema_has_it_in_both
         assert_same(in_bulk(vm, up.records, "downgrade", 1), one_by_one(vm, up.records, "downgrade", 1))
         orders = {tuple(record)[:4] for record in up.records}
         assert orders == {("a", "c", "b", "schema_version")}
-
-
-def test_a_whole_number_in_a_float_field_is_kept_as_it_was_written() -> None:
-    vm = DataVersionManager(THERE_AND_BACK)
-    whole = [{"a": "x", "b": number, "c": 1} for number in (5, -0, 2**60, 10**22)]
-    wrong = [{"a": "x", "b": number, "c": 1} for number in (True, 2**53 + 1, 10**23, 10**400, "5")]
-    batch = in_bulk(vm, whole + wrong, "validate", 1)
-    assert list(map(spelled, batch.records)) == list(map(spelled, whole))
-    assert batch.report.reasons == {"b: no exact float": 3, "b: expected float": 2}
-    later = [{"schema_version": 3, "a": "x", "b": "", "c": number} for number in (5, 2**63, 2**60)]
-    back = in_bulk(vm, later, "downgrade", 1)
-    assert [repr([record["c"], record["b"]]) for record in back.records] == ["[5, 0.0]", f"[{2**60}, 0.0]"]
-    assert back.report.reasons == {"c: no exact 64-bit integer": 1}
-    assert vm.upgrade_many(whole[:1], 2).report.lost == {"b": 1}
