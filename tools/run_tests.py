@@ -38,8 +38,9 @@ PYTEST = [sys.executable, "-m", "pytest"]
 CODE = [*PYTEST, "-p", "no:nbval"]  # importing nbval takes most of a second in each process
 #: Separate stages: the final check, and tests that need an engine (`make test-integration`).
 APART = ["--ignore=tests/after", "--ignore=tests/integration"]
-#: Three, since many tests wait; in the order of the files, in which those that take longest are not the last.
-SIDE_BY_SIDE = ["-n", "3", "--dist", "loadscope", "--no-loadscope-reorder"]
+#: Four even on two processors, since many tests and lessons wait; in the order of the files, in which those that take longest are
+#: not the last.
+SIDE_BY_SIDE = ["-n", "4", "--dist", "loadscope", "--no-loadscope-reorder"]
 #: nbval waits so many seconds for a kernel that died.
 STRICT = ["--nbval", "--nbval-cell-timeout", "300"]
 #: Kernels side by side could take one another's ports.
