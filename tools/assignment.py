@@ -20,6 +20,8 @@ import re
 import shutil
 import subprocess
 import sys
+import textwrap
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -114,7 +116,7 @@ def source(order: Order) -> NotebookNode:
             about = {"grade": False, "solution": False, "locked": True, "task": False}
             cell.metadata.nbgrader = NotebookNode(about, grade_id=cell.id, schema_version=3)
     title = new_markdown_cell(_title(nb, order), id="title")
-    nb.cells = [title, *(cell for cell in nb.cells if _belongs(cell, chosen))]
+    nb.cells = [title, *_joined(cell for cell in nb.cells if _belongs(cell, chosen))]
     nb.metadata["lesson"] = {"edition": "assignment", "due": order.due, "seed": order.seed}
     return nb
 
@@ -124,6 +126,25 @@ def _belongs(cell: NotebookNode, chosen: list[str]) -> bool:
     if cell.cell_type == "code" and not lessons.is_solution(cell) and not lessons.is_check(cell):
         return cell.id == "setup" or bool({"parameters", "exercise-data"} & set(lessons.tags(cell)))
     return number(cell.id) in chosen
+
+
+def _joined(cells: Iterable[NotebookNode]) -> list[NotebookNode]:
+    """Move the cells between an answer and its check into the check, after its first line; text becomes comments.
+
+    nbgrader puts a check that a student removed back only if the cell before it is an answer or another check.
+    """
+    kept = list[NotebookNode]()
+    for cell in cells:
+        if cell.cell_type == "code" and lessons.is_check(cell):
+            between = list[str]()
+            while not lessons.is_solution(kept[-1]):
+                moved = kept.pop()
+                is_text = moved.cell_type == "markdown"
+                between.insert(0, textwrap.indent(moved.source, "# ") if is_text else moved.source)
+            first, _, rest = cell.source.partition("\n")
+            cell.source = "\n\n".join([first, *between, rest]) if between else cell.source
+        kept.append(cell)
+    return kept
 
 
 def _title(nb: NotebookNode, order: Order) -> str:
