@@ -152,6 +152,7 @@ def test_schemas_are_values() -> None:
     assert Schema(a, b).replace("a", Field("x", "float"), Field("y", "float")).names == ("x", "y", "b")
     assert Schema(a, b).replace("b").names == ("a",)
     assert str(Field("a", "string", nullable=True, length=5)) == "a string(5), nullable"
+    assert repr(Field("a", "float", default=5).default) == "5.0"
 
 
 def test_a_history_and_its_schemas_come_through_pickle_and_copy_into_another_process() -> None:
