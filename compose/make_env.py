@@ -1,4 +1,4 @@
-"""Write the passwords and keys of the Compose files to `compose/.env`: new ones, random, readable for you alone.
+"""Write the passwords and keys of the Compose files to `compose/.env`: new, random, readable only by you.
 
     python compose/make_env.py
 
@@ -43,7 +43,7 @@ def main() -> None:
         make(path, names)
     except FileExistsError:
         sys.exit(
-            f"{path} is there, and is left as it is. For new passwords: docker compose … down --volumes, remove it, and call this again."
+            f"{path} exists, so nothing was changed. For new passwords: docker compose … down --volumes, remove the file, run this again."
         )
     print(f"{path}: {', '.join(names)}")
 

@@ -189,7 +189,7 @@ def machine_is_busy(remedy: str) -> bool:
 def measure(function: Callable[[], Any], calls: int = 1) -> tuple[float, float]:
     """Return the elapsed and the CPU seconds of one call, averaged over `calls` calls, with the garbage collector off.
 
-    Earlier garbage is collected first, so that no function pays for that of another.
+    Earlier garbage is collected first, so that no function pays for the garbage of another.
     """
     import numpy as np
 
@@ -250,7 +250,7 @@ def compare(
     for name, function in candidates.items():
         if name != baseline and not equal(expected, function()):
             raise DifferentResultsError(
-                f"{name!r} and {baseline!r} give different results: mend that before timing them."
+                f"{name!r} and {baseline!r} return different results: fix that before timing them."
             )
     functions = {**candidates, **({baseline + CONTROL: candidates[baseline]} if control else {})}
     timings = {timing.name: timing for timing in interleave(functions, rounds, min_seconds)}

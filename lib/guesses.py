@@ -34,7 +34,7 @@ def compare(guess: Mapping[Any, Any], measured: Mapping[Any, Any]) -> pd.DataFra
     """
     guesses, found = _flat(guess), _flat(measured)
     if missing := [name for name in guesses if name not in found]:
-        raise ValueError(f"guessed and not measured: {missing}; measured is {list(found)}")
+        raise ValueError(f"guessed but not measured: {missing}; measured: {list(found)}")
     lesson = Path(os.environ.get("JPY_SESSION_NAME", "")).stem
     rows, lines = {}, []
     for asked, value in guesses.items():

@@ -2,7 +2,7 @@
 
     .venv/bin/python site/badges.py    write the badges into the README
 
-The project does not know where it is published. GITHUB_REPOSITORY, which GitHub's workflows have, or the git remote `origin` says it.
+The project does not know where it is published. It reads GITHUB_REPOSITORY, which GitHub sets in workflows, or the git remote `origin`.
 Without an address the README's badges lead to pages of the project itself, and the site has no buttons.
 """
 
@@ -26,7 +26,7 @@ BADGES = [
 
 
 def repository() -> str:
-    """The repository on GitHub as `owner/name`; empty if nothing says it."""
+    """The repository on GitHub as `owner/name`; empty if it is unknown."""
     remote = ["git", "-C", str(ROOT), "remote", "get-url", "origin"]
     url = subprocess.run(remote, capture_output=True, text=True).stdout
     found = re.search(r"github\.com[:/]([\w.-]+/[\w.-]+?)(?:\.git)?/?$", url.strip())
@@ -43,7 +43,7 @@ def readme_badges(repository: str) -> str:
 
 
 def page_buttons(page: str, repository: str) -> list[dict[str, str]]:
-    """What the theme shows at the top of a page, which it names without a suffix. A page that is generated has nothing to edit."""
+    """The buttons of the theme at the top of a page, which it names without a suffix. Generated pages have no edit button."""
     sources = [f"{page}.ipynb", f"{page}.md", f"site/{page}.md"]
     source = next((path for path in sources if (ROOT / path).is_file()), "")
     lesson = Path(source).name if source.endswith(".ipynb") else "00_start_here.ipynb"

@@ -33,7 +33,7 @@ myst_heading_slug_func = "lessons.anchor"  # as JupyterLab makes them, so that a
 default_role = "code"  # docstrings write names in single backticks
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
-# Two rooms have a class called Settings; a link that is written without its module goes to either.
+# Two rooms have a class called Settings; a link without its module may lead to either.
 suppress_warnings = ["ref.python"]
 
 PARAMETER = re.compile(r"(\w+(?:, \w+)*): (.+)")

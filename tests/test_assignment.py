@@ -111,5 +111,5 @@ def test_what_can_not_be_graded_is_reported(tmp_path: Path) -> None:
         grade.grade(submissions, course)
     (submissions / "ana").mkdir(parents=True)
     (course / "written.csv").write_text("student,assignment,exercise,points\nana,15_capstone,15.3,good\n")
-    with pytest.raises(AssignmentError, match="columns are student"):
+    with pytest.raises(AssignmentError, match="columns must be student"):
         grade.grade(submissions, course)

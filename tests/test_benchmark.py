@@ -32,7 +32,7 @@ def test_different_results_are_refused_before_anything_is_timed(monkeypatch: pyt
     result = benchmark.compare(different, baseline="a", equal=lambda a, b: abs(a - b) < 0.1)
     assert set(result.timings) == {"a", "b"}
     monkeypatch.setattr(benchmark, "measure", lambda *_: pytest.fail("something was timed"))
-    with pytest.raises(benchmark.DifferentResultsError, match="'b' and 'a' give different results"):
+    with pytest.raises(benchmark.DifferentResultsError, match="'b' and 'a' return different results"):
         benchmark.compare(different, baseline="a")
 
 

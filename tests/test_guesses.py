@@ -36,7 +36,7 @@ def test_what_is_asked_of_several_things_has_a_row_each() -> None:
 
 
 def test_a_guess_that_nobody_measured_is_named() -> None:
-    with pytest.raises(ValueError, match=r"guessed and not measured: \['lots'\]; measured is \['lost'\]"):
+    with pytest.raises(ValueError, match=r"guessed but not measured: \['lots'\]; measured: \['lost'\]"):
         compare({"lots": 1}, {"lost": 1})
 
 

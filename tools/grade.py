@@ -32,16 +32,16 @@ def checked(submissions: Path, course: Path) -> tuple[list[str], list[str]]:
     students = sorted(zipped | {path.name for path in there if path.is_dir()})
     if not names:
         place = display_path(course)
-        raise AssignmentError(f"{place} holds no assignment: make assignment LESSON=05 comes first")
+        raise AssignmentError(f"{place} holds no assignment: run make assignment LESSON=05 first")
     if not students:
         place = display_path(submissions)
-        raise AssignmentError(f"{place}: no folder of a student; put each notebook into {place}/STUDENT/")
+        raise AssignmentError(f"{place}: no folder of a student: put each notebook into {place}/STUDENT/")
     found = [path.relative_to(submissions) for path in submissions.rglob("*.ipynb")]
     own = [path for path in found if ".ipynb_checkpoints" not in path.parts]
     handed_in = Counter((path.parts[0], path.stem) for path in own)
     for (student, name), times in handed_in.items():
         if name in names and times > 1:
-            raise AssignmentError(f"{student} has handed in {name}.ipynb {times} times: leave one of them")
+            raise AssignmentError(f"{student} has handed in {name}.ipynb {times} times: keep only one")
     return students, names
 
 
@@ -95,7 +95,7 @@ def forget(student: str, name: str, course: Path) -> None:
 
 
 def grade_one(student: str, name: str, course: Path, by_hand: Points) -> list[str]:
-    """Run and grade one notebook, and write its feedback. Returns a note if written answers wait for the teacher."""
+    """Run and grade one notebook, and write its feedback. Returns a note if the teacher must grade written answers."""
     from nbgrader.api import Gradebook
 
     chosen = (name, f"--student={student}", "--force")
@@ -113,7 +113,7 @@ def grade_one(student: str, name: str, course: Path, by_hand: Points) -> list[st
         book.db.commit()
         waiting = sum(cell.max_score for cell in notebook.grades if cell.needs_manual_grade)
     nbgrader(course, "generate_feedback", *chosen)
-    return [f"{student}, {name}: {waiting:g} points of written answers wait for you"] if waiting else []
+    return [f"{student}, {name}: grade written answers for {waiting:g} points"] if waiting else []
 
 
 def written(course: Path) -> Points:
@@ -126,7 +126,7 @@ def written(course: Path) -> Points:
             rows = list(csv.DictReader(file))
         return {(row["student"], row["assignment"], row["exercise"]): float(row["points"]) for row in rows}
     except (KeyError, TypeError, ValueError) as error:
-        columns = "columns are student, assignment, exercise, points"
+        columns = "the columns must be student, assignment, exercise, points"
         raise AssignmentError(f"{display_path(path)}: {error!r}; {columns}") from error
 
 

@@ -59,7 +59,7 @@ wait $!
 
 
 class Impossible(Exception):
-    """No engine is possible on this machine; the message says why, in one line."""
+    """No engine can run on this machine; the message says why, in one line."""
 
 
 def sh(*command: str | Path, timeout: float = 600, **settings: object) -> None:
@@ -80,7 +80,7 @@ def install_packages(names: list[str]) -> None:
     if sys.platform != "linux" or os.geteuid() != 0 or shutil.which("apt-get") is None:
         raise Impossible("no Docker Engine answers, and only root on Debian or Ubuntu can prepare one")
     if Path("/run/systemd/system").exists():
-        raise Impossible("no Docker Engine answers, and this machine's services are not ours: start Docker")
+        raise Impossible("no Docker Engine answers, and this run may not start one here: start Docker")
     status = ["dpkg-query", "--show", "--showformat=${Package} ${db:Status-Status}\n", *names]
     there = subprocess.run(status, capture_output=True, text=True).stdout
     missing = [name for name in names if f"{name} installed" not in there]
@@ -121,7 +121,7 @@ def install_tools() -> None:
     wanted = f"{sys.version}\n{VENV}\n{COMPOSE}\n{LOCK.read_text(encoding='utf-8')}"
     if stamp.exists() and stamp.read_text(encoding="utf-8") == wanted:
         return
-    print("  tools: Compose and what checks files")
+    print("  tools: Compose, and checkers of files")
     venv.create(VENV, with_pip=True, clear=True)
     pip = [VENV / "bin" / "python", "-I", "-m", "pip"]
     sh(*pip, "install", "--no-deps", "--require-hashes", "--only-binary", ":all:", "-r", LOCK)
@@ -146,7 +146,7 @@ def make_system() -> Path:
     """Return the archive of a small system of this distribution, with the programs that the stand-ins run."""
     archive = FOLDER / SYSTEM_ARCHIVE
     if not archive.exists():
-        print("  the system of which stand-ins are made (a minute or two)")
+        print("  the base system of the stand-ins (a minute or two)")
         part, release = archive.with_suffix(".part"), platform.freedesktop_os_release()["VERSION_CODENAME"]
         options = ["--mode=root", "--format=tar", "--variant=minbase", f"--include={','.join(SYSTEM)}"]
         options += [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ("doc", "man", "locale")]

@@ -11,7 +11,7 @@ So the learner sees what to fill in, and every name is bound. Later cells must a
 What a learner has written is never overwritten. `work/.generated.json` holds a hash of each file as it was generated. If the
 cells of a notebook are unchanged, a newer lesson replaces it silently (outputs, counts, metadata and empty cells do not count
 as changes). A changed notebook is kept: the newer lesson is put beside it once, as `04_schema_versions.new.ipynb`, and the
-message names both. The folders beside the lessons (data, images) are copied by the same rule. A deleted file is made again.
+message names both. The folders beside the lessons (data, images) are copied by the same rule. A deleted file is created again.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Check notebooks against the rules of this collection, which protect those who read, run and grade them.
+"""Check notebooks against the rules of this collection, which protect readers, learners and graders.
 
     python tools/lesson_rules.py [--only compared] [notebooks/04_schema_versions.ipynb …]
 
@@ -41,7 +41,7 @@ def known_tags(nb: NotebookNode, path: Path) -> Iterator[Problem]:
             yield cell.id, f"has the tag '{tag}', which nothing reads. Known: {known}."
     proved = {tag for cell in lessons.code_cells(nb) if lessons.is_check(cell) for tag in lessons.tags(cell)}
     for tag in sorted(wanted - proved):
-        yield "", f"no exercise's check carries the tag '{tag}': how would one see it was reached?"
+        yield "", f"no exercise's check has the tag '{tag}': tag the check that proves this objective."
 
 
 def cell_ids(nb: NotebookNode, path: Path) -> Iterator[Problem]:
@@ -159,7 +159,7 @@ def solutions(nb: NotebookNode, path: Path) -> Iterator[Problem]:
             yield cell.id, f"its id and grade_id must be '{wanted}': a check follows each solution."
         asserts = [node for node in ast.walk(lessons.parse(cell)) if isinstance(node, ast.Assert)]
         if lessons.is_check(cell) and (not asserts or any(node.msg is None for node in asserts)):
-            yield cell.id, "a check has asserts, and each says what is wrong and where to look."
+            yield cell.id, "a check needs asserts whose messages say what is wrong and where to look."
     for cell in code:
         marks = [cell.source.count(f"### {edge} SOLUTION") for edge in ("BEGIN", "END")]
         if marks != ([1, 1] if lessons.is_solution(cell) else [0, 0]):
@@ -175,12 +175,12 @@ def cell_sizes(nb: NotebookNode, path: Path) -> Iterator[Problem]:
         if lessons.lines(cell) > limit:
             yield (
                 cell.id,
-                f"has {lessons.lines(cell)} lines, {limit} are allowed: split it, or move machinery to lib.",
+                f"has {lessons.lines(cell)} lines, {limit} are allowed: split it, or move code to lib.",
             )
         if folded != cell.metadata.get("jupyter", {}).get("source_hidden", False):
             yield cell.id, "is folded by its tag or its metadata, not by both: run make notebooks."
         if folded and not cell.source.startswith("# "):
-            yield cell.id, "is folded, so its first line is a comment that says what it does."
+            yield cell.id, "is folded, so its first line must be a comment that says what it does."
         shown[folded] += lessons.lines(cell) * (cell in lessons.taught(nb))
     if shown[True] > 0.4 * sum(shown.values()):
         yield (
@@ -196,7 +196,7 @@ def minutes(nb: NotebookNode, path: Path) -> Iterator[Problem]:
         if not int(stated) == needed <= 60:
             yield (
                 "",
-                f"states {stated} minutes and takes {needed}: run make notebooks; at most 60 are allowed.",
+                f"states {stated} minutes but takes {needed}: run make notebooks; at most 60 are allowed.",
             )
 
 

@@ -4,7 +4,7 @@
     python tools/lock.py --upgrade    take the newest ones (as all options: of `uv pip compile`)
 
 `pip install --require-hashes -r requirements.lock` installs such a lock. Afterwards `make test` shows whether the lessons' stored
-outputs still hold, and tests/test_environment.py which lines of environment.yml have to follow.
+outputs still hold, and tests/test_environment.py which lines of environment.yml must be updated.
 """
 
 import os
@@ -24,7 +24,7 @@ LOCKS = {
     "tests/integration/requirements.lock": ["tests/integration/requirements.in"],
 }
 OPTIONS = [
-    "--no-config",  # what a developer has configured must not get into the lock
+    "--no-config",  # a developer's configuration must not get into the lock
     "--universal",
     "--python-version=3.11",
     "--fork-strategy=fewest",  # one release for all Pythons, so that outputs agree
@@ -40,7 +40,7 @@ def main() -> None:
             [*uv, *sources, "--output-file", name], cwd=ROOT, env=clean, stdout=subprocess.DEVNULL
         )
         if done.returncode != 0:
-            sys.exit(f"{name} could not be written; the lines above say why. It is as it was.")
+            sys.exit(f"{name} could not be written; the lines above say why. It was not changed.")
     print("The locks are written: git diff shows what has changed.")
 
 

@@ -4,9 +4,8 @@
 
 The record is benchmarks/release-check.md, which is rewritten after each step. So an interrupted check continues where it
 stopped, even in another checkout: a step that has passed for this state of the repository is not repeated, unless you remove
-its row. A step of
-pytest in which no test ran has not passed, nor has one that had no engine, that left something behind, or in which a lesson said that the
-machine was busy.
+its row. A step of pytest fails if no test ran, if there was no engine, if it left something behind, or if a lesson reported a
+busy machine.
 """
 
 import re

@@ -64,7 +64,7 @@ def make_venv() -> None:
     if free_mb < ROOM_MB:
         sys.exit(f"The disk is full: {ROOT} has {free_mb} MB free, and the set-up needs {ROOM_MB} MB.")
     if VENV.is_symlink():
-        sys.exit(".venv is a link. The set-up removes nothing that it has not made: remove the link.")
+        sys.exit(".venv is a link. The set-up removes only what it has made: remove the link yourself.")
     if subprocess.call([sys.executable, "-m", "venv", "--clear", str(VENV)]) != 0:
         sys.exit("Python could not make the environment; the lines above say why.")
 
@@ -85,7 +85,7 @@ def install(part: str) -> None:
         if subprocess.call(packages) == 0 and subprocess.call(project) == 0:
             return
         print(f"{' '.join(command)} failed; the lines above say why.", flush=True)
-    sys.exit("The set-up has stopped. Run the command again when the cause is removed; no download is lost.")
+    sys.exit("The set-up has stopped. Fix the cause, then run the command again; no download is lost.")
 
 
 def main(part: str, *options: str) -> None:

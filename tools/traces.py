@@ -31,7 +31,7 @@ def command_of(pid: int) -> str | None:
 def descendants(root: int) -> dict[int, str]:
     """The command lines of all living descendants of a process by number, without this process and its ancestors.
 
-    `tools/run_tests.py` adopts orphans, so whatever a run has started descends from it, in sessions of their own too.
+    `tools/run_tests.py` adopts orphans, so all that a run has started descends from it, even in sessions of their own.
     """
     spared = {os.getpid(), *(process.pid for process in psutil.Process().parents())}
     family = list[psutil.Process]()
@@ -48,8 +48,8 @@ def still_running(processes: dict[int, str]) -> list[str]:
 
 
 def files_of(root: Path) -> list[Path]:
-    """The project's own files in the folder `root`, as git lists them; where there is no checkout, all but what is made by tools."""
-    # What the user has configured, or a hook has set, must not count: the home folder differs before and after.
+    """The project's own files in the folder `root`, as git lists them; without a checkout, all except generated files."""
+    # Settings of the user or of a hook must not count, because the home folder differs before and after.
     environ = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     environ |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_OPTIONAL_LOCKS": "0"}
     git = ["git", "-C", str(root), "-c", "safe.directory=*", "-c", f"core.excludesFile={os.devnull}"]
@@ -70,7 +70,7 @@ def repository_state(root: Path) -> dict[str, str]:
 
 
 def files_in(folder: Path, besides: tuple[str, ...] = ()) -> list[str]:
-    """All files and empty folders in `folder`, relative to it, except what lies in the first-level entries matching `besides`."""
+    """All files and empty folders in `folder`, relative to it, except those in first-level entries matching `besides`."""
     found = []
     for path in sorted(folder.rglob("*")):
         relative = path.relative_to(folder)

@@ -1,4 +1,4 @@
-"""Exit with status 0 when a component of Airflow is healthy: `healthy.py scheduler`. For health checks, which must be light.
+"""Exit with status 0 when a component of Airflow is healthy: `healthy.py scheduler`. For health checks, which must be cheap.
 
 The API server knows the last heartbeat of each component. `airflow jobs check` reports the same, but loads all of Airflow:
 seconds of CPU time, for each container, every time.

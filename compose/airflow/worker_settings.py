@@ -1,7 +1,7 @@
 """Airflow's unchanged Celery settings, plus a heartbeat of each worker: a file that is touched regularly.
 
-The usual check, `celery inspect ping`, starts a Python with all of Celery, and asks every worker through the broker. Five workers
-that are checked like this keep two cores busy. Here the health check looks at the age of a file.
+The usual check, `celery inspect ping`, starts a Python with all of Celery, and asks every worker through the broker. Checking five
+workers in this way keeps two cores busy. Here the health check looks at the age of a file.
 """
 
 import os

@@ -15,7 +15,7 @@ STEPS = ["extract", "transform", "load"]
 
 
 def step(ti: Any = None, params: dict[str, Any] | None = None) -> None:
-    """Note the code that was loaded, then work for a while."""
+    """Record which code was loaded, then work for a while."""
     ti.xcom_push("code", CODE)
     time.sleep(params["wait"])
 

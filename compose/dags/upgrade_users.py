@@ -2,16 +2,16 @@
 
     partitions  ->  upgrade (one task for each partition)  ->  account
 
-*partitions* lists the files of `<data set>`; a data set that is not there is made, with a twentieth of its records broken. *upgrade*
-is mapped over this list when the run has begun: 20 partitions, 20 tasks, and up to 10,000 partitions as many tasks. Airflow's own
-limit is 1,024; our stack sets AIRFLOW__CORE__MAX_MAP_LENGTH. *account* counts again, from the files, and fails when a record is neither
-upgraded nor in quarantine.
+*partitions* lists the files of `<data set>`; a missing data set is created, with 5 % of its records broken. *upgrade* is
+mapped over this list during the run, one task for each partition, up to 10,000. (Airflow's default limit is 1,024; our stack sets
+AIRFLOW__CORE__MAX_MAP_LENGTH.) *account* counts the records in the files again, and fails if a record is neither upgraded nor in
+quarantine.
 
-A task may run twice, and several runs may work on one data set: `lib.scaling.partitions.upgrade_file` leaves alone what is done, and
-removes what one that was killed had begun. So a task whose worker died is simply tried again, on another one.
+A task may run twice, and several runs may work on one data set: `lib.scaling.partitions.upgrade_file` skips finished partitions, and
+removes the unfinished files of a killed task. So if a worker dies, its task is simply tried again on another worker.
 
-Parameters: `dataset` (a name), `version` to upgrade to, `partitions` and `records` (in each) of a data set that is made, `wait`
-(seconds that a partition is waited for, as it would be if its store were far away).
+Parameters: `dataset` (a name), `version` to upgrade to, `partitions` and `records` (in each) of a new data set, `wait`
+(seconds to wait for each partition, as for a distant store).
 """
 
 from __future__ import annotations
@@ -49,14 +49,14 @@ def upgrade_users() -> None:
 
     @task(retries=3, retry_delay=timedelta(seconds=2))
     def partitions(params: dict[str, Any] | None = None) -> list[str]:
-        """The names of the partitions."""
+        """Return the names of the partitions."""
         source, _ = folders(params)
         make_dataset(source, params["partitions"], params["records"])
         return sorted(path.name for path in source.glob("*.ndjson"))
 
     @task(retries=3, retry_delay=timedelta(seconds=2))
     def upgrade(partition: str, params: dict[str, Any] | None = None) -> dict[str, int]:
-        """Upgrade one partition; its entry in the manifest, in short."""
+        """Upgrade one partition; return the counts in its manifest entry."""
         from lib.scaling.partitions import upgrade_file
 
         source, target = folders(params)
@@ -66,7 +66,7 @@ def upgrade_users() -> None:
 
     @task(retries=3, retry_delay=timedelta(seconds=2))
     def account(names: list[str], params: dict[str, Any] | None = None) -> dict[str, int]:
-        """Count the records of all files; RuntimeError where some are missing or there are too many."""
+        """Count the records of all files. Raises RuntimeError if some are missing, or if there are too many."""
         source, target = folders(params)
         totals = {"partitions": 0, "records": 0, "upgraded": 0, "quarantined": 0}
         for name in names:
@@ -87,20 +87,18 @@ def upgrade_users() -> None:
 
 
 def folders(params: dict[str, Any]) -> tuple[Path, Path]:
-    """Where a data set is, and where its upgraded partitions go."""
+    """Return the folders of a data set and of its upgraded partitions."""
     name = params["dataset"]
     return DATA / name, DATA / f"{name}.v{params['version']}"
 
 
 def make_dataset(source: Path, partitions: int, records: int) -> None:
-    """Write a data set of version 1, unless it is there; it appears as a whole, or not at all. Other runs that need it wait."""
+    """Write a data set of version 1, unless it exists; it appears complete or not at all. Other runs that need it wait."""
     from lib.stage.locks import file_lock
     from lib.versioning import make_users
 
     part = source.with_name(f".{source.name}.part")
-    with file_lock(
-        source.with_name(f".{source.name}.lock"), wait=math.inf
-    ):  # a try that was killed holds none
+    with file_lock(source.with_name(f".{source.name}.lock"), wait=math.inf):  # a killed try holds no lock
         if source.exists():
             return
         shutil.rmtree(part, ignore_errors=True)

@@ -72,12 +72,12 @@ def parser() -> Parser:
     made = Parser("deploy-zero-downtime.sh", **style)
     add = made.add_argument
     add("version", metavar="new_version", help=f"a version, or one of {', '.join(VERBS)}")
-    add("--target", choices=PLATFORMS, default="local", help="where to (default: local)")
+    add("--target", choices=PLATFORMS, default="local", help="where to deploy (default: local)")
     add("--schema", type=int, help="schema version of the release (default: the latest of its tree)")
-    add("--replicas", type=int, help="how many (default: as many as run now; at first 1)")
+    add("--replicas", type=int, help="how many (default: as many as run now, or 1)")
     add("--dry-run", action="store_true", help="print the plan, do nothing")
-    add("--state-dir", type=Path, default=ROOT / ".state" / "deploy", help="holds a folder for each target")
-    add("--port", type=int, default=0, help="the router's, at the first deployment (default: a free one)")
+    add("--state-dir", type=Path, default=ROOT / ".state" / "deploy", help="the state of all targets")
+    add("--port", type=int, default=0, help="the router's, for the first deployment (default: a free one)")
     add("--bake", type=float, default=5.0, help="seconds that the old version stays warm")
     return made
 
@@ -89,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]*", args.version):
         made.error(f"version {args.version!r}: use only letters, digits, dots, +, _ and -")
     if args.dry_run and args.version in VERBS:
-        made.error("--dry-run: only with a new version")
+        made.error("--dry-run: give it only with a new version")
     directory = (args.state_dir / args.target).absolute()
     platform = PLATFORMS[args.target](directory)
     try:
@@ -114,7 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         coming = None
         with suppress(DeploymentError, ProcessError, OSError):
             coming = rollout.status().coming
-        remedy = "`resume` goes on, `rollback` goes back" if coming else "no deployment is in progress"
+        remedy = "use `resume` or `rollback`" if coming else "no deployment is in progress"
         print(f"\ninterrupted: {remedy}", file=sys.stderr)
         return 130
     except (DeploymentError, ProcessError, OSError) as error:
@@ -130,7 +130,7 @@ def _deploy(rollout: BlueGreen, platform: LastingPlatform, args: Namespace, rele
         deployed = rollout.directory / "deployment.json"
         if deployed.exists() and not platform.exists():
             deployed.unlink()
-            print("the platform has ended, and the deployment with it: starting from scratch")
+            print("the platform has ended, and the deployment with it: starting anew")
         address = platform.start(args.port)
         rollout.deploy(_as_many(rollout, args, release))
     print(f"address: {address}")
@@ -158,7 +158,7 @@ def _status(rollout: BlueGreen, platform: LastingPlatform) -> int:
     _print_running(rollout)
     if now.coming:
         back = ", going back" if now.going_back else ""
-        print(f"under way: {now.coming.name} is {now.state}{back}: resume, or rollback")
+        print(f"under way: {now.coming.name} is {now.state}{back}: use `resume` or `rollback`")
     if not platform.exists():
         print("the platform has ended, and its data with it" if now.running else "the platform is down")
         return 1 if now.running else 0
@@ -168,7 +168,7 @@ def _status(rollout: BlueGreen, platform: LastingPlatform) -> int:
     if gone > 0 and now.state != "baked":  # in that state they are being retired
         died.append(f"{gone} of {now.running.replicas} replicas of {now.colour}")
     for one in died:
-        print(f"died: {one}; `resume` starts it again")
+        print(f"died: {one}; `resume` restarts it")
     return 1 if died else 0
 
 
@@ -197,7 +197,7 @@ def _release(made: Parser, args: Namespace, directory: Path) -> Release:
     """Return the requested release; an argument error if there is no such schema version, or no replica."""
     tree = _tree_of_tag(args.version, directory)
     if tree is None:
-        print(f"{args.version} is no Git tag: it labels the working tree")
+        print(f"{args.version} is not a Git tag: it labels the working tree")
     try:
         latest = _latest_schema(tree)
         schema = USERS.check_version(latest if args.schema is None else args.schema)

@@ -62,7 +62,7 @@ def _unread(
         return
     if reader.version > writer.version:  # the reader has the migration
         if not reading.through_migration and not (evidence and evidence.read and not evidence.quarantined):
-            yield from (f"the migration may fail: {reason}; bring evidence" for reason in reading.may_fail)
+            yield from (f"the migration may fail: {reason}; pass `evidence`" for reason in reading.may_fail)
     elif writer.writes_both:
         before, schema = writer.version - 1, history.schema(reader.version)
         both = expanded(history.schema(before), history.schema(writer.version))

@@ -73,7 +73,7 @@ class BlueGreen:
         self.verify, self.bake, self.evidence, self.progress = verify, bake, evidence, progress
         self.objective: dict[str, Any] = {"least": 1} | dict(objective or {})
         if unknown := self.objective.keys() - set(slo_gate.__kwdefaults__ or {}):
-            raise ValueError(f"objective: {', '.join(sorted(unknown))}: not an option of `slo_gate`")
+            raise ValueError(f"objective: `slo_gate` has no option {', '.join(sorted(unknown))}")
         check_range(0, verify=verify, bake=bake, **self.objective)
         self.directory = Path(directory).absolute()
         self._file, self._locked = self.directory / "deployment.json", False
@@ -92,8 +92,8 @@ class BlueGreen:
         except (ValueError, OSError) as error:
             found = self._found()
             serves = f"{found.running.name} serves in {found.colour}" if found.running else "nothing serves"
-            remedy = f"go on with the version that wrote it, or remove it and deploy: {serves}"
-            raise DeploymentError(f"{self._file}: not of this version ({error!r}): {remedy}") from error
+            remedy = f"continue with the version that wrote it, or remove it and deploy: {serves}"
+            raise DeploymentError(f"{self._file}: of another version ({error!r}): {remedy}") from error
 
     def _found(self) -> Deployment:
         """Return what serves now, as its replicas report; nothing if there is no platform or no replica."""
@@ -131,7 +131,7 @@ class BlueGreen:
         with self.lock():
             now = self.status()
             if coming := now.coming:
-                raise DeploymentError(f"{coming.name} is {now.state}: `resume` goes on, `rollback` goes back")
+                raise DeploymentError(f"{coming.name} is {now.state}: use `resume` or `rollback`")
             self._write(replace(now, state="planned", coming=release), f"deploy {release.name}")
             return self._go_on()
 
@@ -175,7 +175,7 @@ class BlueGreen:
         with file_lock(path, me) as held:
             if not held:
                 holder = path.read_text() if path.exists() else "it has just ended"
-                raise BusyError(f"another deployment is running: {holder}; wait for its end")
+                raise BusyError(f"another deployment is running: {holder}; wait until it ends")
             self._locked = True
             try:
                 yield
@@ -223,7 +223,7 @@ class BlueGreen:
         try:
             deployment.write(self._file, note)
         except OSError as error:
-            raise DeploymentError(f"{self._file}: cannot be written ({error}); then `resume`") from error
+            raise DeploymentError(f"{self._file}: not writable ({error}): fix that, then `resume`") from error
         self.progress(f"{deployment.state}: {note}")
 
     def _back(self, now: Deployment) -> None:
@@ -261,7 +261,7 @@ class BlueGreen:
         with ThreadPoolExecutor(max(1, len(ports))) as threads:  # gates mostly wait
             gates = list(threads.map(judge, ports))
         gone = coming_of(now).replicas - len(ports)
-        missing = (f"{gone} replicas have gone",) if gone > 0 else ()
+        missing = (f"{gone} replicas have died",) if gone > 0 else ()
         reasons = (reason for gate in gates for reason in gate.reasons)
         return Gate(gates[0].name if gates else "replicas", (*missing, *reasons))
 

@@ -28,7 +28,7 @@ class Canary(BlueGreen):
         """shares: of the traffic, each for `pause` seconds. The other arguments are those of BlueGreen."""
         super().__init__(*arguments, **options)
         if not all(0 < share <= 1 for share in shares) or list(shares) != sorted(shares):
-            raise ValueError(f"shares={shares}: choose some from 0 to 1, each larger than the one before")
+            raise ValueError(f"shares={shares}: give shares from 0 to 1, each larger than the one before")
         check_range(0, pause=pause)
         self.shares, self.pause = tuple(shares), pause
 

@@ -27,7 +27,7 @@ def checked(name: str, values: ArrayLike, low: float, high: float = np.inf, abov
     try:
         array = np.asarray(values, dtype=float)
     except (TypeError, ValueError):
-        raise ValueError(f"{name}: {values!r} is no number and no array of numbers.") from None
+        raise ValueError(f"{name}: {values!r} is neither a number nor an array of numbers.") from None
     fine = np.isfinite(array) & (array <= high) & ((array > low) if above else (array >= low))
     if not fine.all():
         bad, limit = array[~fine].flat[0], "" if high == np.inf else f", at most {high:g}"
@@ -99,8 +99,7 @@ def waiting(arrivals: ArrayLike, service_s: ArrayLike, servers: ArrayLike) -> tu
     Arrivals are independent (Poisson), service times are exponential with mean `service_s`, and the queue is first in, first
     out. The share is Erlang's C formula, computed by the recurrence of Erlang's B over the number of servers. This neither
     overflows nor loses digits; its running time grows with the number of servers. Source: A. K. Erlang, "Solution of some
-    problems in
-    the theory of probabilities of significance in automatic telephone exchanges", 1917.
+    problems in the theory of probabilities of significance in automatic telephone exchanges", 1917.
 
     Raises:
         UnstableQueueError: more work arrives than the servers can handle.

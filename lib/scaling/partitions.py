@@ -80,19 +80,19 @@ def upgrade_partitions(
     check_range(0, timeout=timeout)
     source, target = Path(source).resolve(), Path(target).resolve()
     if source == target:
-        raise ValueError(
-            f"{target}: the target must be another folder than the source, which is left as it is"
-        )
+        raise ValueError(f"{target}: the target must not be the source folder, which is never changed")
     partitions = sorted(source.glob("*.ndjson"))
     if not partitions:
         raise FileNotFoundError(f"{source}: no file that ends in .ndjson")
     others = [path.name for path in sorted(source.glob("[!.]*")) if path.is_file() and path not in partitions]
     if others:
-        raise ValueError(f"{source}: not in partitions of NDJSON: {', '.join(others)}; convert or move them")
+        raise ValueError(
+            f"{source}: these are not NDJSON partitions: {', '.join(others)}; convert or move them"
+        )
     sent = pool.send("upgrade_partition", [(str(path), str(target), version) for path in partitions])
     if left := pool.wait(timeout, ids=sent):
         raise TimeoutError(
-            f"{left} of {len(partitions)} partitions not done within {timeout:g} s: call it again to go on"
+            f"{left} of {len(partitions)} partitions not done within {timeout:g} s: call it again to continue"
         )
     events = pool.events()
     errors = events[events["task"].isin(sent) & (events["outcome"] == "failure")].set_index("task")["error"]

@@ -159,7 +159,7 @@ class WorkerPool(Running):
         for worker in workers:
             if worker.process.wait(max(0.0, deadline - time.monotonic())) is None:
                 raise TimeoutError(
-                    f"Worker {worker.name} still has a task under way after {self.timeout:g} s; `stop` cuts it off"
+                    f"Worker {worker.name} still has a task under way after {self.timeout:g} s; `stop` kills it"
                 )
             worker.process.stop()
             self._workers.remove(worker)
@@ -217,7 +217,7 @@ class WorkerPool(Running):
                     return killed
             time.sleep(PAUSE)
         raise TimeoutError(
-            f"No worker was in the middle of its tasks within {self.timeout:g} s: are there tasks?"
+            f"No worker was in the middle of its tasks within {self.timeout:g} s: have you sent any?"
         )
 
     def _kill_if(self, worker: Worker, whole_worker: bool, once: Callable[[set[str]], object]) -> set[str]:

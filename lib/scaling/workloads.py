@@ -88,9 +88,8 @@ def measure(job: Job, workers: int, seconds: float) -> dict[str, float]:
     """Let `workers` processes, all released at the same time, run tasks for `seconds` each.
 
     Call it in a process without threads. If the workers share cores, some begin later than others. So the throughput is all
-    tasks divided by the time from the first
-    begin to the last end. Each worker's own time would be wrong: the first and the last worker have the cores almost to
-    themselves for a while.
+    tasks divided by the time from the first begin to the last end. Each worker's own time would be wrong: for a while, the first
+    and the last worker have the cores almost to themselves.
     """
     context = multiprocessing.get_context("fork")  # quick, and safe in a process without threads
     shared = {

@@ -68,7 +68,7 @@ def change(dsn: str, statement: str) -> Change:
         after = watcher.execute(FILE).fetchone()
     strongest = max((mode.removesuffix("Lock") for mode in held), key=MODES.index, default=None)
     if strongest is None:
-        raise ValueError(f"no lock on the table users was seen, so it is not about that table: {statement}")
+        raise ValueError(f"the statement took no lock on users, so it is not about that table: {statement}")
     return Change(re.sub(r"(?<=[a-z])(?=[A-Z])", " ", strongest).upper(), before != after, seconds)
 
 

@@ -246,7 +246,7 @@ class Router(Running):
                 connection.sendall(command.encode() + b"\n")
                 return connection.makefile("r").read().strip()
         except OSError as error:
-            raise OSError(f"HAProxy does not answer ({error}): `start` brings it back") from error
+            raise OSError(f"HAProxy does not answer ({error}): `start` restarts it") from error
 
 
 def other_colour(colour: Colour) -> Colour:

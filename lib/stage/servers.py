@@ -171,7 +171,7 @@ def postgres_answers(dsn: str) -> bool:
     return False
 
 
-# ── Both ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── Helpers of both servers ──────────────────────────────────────────────────────────────────────────────────────
 
 
 def wheel_binary(package: str, pattern: str) -> Path:

@@ -14,14 +14,14 @@ from lib.versioning.history import SchemaHistory
 from lib.versioning.manager import DataVersionManager
 from lib.versioning.sql import PHASES
 
-EPILOG = """Exit status: 0 all records passed, 1 some were quarantined, 2 an error, after which no output file is new, 130 interrupted.
-Without a command it shows one record's way from version 1 to 3."""
+EPILOG = """Exit status: 0 all records passed, 1 some were quarantined, 2 an error (no output file was changed), 130 interrupted.
+Without a command, it upgrades one record from version 1 to 3 and shows the result."""
 
 
 COMMANDS = {
     "validate": "check records at their own versions",
-    "upgrade": "take records to a later version",
-    "downgrade": "take records to an earlier version; losses are counted",
+    "upgrade": "upgrade records to a later version",
+    "downgrade": "downgrade records to an earlier version, and count the losses",
     "sql": "print the SQL that migrates the table: it fills all rows in one transaction, so it needs no key",
 }
 
@@ -57,8 +57,8 @@ def parser() -> argparse.ArgumentParser:
             add("--dialect", default="postgresql", help="postgresql (default) or sqlite")
             add("--phase", choices=PHASES, help="default: expand and backfill")
             continue
-        add("source", help="a file of one JSON object a line, or - for standard input")
-        aside = "where lines that don't pass go, with number and reasons (default: NAME.quarantine.ndjson)"
+        add("source", help="a file with one JSON object per line, or - for standard input")
+        aside = "file for lines that don't pass, with number and reasons (default: NAME.quarantine.ndjson)"
         add("--quarantine", metavar="FILE", help=aside)
         if name != "validate":
             add("--to", type=int, required=True, metavar="VERSION", help="the version to reach")
@@ -73,9 +73,9 @@ def load_history(place: str) -> SchemaHistory:
     try:
         history = getattr(importlib.import_module(module), name)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a module may raise anything
-        raise Refusal(f"--history {place}, as MODULE:NAME: {type(error).__name__}: {error}") from None
+        raise Refusal(f"--history {place} (MODULE:NAME) fails: {type(error).__name__}: {error}") from None
     if not isinstance(history, SchemaHistory):
-        raise Refusal(f"--history {place}, as MODULE:NAME: that is no SchemaHistory")
+        raise Refusal(f"--history {place} (MODULE:NAME) fails: NAME is not a SchemaHistory")
     return history
 
 
@@ -168,10 +168,10 @@ def main() -> int:
         if error.filename is None:  # otherwise flushing standard output would fail again at the end
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         gone = isinstance(error, BrokenPipeError)
-        reason = "its reader has gone" if gone else error.strerror
+        reason = "its reader has closed it" if gone else error.strerror
         print(f"error: {error.filename or 'standard output'}: {reason}", file=sys.stderr)
     except KeyboardInterrupt:
-        print("interrupted: every output file is whole, or as it was", file=sys.stderr)
+        print("interrupted: each output file is complete or unchanged", file=sys.stderr)
         return 130
     except Exception:  # noqa: BLE001 - a bug in this program; Python's exit status for it would be 1
         traceback.print_exc()

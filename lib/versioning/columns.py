@@ -75,17 +75,17 @@ def as_arrow(data: ArrowStream) -> pa.Table:
     `frame.attrs["schema_version"]`, if present. Tables of other libraries have no metadata, so they need a column
     `schema_version` for a version. Views, which Arrow can't filter, are copied.
 
-    Raises UnknownVersionError for a version in `attrs` that is not an int, TypeError, ValueError for columns that share a name,
+    Raises UnknownVersionError for a version in `attrs` that is not an int, TypeError, ValueError for columns with the same name,
     and pyarrow's errors, which name the column, for a column with mixed types; `upgrade_many` accepts such records.
     """
     if not hasattr(data, "__arrow_c_stream__"):
         kind = type(data).__name__
-        raise TypeError(f"a table of Arrow, pandas, Polars or DuckDB, not {kind}; records go to upgrade_many")
+        raise TypeError(f"give a table of Arrow, pandas, Polars or DuckDB, not {kind}; records: upgrade_many")
     pandas: Any = sys.modules.get("pandas")  # a caller with a pandas frame has imported pandas
     table = _from_pandas(data) if pandas and isinstance(data, pandas.DataFrame) else pa.table(data)
     names = table.column_names
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ValueError(f"columns that share a name: {', '.join(twice)}; rename or drop all but one")
+        raise ValueError(f"columns with the same name: {', '.join(twice)}; rename or drop all but one")
     for at, (name, type_) in enumerate(zip(names, table.schema.types, strict=True)):
         if type_ in _VIEWS:
             table = table.set_column(at, name, table.column(at).cast(_VIEWS[type_]))

@@ -92,7 +92,7 @@ def check(history: SchemaHistory, proposed: int, mode: Mode) -> Compatibility:
     """
     if not isinstance(history, SchemaHistory):
         raise TypeError(
-            f"a SchemaHistory, not {type(history).__name__}: declare the steps between the schemas, "
+            f"expected a SchemaHistory, got {type(history).__name__}: declare the steps between the schemas, "
             "or compare two with resolution.differences(reader, writer)"
         )
     if mode not in MODES:
@@ -117,7 +117,7 @@ def judge(history: SchemaHistory, writer: int, reader: int, *, aliases: bool = F
     return Reading(writer, reader, (*differences(wanted, written), *moved), tuple(may_fail))
 
 
-# ── What the history knows of names ──────────────────────────────────────────────────────────────────────────────
+# ── The names of a field over time ───────────────────────────────────────────────────────────────────────────────
 
 #: (a field's name at one version, its name at the other, whether its whole value moves there unsplit)
 Lineage = set[tuple[str, str, bool]]
@@ -148,12 +148,12 @@ def _moved(reader: Schema, writer: Schema, lineage: Lineage) -> Iterator[Differe
         sources = {old: whole for old, new, whole in lineage if new == field.name}
         targets = sorted(new for old, new, _ in lineage if [old] == names)
         if sources and not any(sources.get(name) for name in names):
-            reason = f"its value stands in the writer's {' and '.join(sorted(sources))}"
+            reason = f"the writer has its value in {' and '.join(sorted(sources))}"
         elif targets and field.name not in targets:
             reason = f"the writer's {names[0]} holds the value of {' and '.join(targets)}"
         else:
             continue
-        remedy = "migrate what was written, or write both forms as long as both versions run (expand phase)"
+        remedy = "migrate the writer's records, or write both forms while both versions run (expand phase)"
         yield Difference(Kind.MOVED, field.name, reason, remedy)
 
 

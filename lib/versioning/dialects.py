@@ -92,7 +92,7 @@ class Dialect:
             return self.timestamp_literal(to_utc(value))
         if isinstance(value, str):
             if "\0" in value or not is_unicode(value):
-                raise SqlError(f"{value!r}: the character NUL and lone surrogates can't stand in a script")
+                raise SqlError(f"{value!r}: a script can't contain the character NUL or a lone surrogate")
             return "'" + value.replace("'", "''") + "'"
         if isinstance(value, float):
             return self.float_literal(value)

@@ -96,7 +96,7 @@ def _check_defaults(history: SchemaHistory) -> None:
             default = getattr(part, "default", None)
             if type(default) is float and not math.isfinite(default):
                 raise DeclarationError(
-                    f"{history.name}: field {part.name!r}: its default {default} has no form in JSON"
+                    f"{history.name}: field {part.name!r}: JSON can't represent its default {default}"
                 )
 
 
@@ -156,14 +156,14 @@ def _why_unreadable(line: bytes, error: Exception) -> str:
     if not line.strip():
         return "line: blank"
     if isinstance(error, _RepeatedKey):
-        return f"line: a key stands there twice (got {describe(str(error))})"
+        return f"line: duplicate key (got {describe(str(error))})"
     try:
         json.loads(line.decode(), parse_int=float)  # float has no limit on digits
     except UnicodeDecodeError as why:
         return f"line: not UTF-8 ({why.reason} at byte {why.start})"
     except (ValueError, RecursionError):
         return f"line: not JSON ({str(error).removeprefix('JSON is malformed: ')})"
-    return "line: a value that can't be kept (NaN, a number out of range, or a lone surrogate)"
+    return "line: a value that JSON can't represent (NaN, a number out of range, or a lone surrogate)"
 
 
 def _raw(line: bytes) -> Any:
@@ -195,7 +195,7 @@ def reading(path: str) -> Iterator[io.BufferedReader]:
             start = file.peek(6)
             if kind := [kind for magic, kind in _COMPRESSED.items() if start.startswith(magic)]:
                 raise ValueError(
-                    f"{name}: compressed by {kind[0]}; only gzip is read here: decompress it first"
+                    f"{name}: compressed with {kind[0]}; only gzip can be read: decompress it first"
                 )
             is_gzip = start.startswith(b"\x1f\x8b")
             yield io.BufferedReader(gzip.GzipFile(fileobj=file)) if is_gzip else file
@@ -254,7 +254,7 @@ def _open(path: str, stack: ExitStack, renames: list[tuple[BinaryIO, str, str]])
     try:
         file = stack.enter_context(io.BufferedWriter(_Output(part, "xb", shown)))
     except OSError as error:
-        raise OSError(error.errno, f"can't write into {folder}: {error.strerror}", shown) from None
+        raise OSError(error.errno, f"can't write to {folder}: {error.strerror}", shown) from None
     with suppress(FileNotFoundError):
         os.chmod(part, os.stat(path).st_mode & 0o777)
     renames.append((file, part, path))

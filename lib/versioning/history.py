@@ -39,7 +39,7 @@ class SchemaHistory:
     ) -> None:
         self.name: Final = check_name(name, "name of a history")
         if not isinstance(first, Schema):
-            raise DeclarationError(f"{name}: first is the Schema of version 1, not {first!r}")
+            raise DeclarationError(f"{name}: first must be the Schema of version 1, not {first!r}")
         self._schemas = {1: first}
         self._steps: dict[int, tuple[Step, ...]] = {}
         for version, operations in (steps or {}).items():
@@ -59,7 +59,7 @@ class SchemaHistory:
         for number, operation in enumerate(operations, start=1):
             place = f"{self.name}, step to version {version}, operation {number}"
             if not isinstance(operation, Operation):
-                raise DeclarationError(f"{place}: {operation!r} is no operation such as AddField")
+                raise DeclarationError(f"{place}: {operation!r} is not an operation such as AddField")
             try:
                 check_name(operation.name)
                 after = operation.apply(schema)

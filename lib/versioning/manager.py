@@ -76,9 +76,7 @@ class DataVersionManager:
         )
         if task.beyond(version):
             side, remedy = (
-                ("above", "downgrade_data goes back")
-                if way == "upgrade"
-                else ("below", "upgrade_data goes forward")
+                ("above", "use downgrade_data") if way == "upgrade" else ("below", "use upgrade_data")
             )
             raise ValueError(f"the record is at version {version}, {side} {target}: {remedy}")
         changes = Report(read=1, passed=1)

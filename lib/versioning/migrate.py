@@ -112,7 +112,7 @@ def _do(run: Run, state: State, phase: Phase) -> PhaseResult:
     return {"expand": _expand, "backfill": _backfill, "contract": _contract}[phase](run, state)
 
 
-# ── Where the table is ───────────────────────────────────────────────────────────────────────────────────────────
+# ── The state of the table ───────────────────────────────────────────────────────────────────────────────────────
 
 
 def _state(run: Run) -> State:
@@ -120,7 +120,7 @@ def _state(run: Run) -> State:
     if there := run.session.columns(STATE_TABLE):
         if missing := {"table_name", *State._fields} - there.keys():
             raise MigrationError(
-                f"{STATE_TABLE}: this table is not the one that keeps versions: it lacks {', '.join(sorted(missing))}; "
+                f"{STATE_TABLE}: this is another program's table, without the columns {', '.join(sorted(missing))}: "
                 "rename it, or migrate in another schema"
             )
         found = run.session.rows(f"SELECT {', '.join(State._fields)} FROM {STATE_TABLE} WHERE {_this(run)}")
@@ -165,7 +165,7 @@ def _on_the_way(run: Run, state: State) -> Run:
         raise MigrationError(f"{name} is at version {state.version}, not {start}")
     if state.target not in (None, end):
         raise MigrationError(
-            f"{name} is on the way to version {state.target}: finish that with phase='contract', or give it up by a "
+            f"{name}: a migration to version {state.target} is unfinished: finish it with phase='contract', or undo it by a "
             f"migration from {state.target} to {state.version} with phase='contract'"
         )
     return run
@@ -203,14 +203,14 @@ def _contract(run: Run, state: State) -> PhaseResult:
     return PhaseResult("contract", rows, batches, lost)
 
 
-# ── What stands in the way ───────────────────────────────────────────────────────────────────────────────────────
+# ── Obstacles ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _look_ahead(run: Run, state: State, phase: Phase) -> None:
     """Refuse a phase out of order, and a phase if there is an obstacle to it or to a later phase."""
     plan, following = run.plan, PHASES.index(state.phase) + 1 if state.phase else 0
     if not run.undone and PHASES.index(phase) > following:
-        raise MigrationError(f"{plan.history.name}: before phase {phase!r} comes {PHASES[following]!r}")
+        raise MigrationError(f"{plan.history.name}: run phase {PHASES[following]!r} before {phase!r}")
     found = obstacles(run.session, plan, run.key, state.version, begun=state.phase is not None)
     _refuse(run, phase, found)
     if phase == "contract":
@@ -221,7 +221,7 @@ def _refuse(run: Run, phase: Phase, found: list[str]) -> None:
     if found:
         lines = "".join(f"\n- {obstacle}" for obstacle in found)
         raise MigrationError(
-            f"{run.plan.history.name}: {phase} refused; remove what stands in its way, then run it again:{lines}"
+            f"{run.plan.history.name}: {phase} refused; remove these obstacles, then run it again:{lines}"
         )
 
 
@@ -242,9 +242,9 @@ def _lost(run: Run) -> dict[str, int]:
                     f"SELECT {key} FROM {plan.table} WHERE {where} ORDER BY {key} LIMIT 3"
                 )
                 found.append(
-                    f"{plan.history.name}.{name}: contract would lose values that the opposite way does not restore "
-                    f"(rows: {count}, first keys: {', '.join(str(row[0]) for row in keys)}): copy them to the columns "
-                    f"that stay, or accept the loss with discard=[{name!r}]"
+                    f"{plan.history.name}.{name}: contract would lose values that the opposite migration would not restore "
+                    f"(rows: {count}, first keys: {', '.join(str(row[0]) for row in keys)}): copy them to columns "
+                    f"that are kept, or accept the loss with discard=[{name!r}]"
                 )
     _refuse(run, "contract", found)
     return lost

@@ -132,7 +132,7 @@ class AddField(Operation):
                 "existing records have no value for it: make it nullable, or give default or copy_from"
             )
         if field.name in before:
-            raise DeclarationError("there is such a field already")
+            raise DeclarationError("the field exists already")
         return Schema(*before, field)
 
     def forward(self, before: Schema) -> Values:
@@ -160,7 +160,7 @@ class DropField(Operation):
     def apply(self, before: Schema) -> Schema:
         if self.restored(before).default is NO_DEFAULT:
             raise DeclarationError(
-                "it is required and has no default: give the default that the way back puts there"
+                "it is required and has no default: give the default with which a downgrade restores it"
             )
         return before.replace(self.name)
 
@@ -181,7 +181,7 @@ class RenameField(Operation):
     def apply(self, before: Schema) -> Schema:
         check_name(self.to)
         if self.to in before:
-            raise DeclarationError(f"there is a field {self.to!r} already")
+            raise DeclarationError(f"a field {self.to!r} exists already")
         return before.replace(self.name, replace(before[self.name], name=self.to))
 
     def forward(self, before: Schema) -> Values:
@@ -206,7 +206,7 @@ class ConvertField(Operation):
         field = before[self.name]
         if (field.type, self.to) not in _DECLARABLE:
             known = ", ".join(f"{a} to {b}" for a, b in _DECLARABLE)
-            raise DeclarationError(f"no conversion of {field.type} to {self.to}; there are: {known}")
+            raise DeclarationError(f"can't convert {field.type} to {self.to}; choose one of {known}")
         default = field.default
         if default is not NO_DEFAULT and default is not None:
             function, reason = CONVERSIONS[field.type, self.to]
@@ -238,14 +238,14 @@ class SplitField(Operation):
         if field.type != "string":
             raise DeclarationError(f"only a string can be split, not {field.type}")
         if type(self.into) is not tuple or len(self.into) != 2:
-            raise DeclarationError(f"into: a pair of names, not {self.into!r}")
+            raise DeclarationError(f"into must be a pair of names, not {self.into!r}")
         if type(self.separator) is not str or not self.separator or not is_unicode(self.separator):
             raise DeclarationError(
-                f"separator: Unicode text of at least one character, not {self.separator!r}"
+                f"separator must be Unicode text of at least one character, not {self.separator!r}"
             )
         for name in self.into:
             if check_name(name) in before:
-                raise DeclarationError(f"there is a field {name!r} already")
+                raise DeclarationError(f"a field {name!r} exists already")
         default = None if field.default is None else NO_DEFAULT
         halves = (Field(name, "string", field.nullable, default, field.length) for name in self.into)
         return before.replace(self.name, *halves)

@@ -189,8 +189,8 @@ def _added(table: str, sql: Dialect, field: Field, value: Value, column: str) ->
     place = f"{table}.{field.name}"
     if column != field.name and value.column != field.name:
         raise SqlError(
-            f"{place}: another field of this name is in the table until it is dropped: "
-            "migrate, contract included, by way of the versions in between"
+            f"{place}: the table has another field of this name until that is dropped: "
+            "migrate to each version in between, contract included"
         )
     fill, checks = None if value.sql == "NULL" else value.sql, []
     if field.type == "timestamp" and not value.constant:
@@ -212,10 +212,10 @@ def _refuse_names(table: str, sql: Dialect, names: list[str]) -> None:
     seen: dict[str, str] = {}
     for name in names:
         if name in sql.kept:
-            raise SqlError(f"{table}.{name}: {sql.title} keeps this name for itself: give the field another")
+            raise SqlError(f"{table}.{name}: {sql.title} reserves this name: give the field another")
         other = seen.setdefault(sql.fold(name), name)
         if other != name or len(name) > 63:
             raise SqlError(
-                f"{table}.{name}: {sql.title} can't tell it from {other!r} while both are in the table, "
-                "or it is longer than 63 characters: rename the field by way of another name"
+                f"{table}.{name}: {sql.title} can't distinguish it from {other!r} while both are in the table, "
+                "or it is longer than 63 characters: rename the field in two steps, through a third name"
             )

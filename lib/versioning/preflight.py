@@ -14,7 +14,7 @@ from lib.versioning.operations import AddField
 from lib.versioning.plan import Condition, Plan
 from lib.versioning.sessions import Session
 
-_OTHER_KEY: Final = "give as key=… a unique column that the migration leaves as it is"
+_OTHER_KEY: Final = "pass as key=… a unique column that the migration does not change"
 #: Keys that can't be ordered or written as a literal.
 _ODD_KEY: Final = {
     "postgresql": "pg_typeof({key})::text !~ '^(smallint|integer|bigint|numeric|text|uuid|date|character|timestamp)'",
@@ -59,20 +59,20 @@ def obstacles(session: Session, plan: Plan, key: str, version: int, *, begun: bo
     """
     table, fold, there = plan.history.name, plan.sql.fold, session.columns()
     if not there:
-        kinds = "a view, a partition, a temporary table, or one with rows that this role can't see, is none"
+        kinds = "a view, partition, temporary table or one with rows that this role can't see does not count"
         return [f"{table}: there is no such table here ({kinds})"]
     missing = [name for name in plan.history.schema(version).names if fold(name) not in there]
-    found = [f"{table} is not at version {version}: no {', '.join(missing)}"] if missing else []
+    found = [f"{table} is not at version {version}: it lacks {', '.join(missing)}"] if missing else []
     if fold(key) not in there or key in plan.dropped:
         return [*found, f"{table}.{key}: {_OTHER_KEY}"]
     if not session.rows(session.about(_UNIQUE[plan.sql.name], key=plan.sql.literal(key))):
         found += [
-            f"{table}.{key}: no unique index on this column alone, so that batches would be slow: {_OTHER_KEY}"
+            f"{table}.{key}: no unique index on this column alone, so batches would be slow: {_OTHER_KEY}"
         ]
     found += _dependents(session, plan, there)
     types = [(a.column, there.get(fold(a.column)), plan.sql.type(a.field)) for a in plan.added]
     clashes = [
-        f"{table}.{column}: there already, as {kind} and not {wanted}: rename or drop it"
+        f"{table}.{column}: exists already, as {kind} and not {wanted}: rename or drop it"
         for column, kind, wanted in types
         if kind not in (None, wanted)
     ]
@@ -102,9 +102,9 @@ def _wrong_rows(
 def _conditions(plan: Plan, key: str, *, begun: bool) -> Iterable[Condition]:
     """Yield the conditions that no row may meet: no key, no exact result, null but required, or filled by another program."""
     name, column = plan.history.name, plan.column(key)
-    nobody = f"{name}.{key}: null, so that no batch would fill these rows"
+    nobody = f"{name}.{key}: null, so no batch would fill these rows"
     yield Condition(f"{column} IS NULL", nobody, f"give them keys, or {_OTHER_KEY}")
-    kinds = f"{name}.{key}: a key is an integer, a number, a text, a date or a UUID"
+    kinds = f"{name}.{key}: a key must be an integer, a number, text, a date or a UUID"
     yield Condition(_ODD_KEY[plan.sql.name].format(key=column), kinds, _OTHER_KEY)
     yield from plan.checks
     for a in plan.added:
@@ -117,10 +117,10 @@ def _conditions(plan: Plan, key: str, *, begun: bool) -> Iterable[Condition]:
         if not begun:
             value = plan.sql.utc(here) if a.field.type == "timestamp" else here
             other = f"{here} IS NOT NULL AND {plan.sql.differ(value, a.fill or 'NULL')}"
-            yield Condition(other, f"{place}: there already, with other values than this migration gives")
+            yield Condition(other, f"{place}: exists already, with values other than those of this migration")
 
 
-# ── What depends on the columns that go ──────────────────────────────────────────────────────────────────────────
+# ── Dependents of dropped columns ────────────────────────────────────────────────────────────────────────────────
 
 
 def _dependents(session: Session, plan: Plan, there: Mapping[str, str]) -> Iterable[str]:

@@ -118,7 +118,7 @@ def migrator_source(history: SchemaHistory, from_version: int, to_version: int) 
     lines += [f"    r[{VERSION_KEY!r}] = {to_version}"]
     lines += [f"    {line}" for line in _loss_lines(history, from_version, to_version)]
     if any(name in wanted for _, effect in effects for name in effect.gone):
-        lines += ["    r = blank | r  # a field that went and came back stands in its place again"]
+        lines += ["    r = blank | r  # a field that was removed and restored gets its old place"]
     return "\n".join([*lines, "    return r\n"])
 
 

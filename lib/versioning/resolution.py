@@ -65,7 +65,7 @@ def _meet(field: Field, writer: Schema) -> Iterator[Difference]:
     names = matches(field, writer)
     if len(names) > 1:
         reason = f"the writer has {' and '.join(names)}, which are one field to the reader"
-        yield Difference(Kind.AMBIGUOUS, field.name, reason, "no alias as long as both are written")
+        yield Difference(Kind.AMBIGUOUS, field.name, reason, "remove the alias while both are written")
     elif names:
         yield from _compare(field, writer[names[0]])
     elif field.default is NO_DEFAULT:
@@ -78,8 +78,8 @@ def _compare(field: Field, written: Field) -> Iterator[Difference]:
     name, types = field.name, (written.type, field.type)
     if types == ("string", "timestamp"):
         reason, remedy = (
-            "a string may be no timestamp",
-            "let the reader take a string, or migrate what was written",
+            "not every string is a timestamp",
+            "let the reader accept strings, or migrate the writer's records",
         )
         yield Difference(Kind.FORMAT, name, reason, remedy)
     elif types[0] != types[1] and types not in (("integer", "float"), ("timestamp", "string")):
@@ -96,7 +96,7 @@ def _compare(field: Field, written: Field) -> Iterator[Difference]:
         and not (longest and longest <= field.length)
     ):
         reason = f"up to {longest or 'any number of'} characters written, up to {field.length} read"
-        yield Difference(Kind.LENGTH, name, reason, "let the reader take longer ones first")
+        yield Difference(Kind.LENGTH, name, reason, "let the reader accept longer strings first")
 
 
 def expanded(before: Schema, after: Schema) -> Schema:

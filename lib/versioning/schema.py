@@ -157,23 +157,23 @@ class Field:
     def __post_init__(self) -> None:
         check_name(self.name)
         if type(self.aliases) is not tuple:
-            raise DeclarationError(f"field {self.name!r}: aliases: a tuple of names, not {self.aliases!r}")
+            raise DeclarationError(f"field {self.name!r}: give aliases as a tuple, not {self.aliases!r}")
         for alias in self.aliases:
             check_name(alias, f"field {self.name!r}: alias")
         if type(self.type) is not str or self.type not in TYPES:
             raise DeclarationError(
-                f"field {self.name!r}: no type {self.type!r}; there are {', '.join(TYPES)}"
+                f"field {self.name!r}: unknown type {self.type!r}: choose one of {', '.join(TYPES)}"
             )
         if type(self.nullable) is not bool:
-            raise DeclarationError(f"field {self.name!r}: nullable is True or False, not {self.nullable!r}")
+            raise DeclarationError(f"field {self.name!r}: nullable must be a bool, not {self.nullable!r}")
         if self.length is not None and (
             self.type != "string" or type(self.length) is not int or self.length < 1
         ):
             raise DeclarationError(
-                f"field {self.name!r}: length {self.length!r}: a positive number, for strings only"
+                f"field {self.name!r}: length {self.length!r}: give a positive whole number, for strings only"
             )
         if self.default is not NO_DEFAULT and (reason := self.problem(self.default)):
-            raise DeclarationError(f"field {self.name!r}: its default is no valid value: {reason}")
+            raise DeclarationError(f"field {self.name!r}: its default is invalid: {reason}")
         if self.type == "float" and type(self.default) is int:
             object.__setattr__(self, "default", float(self.default))
 
@@ -197,7 +197,7 @@ class Field:
         if not isinstance(value, str):
             return None
         if not is_unicode(value):
-            return f"lone surrogate, which is no Unicode text (got {describe(value)})"
+            return f"lone surrogate, which is not Unicode text (got {describe(value)})"
         if self.type == "timestamp":
             return timestamp_problem(value)
         if self.length is not None and len(value) > self.length:
@@ -210,9 +210,7 @@ class Schema:
 
     def __init__(self, *fields: Field) -> None:
         if strange := [field for field in fields if not isinstance(field, Field)]:
-            raise DeclarationError(
-                f"a schema is made of fields, and {strange[0]!r} is none: give Field(name, type)"
-            )
+            raise DeclarationError(f"{strange[0]!r} is not a Field: give Field(name, type)")
         self._by_name = {field.name: field for field in fields}
         self.fields: Final = tuple(fields)
         self._hash = hash(self.fields)
@@ -221,7 +219,7 @@ class Schema:
             twice = sorted({name for name in names if names.count(name) > 1})
             raise DeclarationError(f"fields declared twice: {', '.join(twice)} (an alias counts as a name)")
         if not fields:
-            raise DeclarationError("a schema has at least one field")
+            raise DeclarationError("a schema needs at least one field")
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -235,7 +233,7 @@ class Schema:
 
     def __getitem__(self, name: str) -> Field:
         if name not in self._by_name:
-            raise DeclarationError(f"there is no field {name!r} here; there are {', '.join(self.names)}")
+            raise DeclarationError(f"there is no field {name!r} here; choose one of {', '.join(self.names)}")
         return self._by_name[name]
 
     def __contains__(self, name: object) -> bool:

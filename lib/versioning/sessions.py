@@ -98,10 +98,10 @@ class Session:
             return MigrationError(f"{self.table}: {error}; this step changed nothing")
         holders = ["another connection, which SQLite does not name"]
         if self.dialect.name == "postgresql":
-            holders = [row[0] for row in self.rows(self.about(_HOLDERS))] or ["nobody any more"]
-        held = f"the lock was not to be had ({str(error).splitlines()[0]}): held by {'; '.join(holders)}"
+            holders = [row[0] for row in self.rows(self.about(_HOLDERS))] or ["no session any more"]
+        held = f"could not get the lock ({str(error).splitlines()[0]}), held by {'; '.join(holders)}"
         return LockedError(
-            f"{self.table}: {held}; end that transaction, or wait for its end, and run this again"
+            f"{self.table}: {held}; end that transaction, or wait until it ends, then run this again"
         )
 
     def about(self, query: str, table: str = "", **texts: str) -> str:
@@ -161,5 +161,5 @@ def _locked_file(opened: Session, wait: float) -> Iterator[None]:
     in_memory = contextlib.nullcontext(True)  # no other program can reach it
     with file_lock(Path(f"{database}.migrating"), wait=wait) if database else in_memory as held:
         if not held:
-            raise LockedError(f"{opened.table}: another migration is at work; wait for its end")
+            raise LockedError(f"{opened.table}: another migration is running; wait until it ends")
         yield

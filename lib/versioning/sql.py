@@ -47,7 +47,7 @@ def migration_script(
     if len(lines) == 1:
         lines.append("-- Nothing to do.")
     if phase is None and _finally(plan):
-        lines.append('-- phase="contract" is left, for when no old code runs any more.')
+        lines.append('-- phase="contract" remains, for when no old code is running.')
     return "\n".join([*lines, ""])
 
 

@@ -63,7 +63,7 @@ def validate_table(table: ArrowStream, history: SchemaHistory = USERS) -> TableB
     """Quarantine every row that is invalid at its own version; return the others unchanged.
 
     The table may be one of Arrow, pandas, Polars or DuckDB: see `as_arrow`. Raises UnknownVersionError for an unknown version
-    in the metadata, ValueError for columns that share a name.
+    in the metadata, ValueError for columns with the same name.
     """
     return _process(table, Task(history, None, "upgrade"))
 

@@ -74,7 +74,7 @@ def make_users(
     """
     USERS.check_version(version)
     if not (0 <= broken <= 1 and 0 <= ahead <= 1):
-        raise ValueError(f"broken={broken}, ahead={ahead}: shares lie between 0 and 1")
+        raise ValueError(f"broken={broken}, ahead={ahead}: give shares from 0 to 1")
     rng, ways = random.Random(seed), cycle(BREAKS.values())
     for number in range(1, count + 1):
         record = _user(rng, number, version)

@@ -115,7 +115,7 @@ def test_the_secrets_that_the_files_demand_are_written_once_and_for_the_owner_al
     assert first.returncode == 0 and all(name in first.stdout for name in values)
     assert not any(value in first.stdout for value in values.values())
     second = subprocess.run(command, capture_output=True, text=True)
-    assert second.returncode != 0 and "is left as it is" in second.stderr
+    assert second.returncode != 0 and "nothing was changed" in second.stderr
     assert written.read_text(encoding="utf-8") == text
 
 

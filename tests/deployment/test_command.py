@@ -132,7 +132,7 @@ def test_one_version_after_the_other_interrupted_resumed_and_rolled_back(state: 
         killed_at("1/7", slowly(state, "v3"), ENVIRONMENT)  # long before it would switch
         status, output = run("status", "--state-dir", state)
         assert status == 0 and "running: v2" in output
-        assert re.search("under way: v3 is (compatible|created): resume, or rollback", output), output
+        assert re.search("under way: v3 is (compatible|created): use `resume` or `rollback`", output), output
         assert deploy(state, "v4", 3)[0] == 2 and release() == "v2"
         assert run("resume", "--bake", 0.5, "--state-dir", state)[0] == 0 and release() == "v3"
 
@@ -237,7 +237,7 @@ def test_a_second_deployment_at_once_is_refused(state: Path) -> None:
     with BlueGreen(Mock(), state / "local", smoke_user=USER).lock():
         status, output = deploy(state, "v1", 1)
     assert status == 3
-    assert re.search(rf"is running: process {os.getpid()} since .* UTC; wait for its end", output)
+    assert re.search(rf"is running: process {os.getpid()} since .* UTC; wait until it ends", output)
 
 
 def test_a_platform_that_does_not_start_is_explained(state: Path) -> None:

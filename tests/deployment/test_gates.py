@@ -81,7 +81,7 @@ def test_evidence_counts_where_a_migration_may_fail() -> None:
     history = SchemaHistory("things", first=FIRST, steps={2: [SplitField("phone", ("code", "number"), " ")]})
     blue, green = Release("v", 1), Release("v", 2, "expand")
     refused = schema_gate(history, blue, green)
-    assert "phone: no separator to split at; bring evidence" in refused.reasons[0]
+    assert "phone: no separator to split at; pass `evidence`" in refused.reasons[0]
     assert schema_gate(history, blue, green, evidence=Report(read=10, passed=10)).passed
     assert not schema_gate(history, blue, green, evidence=Report(read=10, passed=9, quarantined=1)).passed
     assert not schema_gate(history, blue, green, evidence=Report()).passed, "no record is no evidence"

@@ -162,8 +162,8 @@ def test_interrupted_it_is_rolled_back(cluster: Cluster, run: Any, monkeypatch: 
     with monkeypatch.context() as patch:
         patch.setattr(command_line, "_print_step", interrupt)
         status, output = run("v1.1.0")
-    assert status == 130 and output.endswith("interrupted: `resume` goes on, `rollback` goes back\n")
-    assert cluster.colour == "green" and "under way: v1.1.0 is switched: resume" in run("status")[1]
+    assert status == 130 and output.endswith("interrupted: use `resume` or `rollback`\n")
+    assert cluster.colour == "green" and "under way: v1.1.0 is switched: use `resume`" in run("status")[1]
     status, output = run("rollback")
     assert status == 0 and "running: v1.0.0" in output
     assert cluster.colour == "blue" and cluster.running() == {"users-blue": "v1.0.0"}

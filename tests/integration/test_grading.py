@@ -96,7 +96,7 @@ def test_lesson_15_with_servers_and_written_answers_by_hand(tmp_path: Path) -> N
     [written] = [cell for cell in dora.cells if cell.id == "written-15-3"]
     written.source = "A mobile app."
     hand_in(dora, tmp_path / "submissions/dora", name)
-    waiting = f"dora, {name}: 2 points of written answers wait for you"
+    waiting = f"dora, {name}: grade written answers for 2 points"
     assert grade(tmp_path / "submissions", course) == [waiting]
     assert scores(course, name) == {"carla": 9, "dora": 2}
     page = (course / f"feedback/carla/{name}/{name}.html").read_text(encoding="utf-8")

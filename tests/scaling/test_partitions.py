@@ -134,10 +134,10 @@ def test_what_can_not_be_done_is_refused(pool: WorkerPool, source: Path, target:
         upgrade_partitions(pool, source, target, 9)
     with pytest.raises(FileNotFoundError, match=r"no file that ends in \.ndjson"):
         upgrade_partitions(pool, source.parent, target, 3)
-    with pytest.raises(ValueError, match="must be another folder than the source"):
+    with pytest.raises(ValueError, match="must not be the source folder"):
         upgrade_partitions(pool, source, source.parent / "x" / ".." / "users", 3)
     (source / "part-4.parquet").touch()
-    with pytest.raises(ValueError, match=r"not in partitions of NDJSON: part-4\.parquet; convert"):
+    with pytest.raises(ValueError, match=r"not NDJSON partitions: part-4\.parquet; convert"):
         upgrade_partitions(pool, source, target, 3)
     assert not target.exists()
 

@@ -215,7 +215,7 @@ def test_a_killed_worker_holds_up_the_search_for_abandoned_tasks_for_seconds(idl
 
 def test_without_tasks_there_is_nothing_to_cut_off(idle: WorkerPool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(idle, "timeout", 0.1)
-    with pytest.raises(TimeoutError, match=r"in the middle of its tasks within 0\.1 s: are there tasks"):
+    with pytest.raises(TimeoutError, match=r"in the middle of its tasks within 0\.1 s: have you sent any"):
         idle.kill()
     assert len(idle.workers) == 1
 

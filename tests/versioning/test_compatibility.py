@@ -61,7 +61,7 @@ def test_nothing_is_said_of_a_migration_where_there_is_none() -> None:
     schema = USERS.schema(1)
     assert [str(check(USERS, 1, mode)) for mode in MODES] == [f"version 1, {m}: compatible" for m in MODES]
     assert str(check(SchemaHistory("one", first=schema), 1, "FULL")) == "version 1, FULL: compatible"
-    with pytest.raises(TypeError, match=r"a SchemaHistory, not \w+: .*differences\(reader, writer\)"):
+    with pytest.raises(TypeError, match=r"a SchemaHistory, got \w+: .*differences\(reader, writer\)"):
         check([schema, schema], 2, "FULL")  # type: ignore[arg-type]
 
 

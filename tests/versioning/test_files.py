@@ -115,11 +115,11 @@ BAD_LINES = {
         LINE.replace(b"Ana", "Núria".encode("latin-1")), LINE.replace(b"Ana", b"Ana \xe2\x82"), b"\xff\xfe" + LINE,
         LINE.replace(b"Ana", b"\xed\xa0\xbd"),
     ],
-    "line: a value that can't be kept": [
+    "line: a value that JSON can't represent": [
         *map(with_x, [b"NaN", b"Infinity", b"1e999", b"-" + b"9" * 5000]),
         LINE.replace(b"Ana", rb"Ana \ud83d"), LINE.replace(b"Ana", rb"\ude00\ud83d"), LINE[:-1] + rb', "\udc00": 1}',
     ],
-    "line: a key stands there twice": [
+    "line: duplicate key": [
         *(LINE[:-1] + b", " + key + b': "2"}' for key in (b'"id"', b'"id" ', b'"id"\t', b'"id"\r', rb'"\u0069d"')),
         with_x(b'{"a": 1, "a": 1}'), with_x(b'[[{"a": 1, "\\u0061" :1}]]'), b'{"":1,"":1}', b'{"a":1, "b" :2,"a":"\\":"}',
     ],
@@ -252,7 +252,7 @@ def test_a_default_that_json_can_not_write_is_refused_before_anything_is_written
     step = [AddField("value", "float", default=float("nan"))]
     history = SchemaHistory("readings", first=Schema(Field("id", "string")), steps={2: step})
     out = io.BytesIO()
-    with pytest.raises(DeclarationError, match=r"field 'value': its default nan has no form in JSON"):
+    with pytest.raises(DeclarationError, match=r"field 'value': JSON can't represent its default nan"):
         migrate_file(DataVersionManager(history), io.BytesIO(b'{"id":"1"}'), out, io.BytesIO(), target=2)
     assert out.getvalue() == b""
 
@@ -343,7 +343,7 @@ def test_a_history_of_ones_own(command: Command) -> None:
         ("1 / 0", "ZeroDivisionError: division by zero"),
         ("import sys; sys.exit(1)", "SystemExit: 1"),
         ("raise OSError('two\\nlines')", "OSError: two lines"),
-        ("H = 'H'", "that is no SchemaHistory"),
+        ("H = 'H'", "not a SchemaHistory"),
     ],
 )
 def test_unusable_modules(command: Command, source: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -353,7 +353,7 @@ def test_unusable_modules(command: Command, source: str, words: str, monkeypatch
     importlib.invalidate_caches()
     status, out, err = command("sql --history own:H")
     assert (status, out, len(err.splitlines())) == (2, "", 1)
-    assert err.startswith("error: --history own:H, as MODULE:NAME: ")
+    assert err.startswith("error: --history own:H (MODULE:NAME) fails: ")
     assert words in err
 
 
@@ -395,7 +395,7 @@ def test_other_compressions_are_named(command: Command, folder: Path, start: byt
     Path("in").write_bytes(start)
     status, _, err = command("validate in")
     assert status == 2
-    assert err == f"error: in: compressed by {kind}; only gzip is read here: decompress it first\n"
+    assert err == f"error: in: compressed with {kind}; only gzip can be read: decompress it first\n"
     assert files_in(folder) == {"in": start}
 
 
@@ -498,7 +498,7 @@ def test_an_interruption_leaves_no_half_file(tmp_path: Path, number: int) -> Non
     if number == signal.SIGKILL:
         assert status == -signal.SIGKILL
     else:
-        assert (status, err) == (130, b"interrupted: every output file is whole, or as it was\n")
+        assert (status, err) == (130, b"interrupted: each output file is complete or unchanged\n")
         assert left == {}, "nor a part of one"
 
 
@@ -558,7 +558,7 @@ def test_a_reader_that_goes_away_is_told(tmp_path: Path) -> None:
     process = start(tmp_path, "upgrade", "in", "--to", "3", "--out", "-", stdout=end)
     os.close(end)
     _, err = process.communicate()
-    assert (process.returncode, err) == (2, b"error: standard output: its reader has gone\n")
+    assert (process.returncode, err) == (2, b"error: standard output: its reader has closed it\n")
     assert files_in(tmp_path).keys() == {"in"}
 
 

@@ -28,8 +28,8 @@ def adds(name: str) -> list[AddField]:
         ({2.0: adds("a")}, "version 2.0 can't follow 1; the next is 2"),
         ({2: []}, "step to version 2: give a list of one or more operations"),
         ({2: AddField("a", "string", nullable=True)}, "step to version 2: give a list of one or more operations"),
-        ({2: ["add a"]}, "step to version 2, operation 1: 'add a' is no operation such as AddField"),
-        ({2: adds("a"), 3: adds("a")}, "step to version 3, operation 1: AddField string 'a': there is such a field already"),
+        ({2: ["add a"]}, "step to version 2, operation 1: 'add a' is not an operation such as AddField"),
+        ({2: adds("a"), 3: adds("a")}, "step to version 3, operation 1: AddField string 'a': the field exists already"),
     ],
 )  # fmt: skip
 def test_nonsense_is_refused_when_declared_and_the_place_named(steps: Any, words: str) -> None:
@@ -47,7 +47,7 @@ def test_the_name_must_be_an_identifier(name: Any) -> None:
 
 @pytest.mark.parametrize("first", [None, {}, [Field("id", "string")], Field("id", "string")])
 def test_the_first_schema_must_be_one(first: Any) -> None:
-    with pytest.raises(DeclarationError, match="things: first is the Schema of version 1, not "):
+    with pytest.raises(DeclarationError, match="things: first must be the Schema of version 1, not "):
         SchemaHistory("things", first=first)
 
 

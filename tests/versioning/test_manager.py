@@ -54,7 +54,7 @@ def errors(vm: DataVersionManager, record: Any) -> list[str]:
         # range, length, Unicode
         ("i", 2**63, "outside the 64-bit range (got integer of 64 bits)"),
         ("s", "🙂" * 6, "longer than 5 characters (got 6)"),
-        ("o", "a\udc00", r"lone surrogate, which is no Unicode text (got string 'a\udc00')"),
+        ("o", "a\udc00", r"lone surrogate, which is not Unicode text (got string 'a\udc00')"),
     ],
 )  # fmt: skip
 def test_invalid(name: str, value: Any, reason: str) -> None:

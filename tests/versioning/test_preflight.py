@@ -1,4 +1,4 @@
-"""A migration looks before it leaps: what stands in its way is named, all of it, before anything is changed."""
+"""A migration reports all its obstacles before it changes anything."""
 
 from __future__ import annotations
 
@@ -233,10 +233,10 @@ def test_a_constraint_that_a_killed_contract_left_is_no_obstacle(live: Database)
     ("both", "BIGINT UNIQUE", "(1, 'x'), (NULL, 'y'), (NULL, 'z')", r"id: null, .*\(rows: 2\): give them"),
     ("both", "BIGINT", "(1, 'x'), (1, 'y')", r"ev\.id: no unique index on this column alone"),
     ("both", "BIGINT, UNIQUE (id, a)", "(1, 'x')", r"ev\.id: no unique index on this column alone"),
-    ("postgresql", "BYTEA PRIMARY KEY", "('x', 'x')", r"ev\.id: a key is an integer, .*: give as key=…"),
-    ("postgresql", "JSON", "('1', 'x')", r"ev\.id: no unique index .*\n- ev\.id: a key is an integer, "),
-    ("postgresql", "DOUBLE PRECISION PRIMARY KEY", "(1.5, 'x')", r"ev\.id: a key is an integer"),
-    ("sqlite", "PRIMARY KEY", "(1.5, 'x'), ('a', 'y')", r"ev\.id: a key is an integer"),
+    ("postgresql", "BYTEA PRIMARY KEY", "('x', 'x')", r"ev\.id: a key must be an integer, .*: pass as key=…"),
+    ("postgresql", "JSON", "('1', 'x')", r"ev\.id: no unique index .*\n- ev\.id: a key must be an integer, "),
+    ("postgresql", "DOUBLE PRECISION PRIMARY KEY", "(1.5, 'x')", r"ev\.id: a key must be an integer"),
+    ("sqlite", "PRIMARY KEY", "(1.5, 'x'), ('a', 'y')", r"ev\.id: a key must be an integer"),
 )
 def test_a_key_that_misses_rows_is_refused(live: Database, key: str, rows: str, named: str) -> None:
     name, _, more = key.partition(",")
@@ -270,7 +270,7 @@ def test_a_column_named_like_a_constant_is_no_constant(live: Database, name: str
 
 @pytest.mark.parametrize("name", ["xmin", "tableoid"])
 def test_names_that_the_database_keeps_are_refused(live: Database, name: str) -> None:
-    reason = rf"t\.{name}: PostgreSQL keeps this name for itself: give the field another"
+    reason = rf"t\.{name}: PostgreSQL reserves this name: give the field another"
     for migration in map(history, (AddField(name, "float", default=1.5), RenameField("a", name))):
         if live.dialect == "sqlite":
             assert migration_script(migration, 1, 2, "sqlite")
@@ -284,7 +284,7 @@ def test_names_that_the_database_keeps_are_refused(live: Database, name: str) ->
 @on(
     "statements named",
         ("both", ["CREATE TABLE u (id BIGINT)", "CREATE VIEW t AS SELECT id, 'x' AS a, 'y' AS b FROM u"], NO_TABLE),
-        ("both", ["CREATE TABLE t (id BIGINT PRIMARY KEY, a TEXT)"], "t is not at version 1: no b"),
+        ("both", ["CREATE TABLE t (id BIGINT PRIMARY KEY, a TEXT)"], "t is not at version 1: it lacks b"),
         ("both", [TABLE.format("TEXT", ""), "CREATE TEMPORARY TABLE t (id BIGINT, a TEXT, b TEXT)"], NO_TABLE),
         ("both", [TABLE.format("TEXT", ""), "CREATE TABLE schema_versions (version TEXT)"], "schema_versions: .* lacks phase, position"),
         ("postgresql", ["CREATE TABLE u (id BIGINT PRIMARY KEY, a TEXT, b TEXT) PARTITION BY RANGE (id)",
@@ -329,7 +329,7 @@ def test_rows_that_row_security_hides_are_not_left_out(live: Database) -> None:
 def test_a_column_that_is_there_already_is_refused(live: Database, type_: str, named: str) -> None:
     make(live, "TEXT", f", c {type_}")
     live.execute("INSERT INTO t (id, a) VALUES (1, 'x'), (2, 'y')")
-    refused(live, history(COPIED), rf"t\.c: there already, {named}")
+    refused(live, history(COPIED), rf"t\.c: exists already, {named}")
 
 
 def test_a_column_that_is_there_with_the_right_values_is_taken_over(live: Database) -> None:
@@ -426,7 +426,7 @@ def test_who_holds_the_lock_is_named(live: Database, statement: str, monkeypatch
             holder.exec_driver_sql("SET application_name = 'nightly report'")
             named = rf"held by process {pid} of \w+ \(nightly report\), idle in transaction since"
         holder.exec_driver_sql(statement)
-        with pytest.raises(LockedError, match=f"t: the lock was not to be had .* {named}"):
+        with pytest.raises(LockedError, match=f"t: could not get the lock .* {named}"):
             run_migration(target, history(COPIED), 1, 2, lock_timeout=0.05)
         holder.rollback()
     run_migration(live.target, history(COPIED), 1, 2)

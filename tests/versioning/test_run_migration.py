@@ -101,12 +101,12 @@ def test_an_unfinished_migration_can_be_given_up(live: Database) -> None:
 def test_the_order_of_phases_and_versions_is_kept(live: Database) -> None:
     live.table(CHANGES, 1, PEOPLE)
     run = partial(run_migration, live.target, CHANGES)
-    with pytest.raises(MigrationError, match="before phase 'backfill' comes 'expand'"):
+    with pytest.raises(MigrationError, match="run phase 'expand' before 'backfill'"):
         run(1, 2, phase="backfill")
     run(1, 2, phase="expand")
-    with pytest.raises(MigrationError, match="before phase 'contract' comes 'backfill'"):
+    with pytest.raises(MigrationError, match="run phase 'backfill' before 'contract'"):
         run(1, 2, phase="contract")
-    with pytest.raises(MigrationError, match="on the way to version 2: finish that .* from 2 to 1"):
+    with pytest.raises(MigrationError, match="to version 2 is unfinished: finish it .* from 2 to 1"):
         run(1, 3)
     with pytest.raises(MigrationError, match="people is at version 1, not 2"):
         run(2, 3)

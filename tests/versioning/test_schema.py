@@ -116,14 +116,14 @@ def test_a_name_is_any_ascii_identifier() -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"type": "text"}, "field 'f': no type 'text'; there are string, integer, float, boolean, timestamp"),
-        ({"nullable": 1}, "field 'f': nullable is True or False, not 1"),
-        ({"length": 0}, "field 'f': length 0: a positive number, for strings only"),
-        ({"type": "integer", "length": 5}, "field 'f': length 5: a positive number, for strings only"),
-        ({"default": None}, "field 'f': its default is no valid value: null, but required"),
-        ({"default": "abc", "length": 2}, "field 'f': its default is no valid value: longer than 2"),
-        ({"type": "integer", "default": True}, "its default is no valid value: expected integer"),
-        ({"default": "\ud83d"}, "its default is no valid value: lone surrogate"),
+        ({"type": "text"}, "unknown type 'text': choose one of string, integer, float, boolean, timestamp"),
+        ({"nullable": 1}, "field 'f': nullable must be a bool, not 1"),
+        ({"length": 0}, "field 'f': length 0: give a positive whole number, for strings only"),
+        ({"type": "integer", "length": 5}, "length 5: give a positive whole number, for strings only"),
+        ({"default": None}, "field 'f': its default is invalid: null, but required"),
+        ({"default": "abc", "length": 2}, "field 'f': its default is invalid: longer than 2"),
+        ({"type": "integer", "default": True}, "its default is invalid: expected integer"),
+        ({"default": "\ud83d"}, "its default is invalid: lone surrogate"),
     ],
 )
 def test_a_field_declared_without_sense_is_refused(arguments: dict[str, Any], words: str) -> None:
@@ -139,7 +139,7 @@ def test_a_schema_declared_without_sense_is_refused() -> None:
         Schema(Field("a", "string"), Field("b", "string"), Field("a", "integer"), Field("b", "string"))
     with pytest.raises(DeclarationError, match=r"'id' is none: give Field\(name, type\)"):
         Schema("id")  # type: ignore[arg-type]
-    with pytest.raises(DeclarationError, match="there is no field 'c' here; there are a"):
+    with pytest.raises(DeclarationError, match="there is no field 'c' here; choose one of a"):
         Schema(Field("a", "string"))["c"]
 
 

@@ -181,7 +181,7 @@ def test_what_a_database_can_not_tell_apart_or_hold_is_refused(dialect: str) -> 
     with pytest.raises(SqlError, match="phase 'all': choose one of expand, backfill, contract"):
         migration_script(USERS, 1, 2, dialect, "all")  # type: ignore[arg-type]
     if dialect != "postgresql":
-        with pytest.raises(SqlError, match=r"t\.Name: .* can't tell it from 'name'"):
+        with pytest.raises(SqlError, match=r"t\.Name: .* can't distinguish it from 'name'"):
             script(RenameField("name", "Name"))
     if dialect == "sqlite":
         with pytest.raises(SqlError, match="has no"):

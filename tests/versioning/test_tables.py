@@ -258,7 +258,7 @@ def test_a_part_without_labels_beside_one_with_labels_is_of_version_1(library: s
 
 
 def test_columns_that_share_a_name_are_an_error() -> None:
-    with pytest.raises(ValueError, match="share a name: id"):
+    with pytest.raises(ValueError, match="with the same name: id"):
         validate_table(pa.table([["1"], ["2"]], names=["id", "id"]))
 
 
@@ -304,7 +304,7 @@ def test_a_string_that_is_not_utf_8_is_no_string() -> None:
     batch = validate_table(table)
     assert batch.quarantined["line"].to_pylist() == [2, 3]
     assert batch.quarantined["errors"].to_pylist() == [
-        ["name: lone surrogate, which is no Unicode text (got string 'caf\\udce9')"],
+        ["name: lone surrogate, which is not Unicode text (got string 'caf\\udce9')"],
         ["name: null, but required"],
     ]
     assert batch.table["name"].to_pylist() == ["café", "x"]
@@ -500,7 +500,7 @@ def test_whatever_speaks_the_capsule_interface_is_a_table(library: str) -> None:
 
 
 def test_what_is_no_table_is_refused_with_the_way_out() -> None:
-    with pytest.raises(TypeError, match=r"a table of Arrow, pandas, .*not list; records go to upgrade_many"):
+    with pytest.raises(TypeError, match=r"give a table of Arrow, pandas, .*not list; records: upgrade_many"):
         validate_table([{"id": "1"}])  # type: ignore[arg-type]
 
 

@@ -75,7 +75,7 @@ def test_a_stated_share_of_version_1_is_ahead_of_its_time() -> None:
 
 @pytest.mark.parametrize("shares", [{"broken": -0.1}, {"ahead": 2}, {"broken": float("nan")}])
 def test_shares_lie_between_0_and_1(shares: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="shares lie between 0 and 1"):
+    with pytest.raises(ValueError, match="give shares from 0 to 1"):
         next(make_users(1, seed=1, **shares))
 
 
