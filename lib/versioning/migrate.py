@@ -120,7 +120,7 @@ def _state(run: Run) -> State:
     if there := run.session.columns(STATE_TABLE):
         if missing := {"table_name", *State._fields} - there.keys():
             raise MigrationError(
-                f"{STATE_TABLE}: this is another program's table, without the columns {', '.join(sorted(missing))}: "
+                f"{STATE_TABLE}: this is another program's table; it lacks {', '.join(sorted(missing))}: "
                 "rename it, or migrate in another schema"
             )
         found = run.session.rows(f"SELECT {', '.join(State._fields)} FROM {STATE_TABLE} WHERE {_this(run)}")

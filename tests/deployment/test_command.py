@@ -152,7 +152,7 @@ def test_one_version_after_the_other_interrupted_resumed_and_rolled_back(state: 
     status, output = run("resume", "--state-dir", state)
     assert status == 2 and "the platform has ended, and its data with it: deploy a version" in output
     status, output = deploy(state, "v1", 1)
-    assert status == 0 and "starting from scratch" in output and "nothing to be compatible with" in output
+    assert status == 0 and "starting anew" in output and "nothing to be compatible with" in output
 
     assert run("down", "--state-dir", state)[0] == 0 and owners(state) == []
     with pytest.raises(OSError):

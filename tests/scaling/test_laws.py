@@ -110,7 +110,7 @@ def test_the_band_covers_the_true_curve_as_often_as_it_says(true):
         ([1, 2, 4, 4, 4], [1, 2, 3, 3, 4], "3 worker counts can't tell"),
         ([0, 2, 4, 8], [1, 2, 3, 4], "workers: 0 is not allowed"),
         ([1, 2, 4, 8], [1, 2, 3], r"shapes \(3,\) \(4,\)"),
-        ([1, 2, 4, 8], ["a", 1, 2, 3], "throughput: .* is no number"),
+        ([1, 2, 4, 8], ["a", 1, 2, 3], "throughput: .* is neither a number"),
     ],
 )  # fmt: skip
 def test_measurements_that_cannot_be_fitted_are_refused(workers, throughput, message):

@@ -265,7 +265,7 @@ def test_readers_get_what_the_history_says(history: SchemaHistory, aliases: bool
     [
         (("b",), "declared twice: b"),
         (("c",), "declared twice: c"),
-        (["d"], "aliases: a tuple"),
+        (["d"], "give aliases as a tuple"),
         (("b c",), "field 'a': alias"),
     ],
 )

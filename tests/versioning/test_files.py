@@ -410,7 +410,7 @@ def test_other_compressions_are_named(command: Command, folder: Path, start: byt
         ("upgrade in --to 3 --out ./sub/../in", ["three different files"]),
         ("upgrade in --to 3 --out o --quarantine o", ["three different files"]),
         ("validate hard --quarantine in", ["three different files"]),
-        ("upgrade in --to 3 --out no/o", ["no/o", "can't write into", "No such file"]),
+        ("upgrade in --to 3 --out no/o", ["no/o", "can't write to", "No such file"]),
         ("upgrade in --to 3 --out o --quarantine sub", ["sub", "Is a directory"]),
         ("validate in --history nothing", ["--history nothing", "MODULE:NAME"]),
         ("validate in --history lib.versioning.users:X", ["no attribute 'X'", "MODULE:NAME"]),

@@ -164,8 +164,8 @@ class Shade(str, enum.Enum):  # noqa: UP042 - unlike a StrEnum, it is formatted 
         (SplitField("n", ("x", "y"), " "), "only a string can be split, not integer"),
         (SplitField("a", ["x", "y"], " "), "into must be a pair of names, not ['x', 'y']"),
         (SplitField("a", ("x", "n"), " "), "a field 'n' exists already"),
-        (SplitField("a", ("x", "y"), ""), "separator: Unicode text of at least one character, not ''"),
-        (SplitField("a", ("x", "y"), Colour.RED), "separator: Unicode text"),
+        (SplitField("a", ("x", "y"), ""), "separator must be Unicode text of at least one character, not ''"),
+        (SplitField("a", ("x", "y"), Colour.RED), "separator must be Unicode text"),
     ],
 )  # fmt: skip
 def test_what_makes_no_sense_is_refused_when_declared(operation: Operation, words: str) -> None:

@@ -322,7 +322,7 @@ def test_rows_that_row_security_hides_are_not_left_out(live: Database) -> None:
     [
         ("BIGINT", "as BIGINT and not TEXT: rename or drop it"),
         ("VARCHAR(3)", r"as VARCHAR\(3\) and not TEXT"),
-        ("TEXT DEFAULT 'y'", r"with other values .*\(rows: 1\)"),
+        ("TEXT DEFAULT 'y'", r"with values other .*\(rows: 1\)"),
         ("TEXT GENERATED ALWAYS AS ('x') STORED", "as TEXT GENERATED"),
     ],
 )

@@ -118,9 +118,9 @@ def test_the_order_of_phases_and_versions_is_kept(live: Database) -> None:
 
 def test_a_key_that_is_not_there_or_goes_is_named(live: Database) -> None:
     live.table(USERS, 1, users(1))
-    with pytest.raises(MigrationError, match="users.key: give as key=… a unique column"):
+    with pytest.raises(MigrationError, match="users.key: pass as key=… a unique column"):
         run_migration(live.target, USERS, 1, 2, key="key")
-    with pytest.raises(MigrationError, match="people.name: give as key=…"):
+    with pytest.raises(MigrationError, match="people.name: pass as key=…"):
         live.table(CHANGES, 1, PEOPLE)
         run_migration(live.target, CHANGES, 1, 2, key="name")
 
@@ -147,7 +147,7 @@ def test_a_second_runner_waits_or_is_refused(live: Database, monkeypatch: pytest
     first, waiting = threading.Thread(target=run), threading.Thread(target=run)
     first.start()
     assert inside.wait(20)
-    named = "another migration is at work" if live.dialect == "sqlite" else "the lock .* held by process "
+    named = "another migration" if live.dialect == "sqlite" else "could not get the lock .* held by process "
     with pytest.raises(LockedError, match=f"users: {named}"):
         run_migration(live.target, USERS, 1, 2, wait=0.2)
     waiting.start()

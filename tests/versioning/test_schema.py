@@ -137,7 +137,7 @@ def test_a_schema_declared_without_sense_is_refused() -> None:
         Schema()
     with pytest.raises(DeclarationError, match="declared twice: a, b"):
         Schema(Field("a", "string"), Field("b", "string"), Field("a", "integer"), Field("b", "string"))
-    with pytest.raises(DeclarationError, match=r"'id' is none: give Field\(name, type\)"):
+    with pytest.raises(DeclarationError, match=r"'id' is not a Field: give Field\(name, type\)"):
         Schema("id")  # type: ignore[arg-type]
     with pytest.raises(DeclarationError, match="there is no field 'c' here; choose one of a"):
         Schema(Field("a", "string"))["c"]

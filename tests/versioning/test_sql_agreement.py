@@ -66,7 +66,7 @@ def hops(history: SchemaHistory, start: int, end: int) -> list[tuple[int, int]]:
         migration_plan(history, start, end)
         return [(start, end)]
     except SqlError as error:
-        assert "until it is dropped" in str(error)
+        assert "until that is dropped" in str(error)
     try:
         for hop in each:
             migration_plan(history, *hop)
