@@ -3,7 +3,7 @@
     partitions  ->  upgrade (one task for each partition)  ->  account
 
 *partitions* lists the files of `<data set>`; a missing data set is created, with 5 % of its records broken. *upgrade* is
-mapped over this list during the run, one task for each partition, up to 10,000. (Airflow's default limit is 1,024; our stack sets
+mapped over this list during the run: one task for each of up to 10,000 partitions. (Airflow's default limit is 1,024; our stack sets
 AIRFLOW__CORE__MAX_MAP_LENGTH.) *account* counts the records in the files again, and fails if a record is neither upgraded nor in
 quarantine.
 

@@ -315,7 +315,7 @@ def test_a_full_disk_is_named(at: int, fake: Fake, tmp_path: Path, monkeypatch: 
         replace_file(path, text)
 
     monkeypatch.setattr(states, "replace_file", write)
-    with pytest.raises(DeploymentError, match=r"deployment\.json: cannot be written \(.*No space left"):
+    with pytest.raises(DeploymentError, match=r"deployment\.json: not writable \(.*No space left"):
         rollout.deploy(ONE)
     rollout.deploy(ONE) if at == 1 else rollout.resume()
     check(fake, rollout, ONE)

@@ -225,7 +225,7 @@ def test_costs():
         (lambda: amdahl(0, 0.1), "workers: 0 is not allowed. Give finite numbers, at least 1."),
         (lambda: amdahl(2, 1.5), "serial: 1.5 is not allowed. Give finite numbers, at least 0, at most 1."),
         (lambda: usl(2, 0, 0.1, 0.1), "gamma: 0 is not allowed. Give finite numbers, above 0."),
-        (lambda: usl("two", 1, 0, 0), "workers: 'two' is no number"),
+        (lambda: usl("two", 1, 0, 0), "workers: 'two' is neither a number"),
         (lambda: mean_wait(1, 0.1, [2, 1.5]), "servers: 1.5 is not allowed. Give whole numbers."),
         (lambda: wait_percentile(1, 1, 0.1, 1), "share: 1 is not allowed. Give finite numbers, at least 0, at most 0.999999."),
         (lambda: little(rate=4), "Give two of number, rate and time_s to get the third; given: rate"),
