@@ -5,7 +5,7 @@
 RUN := .venv/bin/python
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help setup lab test test-integration test-notebook notebooks airflow bench site links release-check lock format clean assignment grade
+.PHONY: help setup lab test test-integration test-notebook notebooks airflow bench translations site links release-check lock format clean assignment grade
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' Makefile

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from itertools import groupby
+from pathlib import Path
 from textwrap import dedent
 
 from badges import page_buttons, repository
@@ -81,7 +82,21 @@ def math(self: HTML5Translator, node: nodes.math | nodes.math_block) -> None:
 
 def add_buttons(app: Sphinx, page: str, template: str, context: dict[str, object], doctree: object) -> None:
     """Put buttons to launch, edit and report at the top of a page, if it is known where the project is published."""
-    context["header_buttons"] = page_buttons(page, repository()) + context["header_buttons"]
+    buttons = page_buttons(page, repository()) + other_languages(page, app.config.language)
+    context["header_buttons"] = buttons + context["header_buttons"]
+
+
+def other_languages(page: str, language: str) -> list[dict[str, str]]:
+    """A button that leads to the same page in each other language that has it. English is at the top, the others are in folders."""
+    up = "../" * (page.count("/") + (language != "en"))
+    translated = page.startswith("notebooks/") or (Path(__file__).parent / "es" / f"{page}.md").exists()
+    found = {"es": ("En español", f"{up}es/{page}.html")} if translated else {}
+    found["en"] = ("In English", f"{up}{page}.html")
+    return [
+        {"type": "link", "label": f"{name}-button", "tooltip": text, "icon": "fas fa-language", "url": url}
+        for name, (text, url) in found.items()
+        if name != language
+    ]
 
 
 def setup(app: Sphinx) -> None:

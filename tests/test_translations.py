@@ -1,0 +1,145 @@
+"""The Spanish edition is whole, in step with the English one, and works: its stubs fail helpfully, its solutions pass, its links lead somewhere."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import lesson_rules
+import pytest
+from babel.messages.catalog import Catalog, Message
+from exercises import Exercise, attempt, exercises
+from learner import generate, release
+from lessons import LESSONS, lesson_paths, read
+from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from test_exercises import WITH_SERVERS, prove_failure, prove_solution
+from translations import LOCALE, catalogue, entries, in_step, into, translated
+
+#: What a translation has as often as its source.
+KEPT = {
+    "number": r"\d+(?:[.,]\d+)*",
+    "name": r"(?<!`)`[^`\n]+`(?!`)",
+    "tag": r"</?\w+",
+    "link": r"\]\([^)#]*",
+}
+CATALOGUES = {path: catalogue(path, "es") for path in lesson_paths()}
+GLOSSARY = (LOCALE / "es" / "glossary.md").read_text(encoding="utf-8")
+spanish = into("es")
+
+
+def placeholders(code: str) -> list[str]:
+    """The placeholders of a string's source, without the texts that a condition chooses from."""
+    found = [node for node in ast.walk(ast.parse(code, mode="eval")) if isinstance(node, ast.FormattedValue)]
+    for choice in [node for one in found for node in ast.walk(one) if isinstance(node, ast.IfExp)]:
+        choice.body = choice.orelse = ast.Constant("")
+    return sorted(ast.unparse(node.value) for node in found)
+
+
+def problems(message: Message) -> Iterator[str]:
+    """What is wrong with an entry."""
+    source, target = message.id, message.string
+    if message.fuzzy or not target:
+        yield "its source has changed: review it" if message.fuzzy else "not translated"
+        return
+    for name, pattern in KEPT.items():
+        if (one := sorted(re.findall(pattern, source))) != (other := sorted(re.findall(pattern, target))):
+            yield f"another {name}: {one}, {other}"
+    if message.context is None and source.startswith("#") != target.startswith("#"):
+        yield "a comment begins with #"
+    elif message.context is None and not source.startswith("#"):
+        if (one := placeholders(source)) != (other := placeholders(target)):
+            yield f"other placeholders: {one}, {other}"
+
+
+@pytest.mark.parametrize("path", CATALOGUES, ids=lambda path: path.stem)
+def test_each_entry_is_translated_and_in_step(path: Path) -> None:
+    old, new = CATALOGUES[path], in_step(path, CATALOGUES[path])
+    found = {(one.context, one.id): list(problems(one)) for one in new if one.id}
+    assert {place: said for place, said in found.items() if said} == {}
+    assert {(one.context, one.id) for one in old if one.id} == set(found), "make translations"
+
+
+def test_what_is_out_of_step_is_found(tmp_path: Path) -> None:
+    lesson, path = new_notebook(), tmp_path / "01.ipynb"
+    lesson.cells = [new_markdown_cell("Count `n` 3 times.", id="text"), new_code_cell('assert n, f"No {n} yet."', id="code")]
+    before = Catalog()
+    before.add("Count `n` 2 times.", "Cuenta `n` 2 veces.", context="text")
+    before.add('f"No {n} there."', 'f"Sin {n} ahí."')
+    path.write_text(__import__("nbformat").writes(lesson), encoding="utf-8")
+    after = in_step(path, before)
+    assert {one.id: (one.string, one.fuzzy) for one in after if one.id} == {
+        "Count `n` 3 times.": ("Cuenta `n` 2 veces.", True),
+        'f"No {n} yet."': ('f"Sin {n} ahí."', True),
+    }
+    assert translated(lesson, after) == lesson, "What nobody has reviewed stays in English."
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "said"),
+    [
+        ("Wait 3 s.", "Espera 4 s.", "another number"),
+        ("Call `run`.", "Llama `corre`.", "another name"),
+        ("See [00](00.ipynb#Tour).", "Mira [00](01.ipynb#Tour).", "another link"),
+        ('f"{n} of {m}"', 'f"{n} de {n}"', "other placeholders"),
+        ("# a note", "una nota", "a comment"),
+        ("a text", "", "not translated"),
+    ],
+)
+def test_an_entry_that_says_something_else_is_found(source: str, target: str, said: str) -> None:
+    [found] = problems(Message(source, target))
+    assert said in found
+
+
+def table(heading: str) -> list[list[str]]:
+    """The rows of a table of the glossary."""
+    _, _, section = GLOSSARY.partition(f"## {heading}\n")
+    rows = re.findall(r"^\| (.+) \|$", section.partition("\n## ")[0], re.MULTILINE)
+    return [row.split(" | ") for row in rows[1:]]
+
+
+def texts() -> list[tuple[str, str]]:
+    """Source and translation of all entries of prose, without names in backticks."""
+    entries = [one for found in CATALOGUES.values() for one in found if one.context]
+    return [tuple(re.sub(r"`[^`]*`", "", text) for text in (one.id, one.string)) for one in entries]
+
+
+@pytest.mark.parametrize("word", [word for word, _ in table("Palabras que no aparecen")])
+def test_a_word_that_the_glossary_refuses_does_not_appear(word: str) -> None:
+    forms = re.compile(rf"\b{word[:-2] if word.endswith(('ar', 'er', 'ir')) else word}(?:s|es)?\b", re.IGNORECASE)
+    assert [target for _, target in texts() if forms.search(target)] == []
+
+
+@pytest.mark.parametrize(("term", "translation"), [row[:2] for row in table("Términos")])
+def test_a_term_has_one_translation(term: str, translation: str) -> None:
+    """Nine in ten texts that have the term have its translation: the rest may use the word in another sense."""
+    stem = re.escape(translation.split(" o ")[0][: max(4, len(translation) - 3)])
+    having = [target for source, target in texts() if re.search(rf"\b{re.escape(term)}s?\b", source)]
+    assert sum(bool(re.search(stem, target, re.IGNORECASE)) for target in having) >= 0.9 * len(having)
+
+
+@pytest.fixture(scope="module")
+def edition(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("es")
+    generate(target=folder, translate=spanish)
+    return folder
+
+
+@pytest.mark.parametrize("name", [path.name for path in CATALOGUES])
+def test_links_of_the_learners_edition_lead_somewhere(name: str, edition: Path) -> None:
+    path = edition / name
+    nb = read(path)
+    inside = [problem for problem in lesson_rules.links(nb, path) if "../" not in problem[1]]
+    assert inside == [] and nb != release(read(LESSONS / name))
+
+
+ALL = {one.name: one for path in CATALOGUES for one in exercises(spanish(path, read(path)))}
+STUBS = {one.name: one for path in CATALOGUES for one in exercises(spanish(path, release(read(path))))}
+
+
+@pytest.mark.parametrize("name", [name for name in ALL if name not in WITH_SERVERS])
+def test_a_solution_passes_and_a_stub_fails_helpfully(name: str) -> None:
+    prove_solution(ALL[name], LESSONS)
+    prove_failure(STUBS[name], STUBS[name].solution, LESSONS)
