@@ -8,7 +8,8 @@ from itertools import groupby
 from pathlib import Path
 from textwrap import dedent
 
-from badges import page_buttons, repository
+import code_pages
+from badges import ROOT, page_buttons, repository
 from docutils import nodes
 from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx.application import Sphinx
@@ -89,7 +90,7 @@ def add_buttons(app: Sphinx, page: str, template: str, context: dict[str, object
 def other_languages(page: str, language: str) -> list[dict[str, str]]:
     """A button that leads to the same page in each other language that has it. English is at the top, the others are in folders."""
     up = "../" * (page.count("/") + (language != "en"))
-    translated = page.startswith("notebooks/") or (Path(__file__).parent / "es" / f"{page}.md").exists()
+    translated = page.startswith("notebooks/") or (ROOT / "site" / "es" / f"{page}.md").exists()
     found = {"es": ("En español", f"{up}es/{page}.html")} if translated else {}
     found["en"] = ("In English", f"{up}{page}.html")
     return [
@@ -100,7 +101,9 @@ def other_languages(page: str, language: str) -> list[dict[str, str]]:
 
 
 def setup(app: Sphinx) -> None:
-    """Connect what is defined above."""
+    """Connect what is defined above, and write the pages about the code, which are in English."""
+    if app.config.language == "en":
+        code_pages.write(Path(app.srcdir, "api"))
     app.connect("html-page-context", add_buttons, priority=900)  # after the theme
     app.connect("autodoc-process-docstring", mark_up, priority=400)  # before napoleon
     app.add_html_math_renderer("mathml", inline_renderers=(math, None), block_renderers=(math, None))

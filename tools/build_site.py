@@ -1,6 +1,6 @@
 """Build the readable edition: all lessons with their stored outputs, what they prove, and the documentation of `lib`.
 
-Sphinx reads a folder assembled for it: the pages of `site/`, the lessons, and pages generated here (documentation of the code).
+Sphinx reads a folder assembled for it: the lessons and the pages of `site/`, which adds those about the code.
 Nothing is fetched, and a warning is an error. The English lessons come with their stored outputs; those in another language, in a
 folder of the site, are executed for theirs, which are kept in `.state/site`. With `--links` nothing is built: Sphinx
 follows the links to other sites, which needs a network.
@@ -24,15 +24,6 @@ from translations import LANGUAGES, LOCALE, into
 from notebooks import execute, pictures
 
 PAGES = "CHANGELOG.md CONTRIBUTING.md benchmarks/results.md compose/README.md notebooks/TEACHING.md".split()
-LIB = lessons.ROOT / "lib"
-ROOMS = {
-    "common": ("Tools of all lessons", LIB),
-    "versioning": ("Records whose schema changes", LIB / "versioning"),
-    "scaling": ("Work distributed over workers", LIB / "scaling"),
-    "deployment": ("Services replaced under traffic", LIB / "deployment"),
-    "platforms": ("Where a deployment runs", LIB / "deployment" / "platforms"),
-    "stage": ("The stage of the lessons", LIB / "stage"),
-}
 
 
 def readable(nb: NotebookNode) -> NotebookNode:
@@ -61,19 +52,6 @@ def edition(path: Path, language: str, run: bool) -> NotebookNode:
     return nb
 
 
-def code_page(title: str, folder: Path) -> str:
-    """Return the documentation of all public modules of a folder, from their docstrings."""
-    package = ".".join(folder.relative_to(lessons.ROOT).parts)
-    modules = [package] + [f"{package}.{path.stem}" for path in sorted(folder.glob("[!_]*.py"))]
-    blocks = [
-        f"## {module}\n\n```{{eval-rst}}\n.. automodule:: {module}\n"
-        + ("" if module == package else "   :members:\n")
-        + "```\n"
-        for module in modules
-    ]
-    return f"# {title}\n\n" + "\n".join(blocks)
-
-
 def assemble(source: Path, language: str, run: bool) -> None:
     """Assemble the sources for Sphinx in the folder `source`."""
     shutil.copytree(
@@ -86,9 +64,7 @@ def assemble(source: Path, language: str, run: bool) -> None:
     own = lessons.ROOT / "site" / (language if language != "en" else "")
     # In the repository these pages lie a folder deeper, or two.
     pages |= {page.name: re.sub(r"\]\((\.\./)+", "](", page.read_text("utf-8")) for page in own.glob("*.md")}
-    if language == "en":
-        pages |= {f"api/{name}.md": code_page(*room) for name, room in ROOMS.items()}
-    else:
+    if language != "en":
         teaching = (LOCALE / language / "TEACHING.md").read_text(encoding="utf-8")
         pages["notebooks/TEACHING.md"] = teaching.replace("](../../", "](")
     for path, nb in notebooks.items():
