@@ -77,8 +77,18 @@ assignment: .venv/.lab  ## make a graded assignment in course/: LESSON=05; EXERC
 grade: .venv/.lab  ## grade the notebooks in SUBMISSIONS=folder/STUDENT/: course/grades.csv and feedback
 	@exec $(RUN) tools/grade.py $(if $(SUBMISSIONS),--submissions "$(SUBMISSIONS)") $(if $(COURSE),--course "$(COURSE)")
 
+# One lock for all Pythons, so that outputs agree; with hashes, and without an address or anything that a developer has configured.
+COMPILE = env $$(env | sed -n 's/^\(UV_[A-Z_]*\)=.*/-u \1/p') .venv/bin/uv pip compile $(if $(UPGRADE),--upgrade) --no-config --universal \
+	--python-version=3.11 --fork-strategy=fewest --generate-hashes --no-emit-index-url --no-header --quiet
+
 lock: .venv/.dev  ## pin all dependencies anew after a change of pyproject.toml; UPGRADE=1 takes the newest releases
-	@exec $(RUN) tools/lock.py $(if $(UPGRADE),--upgrade)
+	@$(COMPILE) pyproject.toml --extra=lab --output-file requirements.lock >/dev/null
+	@$(COMPILE) pyproject.toml --all-extras --constraints=requirements.lock --output-file requirements-dev.lock >/dev/null
+	@for folder in tools compose/airflow compose/service tests/integration; do \
+		$(COMPILE) $$folder/requirements.in --output-file $$folder/requirements.lock >/dev/null || exit; \
+	done
+	@echo "The locks are written: git diff shows what has changed. make test shows whether the lessons' outputs still hold,"
+	@echo "and tests/test_environment.py which lines of environment.yml must be updated."
 
 format: .venv/.dev  ## format the code, that in notebooks too
 	@$(RUN) -m ruff format && $(RUN) -m ruff check --fix

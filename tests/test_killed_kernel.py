@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 from jupyter_client.manager import KernelManager
+from leftovers import descendants, still_running
 from lessons import LESSONS, code_cells, read
-from traces import descendants, still_running
 from waiting import until
 
 from lib.stage.waiting import wait_for

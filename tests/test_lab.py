@@ -12,8 +12,8 @@ from importlib.metadata import files
 
 import lab
 import requests
+from leftovers import descendants, still_running
 from project import ROOT
-from traces import descendants, still_running
 from waiting import until
 
 

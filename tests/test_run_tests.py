@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 import run_tests
+from leftovers import command_of, descendants, still_running
 from nbformat import v4, write
-from traces import command_of, descendants, still_running
 from waiting import until
 
 ROOT = Path(__file__).resolve().parents[1]

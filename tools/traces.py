@@ -1,15 +1,9 @@
-"""Find what a test run leaves behind: processes, files in the repository, files in the home folder.
+"""The project's own files, and their state: `tools/run_tests.py` records it before a run, `tests/after/` compares."""
 
-`tools/run_tests.py` records the state before a run, `tests/after/` compares it with the state after.
-"""
-
-import contextlib
 import hashlib
 import os
 import subprocess
 from pathlib import Path
-
-import psutil
 
 MARK = "LESSON_RUN"
 """The environment variable that names the folder of a run."""
@@ -17,34 +11,6 @@ UNTRACKED = {
     *".git .venv .state work course build dist __pycache__ .pytest_cache .ruff_cache .hypothesis .ipynb_checkpoints".split()
 }
 """Folders that are not part of the project's files."""
-
-
-def command_of(pid: int) -> str | None:
-    """Return the command line of a live process, cut to a readable length; None if it has ended or is a zombie."""
-    with contextlib.suppress(psutil.Error):
-        process = psutil.Process(pid)
-        if process.status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
-            return " ".join(process.cmdline())[:200]
-    return None
-
-
-def descendants(root: int) -> dict[int, str]:
-    """The command lines of all living descendants of a process by number, without this process and its ancestors.
-
-    `tools/run_tests.py` adopts orphans, so all that a run has started descends from it, even in sessions of their own.
-    """
-    spared = {os.getpid(), *(process.pid for process in psutil.Process().parents())}
-    family = list[psutil.Process]()
-    with contextlib.suppress(psutil.NoSuchProcess):
-        family = psutil.Process(root).children(recursive=True)
-    found = {process.pid: command_of(process.pid) for process in family if process.pid not in spared}
-    return {pid: command for pid, command in found.items() if command is not None}
-
-
-def still_running(processes: dict[int, str]) -> list[str]:
-    """Describe those of the processes that are still alive."""
-    alive = {pid: command for pid, command in processes.items() if command_of(pid) == command}
-    return [f"process {pid}: {command}" for pid, command in alive.items()]
 
 
 def files_of(root: Path) -> list[Path]:
@@ -67,14 +33,3 @@ def repository_state(root: Path) -> dict[str, str]:
     return {
         str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files_of(root)
     }
-
-
-def files_in(folder: Path, besides: tuple[str, ...] = ()) -> list[str]:
-    """All files and empty folders in `folder`, relative to it, except those in first-level entries matching `besides`."""
-    found = []
-    for path in sorted(folder.rglob("*")):
-        relative = path.relative_to(folder)
-        is_leaf = path.is_symlink() or not path.is_dir() or not any(path.iterdir())
-        if is_leaf and not any(Path(relative.parts[0]).match(pattern) for pattern in besides):
-            found.append(str(relative))
-    return found

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from leftovers import descendants, files_in, still_running
 from run_tests import COPY
-from traces import MARK, descendants, files_in, repository_state, still_running
+from traces import MARK, repository_state
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 10.0  # seconds: what a killed kernel has started needs a moment to notice
