@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lib.languages import said
 from lib.stage.ranges import check_whole
 
 if TYPE_CHECKING:
@@ -171,14 +172,21 @@ def machine_is_busy(remedy: str) -> bool:
         remedy: what to do about it, such as "set RATE = 50 and run this lesson again".
     """
     if (share := processor_share()) < QUIET_SHARE:
-        reason = f"This machine is busy: a program that computes gets {share:.0%} of its processors"
+        reason = said("This machine is busy: a program that computes gets {:.0%} of its processors", share)
     elif (pair := work_of_two()) < PAIR:
-        reason = f"This machine is busy: two programs that compute at once do only {pair:.1f} times the work of one"
+        reason = said(
+            "This machine is busy: two programs that compute at once do only {:.1f} times the work of one",
+            pair,
+        )
     elif (step := loop_step()) > SLOW_STEP:
-        reason = f"This machine is slow: a step of a loop takes {step * 1e9:.0f} ns, and usually {USUAL_STEP * 1e9:.0f}"
+        reason = said(
+            "This machine is slow: a step of a loop takes {:.0f} ns, and usually {:.0f}",
+            step * 1e9,
+            USUAL_STEP * 1e9,
+        )
     else:
         return False
-    report = f"{reason}. So times are shown, but not checked. To check them, {remedy}."
+    report = said("{}. So times are shown, but not checked. To check them, {}.", reason, remedy)
     print(report)
     if path := os.environ.get("LESSONS_BUSY"):
         with open(path, "a", encoding="utf-8") as file:

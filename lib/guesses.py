@@ -15,6 +15,8 @@ from typing import Any
 
 import pandas as pd
 
+from lib.languages import said
+
 FILE = "LESSONS_GUESSES"
 COLUMNS = ("lesson", "asked", "guess", "measured", "off")
 
@@ -28,6 +30,7 @@ def compare(guess: Mapping[Any, Any], measured: Mapping[Any, Any]) -> pd.DataFra
 
     Returns:
         A table with the columns `guess`, `measured` and `distance`: guess minus measurement for numbers, otherwise "right" or "wrong".
+        These words are in the language of the edition.
 
     Raises:
         ValueError: a guess has no measurement.
@@ -48,7 +51,9 @@ def compare(guess: Mapping[Any, Any], measured: Mapping[Any, Any]) -> pd.DataFra
         open(os.environ.get(FILE) or os.devnull, "a", encoding="utf-8") as file,
     ):
         file.writelines(lines)
-    return pd.DataFrame.from_dict(rows, orient="index", columns=["guess", "measured", "distance"])
+    return pd.DataFrame.from_dict(
+        rows, orient="index", columns=[said(name) for name in ("guess", "measured", "distance")]
+    )
 
 
 def furthest(count: int = 5) -> pd.DataFrame:
@@ -85,8 +90,8 @@ def _shown(value: Any) -> str:
 def _distance(guess: Any, measured: Any) -> tuple[str, float]:
     """Return the distance in words, and how wrong the guess is, from 0 (right) to 1."""
     if guess is None or guess == measured:
-        return ("–" if guess is None else "right"), 0
+        return ("–" if guess is None else said("right")), 0
     if not (_is_number(guess) and _is_number(measured)):
-        return "wrong", 1
+        return said("wrong"), 1
     sign = "+" if guess > measured else ""
     return sign + _shown(guess - measured), min(1.0, abs(guess - measured) / max(abs(guess), abs(measured)))

@@ -8,8 +8,6 @@ from pathlib import Path
 
 import psutil
 
-from lib.stage.waiting import wait_for
-
 
 def processes_in(directory: Path) -> list[int]:
     """The processes that work in `directory` or name it on their command line, except this one and zombies.
@@ -27,6 +25,7 @@ def processes_in(directory: Path) -> list[int]:
 
 def left_in(directory: Path, seconds: float = 60.0) -> list[str]:
     """What processes and files are left in `directory` after at most `seconds`; empty once all is gone."""
+    from lib.stage.waiting import wait_for  # not where `lib` is only a stand-in (tests/test_run_tests.py)
 
     def left() -> list[str]:
         files = directory.iterdir() if directory.exists() else ()

@@ -35,6 +35,12 @@ def test_what_is_asked_of_several_things_has_a_row_each() -> None:
     assert table["distance"].to_dict() == {"early: lost": "right", "early: done": "+1", "0.8": "right"}
 
 
+def test_the_words_are_those_of_the_edition(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LESSONS_LANGUAGE", "es")
+    table = compare({"best": "a", "number": 2}, {"best": "b", "number": 3})
+    assert [*table] == ["predicción", "medido", "distancia"] and [*table["distancia"]] == ["otro", "-1"]
+
+
 def test_a_guess_that_nobody_measured_is_named() -> None:
     with pytest.raises(ValueError, match=r"guessed but not measured: \['lots'\]; measured: \['lost'\]"):
         compare({"lots": 1}, {"lost": 1})

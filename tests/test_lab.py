@@ -23,7 +23,7 @@ def listens(port: int) -> bool:
 
 
 def test_the_server_moves_to_a_free_port_serves_and_ends_with_its_kernels() -> None:
-    environ = lab.lab_environment(os.environ)
+    environ = lab.lab_environment(os.environ, "en")
     with socket.create_server(("127.0.0.1", 0)) as other:
         taken = other.getsockname()[1]
         command = lab.lab_command({}, os.geteuid() == 0, taken)

@@ -46,6 +46,7 @@ def edition(path: Path, language: str, run: bool) -> NotebookNode:
         return nb
     if not kept.exists() or lessons.code_hash(lessons.read(kept)) != lessons.code_hash(nb):
         print(f"executing {path.stem} in {language}", flush=True)
+        os.environ["LESSONS_LANGUAGE"] = language
         lessons.write_atomically(kept, lessons.dumps(execute(nb, lessons.LESSONS)).encode())
     for cell, executed in zip(lessons.code_cells(nb), lessons.code_cells(lessons.read(kept)), strict=True):
         cell.outputs = executed.outputs

@@ -23,7 +23,7 @@ from project import ROOT, STATE, activated
 KERNEL = ["--name", "zero-downtime-pipelines", "--display-name", "Data pipelines without downtime"]
 
 
-def lab_environment(environ: Mapping[str, str]) -> dict[str, str]:
+def lab_environment(environ: Mapping[str, str], language: str) -> dict[str, str]:
     """Return the environment variables for JupyterLab: our settings first, our kernel, and our own list of open tabs.
 
     Jupyter, IPython and Matplotlib write to the home folder. A read-only home folder is replaced.
@@ -34,6 +34,7 @@ def lab_environment(environ: Mapping[str, str]) -> dict[str, str]:
         "JUPYTER_CONFIG_PATH": config,
         "JUPYTERLAB_WORKSPACES_DIR": str(STATE / "workspaces"),
         "LESSONS_GUESSES": str(ROOT / "work" / ".guesses.jsonl"),
+        "LESSONS_LANGUAGE": language,
     }  # fmt: skip
 
 
@@ -76,7 +77,7 @@ def main() -> None:
     print("Starting JupyterLab. It prints its address below; Ctrl-C, then y, stops it.", flush=True)
     command = lab_command(os.environ, os.geteuid() == 0, options.port) + passed_on
     os.chdir(ROOT)
-    os.execve(sys.executable, command, lab_environment(os.environ))
+    os.execve(sys.executable, command, lab_environment(os.environ, options.language))
 
 
 if __name__ == "__main__":

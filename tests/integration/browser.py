@@ -38,7 +38,7 @@ def jupyterlab(folder: Path) -> Iterator[str]:
     """The JupyterLab of `make lab`, for the files of `folder`; gives the address of a file, but for its path. It ends with its kernels."""
     token = secrets.token_hex(16)
     with Process() as process:
-        environ = lab_environment(os.environ) | {
+        environ = lab_environment(os.environ, "en") | {
             "JUPYTER_TOKEN": token,
             "LESSONS_GUESSES": str(process.directory / "guesses.jsonl"),
             "JUPYTERLAB_SETTINGS_DIR": str(process.directory / "settings"),
