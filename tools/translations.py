@@ -45,10 +45,14 @@ def strings(node: ast.AST | None, shown: bool = False) -> Iterator[ast.expr]:
     """The strings below a node that a learner may read: those of several words, and all that are shown."""
     match node:
         case ast.Constant(value=str()) | ast.JoinedStr():
-            parts = getattr(node, "values", [node])
-            text = "".join(
-                getattr(part, "value", "") if isinstance(part, ast.Constant) else "{}" for part in parts
-            )
+            found = [
+                part for part in ast.walk(node) if isinstance(part, ast.IfExp)
+            ]  # texts that it chooses from
+            parts = [
+                *getattr(node, "values", [node]),
+                *(text for one in found for text in (one.body, one.orelse)),
+            ]
+            text = "".join(str(part.value) if isinstance(part, ast.Constant) else "{}" for part in parts)
             if re.search(r"[^\W\d_]{2}", text) and (shown or WORDS.search(text) and not SQL.match(text)):
                 yield node
         case ast.Call(func=function, args=values, keywords=named):
