@@ -4,7 +4,7 @@
 
 executes lessons one by one and writes the data of their figures into `tests/figures/quiet/`. Without names it takes the lessons
 whose data is missing, so you can stop it and start it again. Run it on a quiet machine, once more there (`again`), and
-beside other work (`busy`): what fits on one day may overlap on another.
+beside other work (`busy`): what fits on one day may overlap on another. The run `es` is one of the Spanish edition.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from matplotlib.legend import Legend  # noqa: E402
 from matplotlib.text import Text  # noqa: E402
 from matplotlib.transforms import Bbox  # noqa: E402
 from nbformat import NotebookNode  # noqa: E402
+from translations import into  # noqa: E402
 
 from lib import plots  # noqa: E402
 from lib.stage.live import LiveLoad  # noqa: E402
@@ -39,6 +40,11 @@ LIBRARIES = "builtins collections copyreg datetime decimal enum numpy pandas pya
 DATA = (*LIBRARIES.split(), "lib.benchmark", "lib.deployment", "lib.guesses", "lib.scaling", "lib.versioning")
 RECORDED = Path(__file__).with_name("figures")
 STORE = "__import__('sys').path.append({!r}); __import__('figures').store({!r}, {!r}, globals())\n"
+
+
+def edition(path: Path, run: str) -> NotebookNode:
+    """A lesson as it is in a run: `es` is one of the Spanish edition."""
+    return into("es" if run == "es" else "en")(path, lessons.read(path))
 
 
 def data_of(path: Path, run: str) -> dict[str, Path]:
@@ -90,7 +96,7 @@ def record(path: Path, run: str) -> None:
     """Execute a lesson and store what its figures are drawn from, without the figures whose cells failed."""
     from notebooks import execute
 
-    nb, files = lessons.read(path), data_of(path, run)
+    nb, files = edition(path, run), data_of(path, run)
     (RECORDED / run).mkdir(parents=True, exist_ok=True)
     for cell in [cell for cell in nb.cells if cell.id in files]:
         code = STORE.format(str(Path(__file__).parent), str(files[cell.id]), needed(nb, cell)[0])

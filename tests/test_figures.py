@@ -6,9 +6,9 @@ from pathlib import Path
 
 import figures
 import pytest
-from lessons import lesson_paths, read
+from lessons import lesson_paths
 
-RUNS = ("busy",)
+RUNS = ("quiet", "again", "busy", "es")
 PATHS = {path.name[:2]: path for path in lesson_paths()}
 FILES = sorted(figures.RECORDED.glob("*/*"))
 
@@ -16,7 +16,7 @@ FILES = sorted(figures.RECORDED.glob("*/*"))
 @pytest.mark.parametrize("file", FILES, ids=lambda file: f"{file.parent.name}-{file.name.partition('.')[0]}")
 def test_a_figure_can_be_read(file: Path) -> None:
     path = PATHS[file.name[:2]]
-    nb, files = read(path), figures.data_of(path, file.parent.name)
+    nb, files = figures.edition(path, file.parent.name), figures.data_of(path, file.parent.name)
     drawn = [fig for cell in nb.cells if files.get(cell.id) == file for fig in figures.redraw(nb, cell, file)]
     assert drawn and [problem for fig in drawn for problem in figures.problems(fig)] == []
 
