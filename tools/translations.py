@@ -35,7 +35,7 @@ SHOWN = set(
 #: A string of several words is read by somebody, unless it is SQL.
 WORDS = re.compile(r"(?s)[^\W\d_]{2}.*\s|\s.*[^\W\d_]{2}")
 SQL = re.compile(
-    r"\s*(?:--|ALTER|ANALYZE|BEGIN|COMMIT|CREATE|DELETE|DROP|INSERT|LOCK|SELECT|SET|UPDATE|VACUUM|WITH)\b"
+    r"\s*(?:--|(?:ALTER|CREATE|DROP) [A-Z]+|ANALYZE|BEGIN|COMMIT|DELETE|INSERT|LOCK|SELECT|SET|UPDATE|VACUUM|WITH)\b"
 )
 #: Comments that programs read.
 MARKS = re.compile(r"#+ ?(?:(?:BEGIN|END) |type:|noqa|fmt:)")
