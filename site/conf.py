@@ -23,7 +23,7 @@ html_theme = "sphinx_book_theme"
 html_theme_options = {"use_download_button": True, "show_toc_level": 2, "navbar_persistent": []}
 html_title = project
 html_math_renderer = "mathml"
-html_static_path, html_css_files = ["print.css"], ["print.css"]
+html_static_path = html_css_files = ["lessons.css", "print.css"]
 
 # Lessons: nothing is executed, solutions are folded, and nothing is loaded from elsewhere.
 nb_execution_mode = "off"
