@@ -21,7 +21,7 @@ from nbformat import NotebookNode
 from project import STATE
 from translations import LANGUAGES, LOCALE, into
 
-from notebooks import execute, pictures
+from notebooks import CellFailedError, execute, pictures
 
 PAGES = "CHANGELOG.md CONTRIBUTING.md benchmarks/results.md compose/README.md notebooks/TEACHING.md".split()
 
@@ -106,7 +106,10 @@ if __name__ == "__main__":
     if sys.argv[1:] == ["--links"]:
         sys.exit(build(Path(), builder="linkcheck"))
     pages = lessons.ROOT / "build" / "site"
-    for language in ["en", *LANGUAGES]:
-        if build(pages / (language if language != "en" else ""), language, run=True) != 0:
-            sys.exit(1)
+    try:
+        for language in ["en", *LANGUAGES]:
+            if build(pages / (language if language != "en" else ""), language, run=True) != 0:
+                sys.exit(1)
+    except CellFailedError as error:
+        sys.exit(f"The lesson named last could not be executed: {error}")
     print(f"Open {lessons.display_path(pages / 'index.html')}")
