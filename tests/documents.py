@@ -7,7 +7,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 README, TEACHING = ROOT / "README.md", ROOT / "notebooks" / "TEACHING.md"
-OTHERS = "CONTRIBUTING CHANGELOG CODE_OF_CONDUCT compose/README site/start site/code"
+OTHERS = """CONTRIBUTING CHANGELOG CODE_OF_CONDUCT compose/README site/start site/code
+    README.es notebooks/locale/es/TEACHING site/es/index site/es/start"""
 PAGES = [README, TEACHING, *(ROOT / f"{name}.md" for name in OTHERS.split())]
 #: What is run by other tests, or would run these tests: the commands that open the lessons, test and measure everything.
 THEMSELVES = {"make lab", "make test", "make bench", "make test-integration", "make release-check"}
