@@ -100,8 +100,8 @@ def test_an_entry_that_says_something_else_is_found(source: str, target: str, sa
 
 def table(heading: str) -> list[list[str]]:
     """The rows of a table of the glossary."""
-    _, _, section = GLOSSARY.partition(f"## {heading}\n")
-    rows = re.findall(r"^\| (.+) \|$", section.partition("\n## ")[0], re.MULTILINE)
+    section = GLOSSARY.partition(f"## {heading}\n")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (.+) \|$", section, re.MULTILINE)
     return [row.split(" | ") for row in rows[1:]]
 
 

@@ -82,9 +82,8 @@ def test_each_lesson_has_its_page_its_pictures_with_alt_text_and_folded_solution
         text = file.read_text(encoding="utf-8")
         assert f"notebooks/{file.name}" in index.links, path.name
         spanish = pages[site / "es" / "notebooks" / file.name]
-        assert (
-            f"../../notebooks/{file.name}" in spanish.links and f"../es/notebooks/{file.name}" in page.links
-        )
+        assert f"../../notebooks/{file.name}" in spanish.links
+        assert f"../es/notebooks/{file.name}" in page.links
         stored = sum("image/png" in out.get("data", {}) for cell in cells for out in cell.outputs)
         assert len(re.findall(r"<img [^>]*_images/", text)) >= stored, path.name
         assert page.without_alt == [], path.name
