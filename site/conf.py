@@ -104,6 +104,8 @@ def setup(app: Sphinx) -> None:
     """Connect what is defined above, and write the pages about the code, which are in English."""
     if app.config.language == "en":
         code_pages.write(Path(app.srcdir, "api"))
+    if app.config.language == "es":
+        app.config.html_title = "Pipelines de datos sin tiempo de inactividad"
     app.connect("html-page-context", add_buttons, priority=900)  # after the theme
     app.connect("autodoc-process-docstring", mark_up, priority=400)  # before napoleon
     app.add_html_math_renderer("mathml", inline_renderers=(math, None), block_renderers=(math, None))
