@@ -102,7 +102,8 @@ def editions(source: Path, translate: Translation) -> Iterator[tuple[str, bytes]
     for path in sorted(source.glob("*.ipynb")):
         yield path.name, lessons.dumps(translate(path, release(lessons.read(path)))).encode()
     for path in sorted(source.glob("*/**/*")):
-        hidden = any(part.startswith((".", "__", "locale")) for part in path.relative_to(source).parts)
+        parts = path.relative_to(source).parts
+        hidden = parts[0] == "locale" or any(part.startswith((".", "__")) for part in parts)
         if path.is_file() and not hidden:
             yield path.relative_to(source).as_posix(), path.read_bytes()
 

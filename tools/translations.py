@@ -25,7 +25,7 @@ from learner import Translation, release
 from nbformat import NotebookNode
 
 LOCALE = lessons.LESSONS / "locale"
-LANGUAGES = sorted(path.name for path in LOCALE.iterdir())
+LANGUAGES = sorted(path.name for path in LOCALE.iterdir() if path.is_dir())
 HEADER = 'msgid ""\nmsgstr ""\n"Language: {}\\n"\n"Content-Type: text/plain; charset=UTF-8\\n"\n\n'
 #: Functions and arguments that show their texts.
 SHOWN = set(
@@ -45,13 +45,10 @@ def strings(node: ast.AST | None, shown: bool = False) -> Iterator[ast.expr]:
     """The strings below a node that a learner may read: those of several words, and all that are shown."""
     match node:
         case ast.Constant(value=str()) | ast.JoinedStr():
-            found = [
-                part for part in ast.walk(node) if isinstance(part, ast.IfExp)
-            ]  # texts that it chooses from
-            parts = [
-                *getattr(node, "values", [node]),
-                *(text for one in found for text in (one.body, one.orelse)),
-            ]
+            # Its own text, and the texts that its placeholders choose from.
+            choices = [part for part in ast.walk(node) if isinstance(part, ast.IfExp)]
+            parts = list(getattr(node, "values", [node]))
+            parts += [text for one in choices for text in (one.body, one.orelse)]
             text = "".join(str(part.value) if isinstance(part, ast.Constant) else "{}" for part in parts)
             if re.search(r"[^\W\d_]{2}", text) and (shown or WORDS.search(text) and not SQL.match(text)):
                 yield node
