@@ -151,7 +151,9 @@ def problems(fig: Figure) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    run, names = sys.argv[1], sys.argv[2:]
+    run, *names = sys.argv[1:] or [""]
+    if run not in ("quiet", "again", "busy", "es"):
+        sys.exit(__doc__)
     for path in lessons.named_paths(names):
         if names or not all(file.exists() for file in data_of(path, run).values()):
             print(lessons.display_path(path), flush=True)

@@ -115,9 +115,8 @@ def test_recall_asks_three_questions_with_three_options_of_which_one_is_right(pa
     [recall] = [cell.source for cell in read(path).cells if cell.source.startswith("### Recall")]
     for question in re.split(r"^\*\*\d\. ", recall, flags=re.MULTILINE)[1:]:
         options = re.findall(r"<summary>([ABC])\. .+</summary>\n\n(Right|Wrong)\. ", question)
-        assert [letter for letter, _ in options] == ["A", "B", "C"] and [word for _, word in options].count(
-            "Right"
-        ) == 1
+        letters, words = zip(*options, strict=True)
+        assert letters == ("A", "B", "C") and words.count("Right") == 1
     assert len(re.findall(r"^\*\*\d\. ", recall, re.MULTILINE)) == 3
 
 

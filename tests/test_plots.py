@@ -108,10 +108,8 @@ def test_diagrams_and_sequences_draw_what_they_are_told_without_overlap() -> Non
         "c": (2.5, -0.5, "x", "failed"),
     }
     steps = [("a", "b", "asks", "blue"), ("c", "b", "answers", "green"), ("b", "b", "is killed", "failed")]
-    for fig in (
-        plots.diagram(boxes, ["a -> b", "b <-> c"]),
-        plots.sequence(["a", "b", "c"], steps, title="b dies"),
-    ):
+    diagram = plots.diagram(boxes, ["a -> b", "b <-> c"])
+    for fig in (diagram, plots.sequence(["a", "b", "c"], steps, title="b dies")):
         fig.draw_without_rendering()
         texts = [text for text in fig.axes[0].texts if text.get_text()]
         areas = [text.get_window_extent() for text in texts]

@@ -39,11 +39,8 @@ def test_every_make_target_exists_and_every_picture_has_alt_text(page: Path) -> 
 
 
 def test_the_pictures_are_those_that_lessons_measured() -> None:
-    measured = {
-        file: content
-        for path in lesson_paths()
-        for file, content in notebooks.pictures(path, read(path)).items()
-    }
+    pictures = [notebooks.pictures(path, read(path)) for path in lesson_paths()]
+    measured = {file: content for each in pictures for file, content in each.items()}
     assert {file: file.read_bytes() for file in notebooks.IMAGES.iterdir()} == measured
     assert len(measured) == len(notebooks.PICTURED)
 

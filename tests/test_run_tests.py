@@ -93,7 +93,15 @@ def test_everything_that_is_left_is_named(collection: Path, monkeypatch: pytest.
     [number] = set(re.findall(r"still running:\n.*process (\d+): sleep 3000", output))
     found = [".left-in-home", "left_in_repository.txt", "1 more item", "left-in-tmp", "what is not computed"]
     assert [text for text in found if text not in output] == []
-    assert command_of(int(number)) is None
+    assert command_of(int(number)) is None and "once more" not in output
+
+
+def test_a_claim_about_times_is_refuted_when_it_fails_twice(collection: Path) -> None:
+    here = "import pathlib\nbusy, seen = False, pathlib.Path('seen')"
+    claim = f"{here}\nfirst = not seen.exists()\nseen.touch() if first else seen.unlink()\nassert busy or not first, 'too slow'"
+    write_lesson(collection / "notebooks" / "00_one.ipynb", measures=True, also=claim)
+    status, output = run_in(collection, "--only", "lessons")
+    assert status == 0 and "too slow" in output and "once more: notebooks/00_one.ipynb" in output, output
 
 
 def test_a_notebook_from_elsewhere(collection: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

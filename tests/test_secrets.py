@@ -87,8 +87,6 @@ def test_nothing_listens_on_all_addresses_but_in_a_container() -> None:
     """There the address is that of the container; the file that starts it publishes it on loopback."""
     paths = [path for path in files_of(ROOT) if path.suffix in (".py", ".sh", ".yml", ".yaml", ".cfg", "")]
     named = {path.relative_to(ROOT) for path in paths if "0.0.0.0" in path.read_text(encoding="utf-8")}
-    compose = {
-        Path("compose", name)
-        for name in ("docker-stack.yml", "k8s/workers/broker.yaml", "service/Dockerfile")
-    }
+    names = "docker-stack.yml k8s/workers/broker.yaml service/Dockerfile".split()
+    compose = {Path("compose", name) for name in names}
     assert {path for path in named if path.parts[0] != "tests"} == compose | {Path("lib/stage/servers.py")}

@@ -173,20 +173,14 @@ def cell_sizes(nb: NotebookNode, path: Path) -> Iterator[Problem]:
         folded = "hide-input" in lessons.tags(cell)
         limit = 25 if folded or lessons.is_solution(cell) else 15
         if lessons.lines(cell) > limit:
-            yield (
-                cell.id,
-                f"has {lessons.lines(cell)} lines, {limit} are allowed: split it, or move code to lib.",
-            )
+            yield cell.id, f"has {lessons.lines(cell)} of {limit} lines: split it, or move code to lib."
         if folded != cell.metadata.get("jupyter", {}).get("source_hidden", False):
             yield cell.id, "is folded by its tag or its metadata, not by both: run make notebooks."
         if folded and not cell.source.startswith("# "):
             yield cell.id, "is folded, so its first line must be a comment that says what it does."
         shown[folded] += lessons.lines(cell) * (cell in lessons.taught(nb))
     if shown[True] > 0.4 * sum(shown.values()):
-        yield (
-            "",
-            f"folds {shown[True]} of {sum(shown.values())} lines of code, 40 % are allowed: show what teaches.",
-        )
+        yield "", f"folds {shown[True]} of {sum(shown.values())} lines, 40 % are allowed: show what teaches."
 
 
 def minutes(nb: NotebookNode, path: Path) -> Iterator[Problem]:
@@ -194,10 +188,7 @@ def minutes(nb: NotebookNode, path: Path) -> Iterator[Problem]:
     needed = lessons.minutes(nb)
     for stated in lessons.WORKING_TIME.findall(nb.cells[0].source):
         if not int(stated) == needed <= 60:
-            yield (
-                "",
-                f"states {stated} minutes but takes {needed}: run make notebooks; at most 60 are allowed.",
-            )
+            yield "", f"states {stated} minutes but takes {needed}: run make notebooks; 60 at most."
 
 
 RULES = {
