@@ -26,7 +26,7 @@ KEPT = {
 }
 CATALOGUES = {path: catalogue(path, "es") for path in lesson_paths()}
 #: Nouns of the glossary that are other words as well.
-ALSO_VERBS = "bound check contract guess mean run share switch trigger try update".split()
+ALSO_VERBS = "bound check contract guess mean report run share switch trigger try update".split()
 GLOSSARY = (LOCALE / "es" / "glossary.md").read_text(encoding="utf-8")
 spanish = into("es")
 
