@@ -23,7 +23,7 @@ TAGS = {"parameters", "predict", "exercise-data", "hide-input", "nbval-ignore-ou
 PLACES = re.compile(
     r"(?<![\w.~:/-])/(?:home|root|Users|tmp|private|mnt|opt|srv|workspace|work|var/folders)/|[A-Z]:\\\w"
 )
-COMMON_USERS = {*"root user users admin runner ubuntu debian jovyan localhost jupyter learner student teacher".split()}
+COMMON_USERS = {*"root user admin runner ubuntu debian jovyan localhost learner student teacher".split()}
 ADDRESS = re.compile(r"\bat 0x[0-9a-f]{6,}")
 Problem = tuple[str, str]
 """The id of a cell ("" for the whole notebook), and its problem with the fix."""
