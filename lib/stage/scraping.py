@@ -52,7 +52,7 @@ def fetch(url: str) -> str:
 
 
 class Scraper(Running):
-    """Scrapes targets in a thread, until `stop()` or the end of the `with` block, and once more at the end."""
+    """Scrapes targets at once, then in a thread until `stop()` or the end of the `with` block, and once more at the end."""
 
     def __init__(self, discover: Callable[[], Mapping[str, Target]], *, every: float = 0.25) -> None:
         """discover: returns the targets of the next round, by name. every: seconds from one round to the next."""
@@ -60,11 +60,12 @@ class Scraper(Running):
         self._discover, self._every = discover, every
         self._rows: list[tuple[float, str, str, Sample]] = []
         self._ending = threading.Event()
+        self._round()  # before this returns: what happens next is growth
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
-        due = time.monotonic()
+        due = time.monotonic() + self._every
         while not self._ending.wait(max(0.0, due - time.monotonic())):
             self._round()
             due = max(due + self._every, time.monotonic())
