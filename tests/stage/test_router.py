@@ -97,8 +97,9 @@ def test_it_counts_what_users_got_and_begins_anew_at_the_same_address(blue: Bare
         served(router, 5)
         assert (answers("2xx"), answers("5xx")) == (5, 0)
         router.set_replicas("blue", [])
-        with pytest.raises(HTTPError, match="503"):
+        with pytest.raises(HTTPError, match="503") as refused:
             fetch(router.url)
+        refused.value.close()
         assert answers("5xx") == 1, "that no replica was there is counted, too"
         url = router.metrics_url
         router.kill()
