@@ -3,7 +3,6 @@
 import csv
 import subprocess
 import sys
-from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import files, growth, rows, run  # noqa: E402
+from benchmarks import files, rows, run  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -53,15 +52,6 @@ def test_the_table_shows_both_figures_and_says_of_each_goal_whether_it_was_met(m
         assert f"]({name})" in text
 
 
-def test_growth_has_an_exponent_for_each_form_which_is_the_slope_on_logarithmic_axes(measured):
-    found = [row for row in measured[0] if row["suite"] == "growth"]
-    assert Counter(row["case"] for row in found if row["case"] in growth.GOALS) == dict.fromkeys(
-        growth.GOALS, 4
-    )
-    assert sum(row["candidate"].startswith("exponent") for row in found) == len(growth.GOALS)
-    assert growth.fitted_exponent([10, 100, 1000], [3e-12, 3e-10, 3e-8]) == pytest.approx(2)
-
-
 def test_what_is_stored_is_read_again_and_kept_when_another_suite_is_measured(measured):
     _, _, folder = measured
     stored = rows.read(folder / "results.csv")
@@ -69,11 +59,6 @@ def test_what_is_stored_is_read_again_and_kept_when_another_suite_is_measured(me
     assert [row.suite for row in run.kept(folder, ["files", "growth"])] == kept
     as_read = [{name: getattr(row, name) for name in rows.columns()} for row in stored]
     assert [{**rows.stored(row)} for row in stored] == as_read
-
-
-def test_a_time_is_told_in_the_unit_that_suits_it():
-    told = {0: "", 2.5e-7: "250 ns", 0.0123: "12.3 ms", 90: "90 s"}
-    assert {seconds: rows.readable(seconds) for seconds in told} == told
 
 
 def test_files_that_differ_are_told_apart():

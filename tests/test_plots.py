@@ -90,17 +90,6 @@ def test_labels_stand_at_the_ends_without_overlap() -> None:
     plt.close(fig)
 
 
-@pytest.mark.parametrize("scale", ["linear", "log"])
-def test_label_stands_at_the_height_of_its_line(scale: str) -> None:
-    fig, ax = subplots()
-    ax.set_yscale(scale)
-    ax.set_ylim(1, 100)
-    ax.plot([1, 2], [1, 10], label="x")
-    label_lines(ax)
-    assert ax.texts[0].xy[1] == pytest.approx(9 / 99 if scale == "linear" else 0.5)
-    plt.close(fig)
-
-
 def test_diagrams_and_sequences_draw_what_they_are_told_without_overlap() -> None:
     boxes = {
         "a": (0.0, 0.0, "this notebook\nsends", "blue"),

@@ -11,6 +11,7 @@ Read the files in this order:
 - `suspects`: a fast scan for the records that need a full check
 - `bulk`: many records at once, with quarantine and report
 - `manager`: `DataVersionManager`, the class that most users need
+- `typed_lines`: lines of JSON, upgraded without making dicts of them
 - `files`: files of records, of any size, in constant memory
 - `__main__`: the command line
 - `columns`: reading Arrow tables, and a fast scan for values that may be invalid

@@ -81,6 +81,7 @@ class Task:
     history: SchemaHistory
     target: int | None
     way: Way
+    doubtful: bool = False
 
     def beyond(self, version: int) -> list[str]:
         """Return an error if a version is on the wrong side of the target."""
@@ -92,9 +93,14 @@ class Task:
         return [f"{VERSION_KEY}: {side} the target version (got {version}, the target is {self.target})"]
 
 
-def process(history: SchemaHistory, records: list[Any], target: int | None, way: Way) -> Batch:
-    """Validate all records at their own versions, and migrate the valid ones to `target` (None: leave them)."""
-    task, whole = Task(history, target, way), Batch([], [], Report(read=len(records)))
+def process(
+    history: SchemaHistory, records: list[Any], target: int | None, way: Way, *, doubtful: bool = False
+) -> Batch:
+    """Validate all records at their own versions, and migrate the valid ones to `target` (None: leave them).
+
+    `doubtful`: most of them are probably invalid, so each one gets the full check at once.
+    """
+    task, whole = Task(history, target, way, doubtful), Batch([], [], Report(read=len(records)))
     for start in range(0, len(records), CHUNK):
         _process_chunk(task, records[start : start + CHUNK], start, whole)
     whole.report.passed, whole.report.quarantined = len(whole.records), len(whole.quarantined)
@@ -109,20 +115,23 @@ def _process_chunk(task: Task, records: list[Any], start: int, whole: Batch) -> 
     version, unknown = record_version(task.history, records[0])
     label = None if unknown or VERSION_KEY not in records[0] else version
     version = 1 if unknown else version
-    doubtful = suspects(task.history.schema(version), records, label)
+    schema = task.history.schema(version)
+    doubtful = set(range(len(records))) if task.doubtful else suspects(schema, records, label)
     sure = drop_positions(records, doubtful) if doubtful else records
     together = _process_together(task, version, sure)
     if together is not None and sure:
         whole.report.versions[version] += len(sure)
     done: dict[int, Record] = {}
+    reasons: list[str] = []
     for at in range(len(records)) if together is None else sorted(doubtful):
         own, errors, result = process_one(task, records[at], whole.report, at not in doubtful)
         if errors:
             line: Quarantined = {"line": start + at + 1, "version": own, "errors": errors, "raw": records[at]}
             whole.quarantined.append(line)
-            whole.report.reasons.update(map(reason_of, errors))
+            reasons += map(reason_of, errors)
         else:
             done[at] = result
+    whole.report.reasons.update(reasons)
     if done and together:
         done.update(zip(drop_positions(range(len(records)), doubtful), together, strict=True))
     whole.records.extend((done[at] for at in sorted(done)) if done else together or ())

@@ -14,8 +14,7 @@ import json
 import math
 import os
 import zlib
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, BinaryIO, Final
 
@@ -25,15 +24,16 @@ from lib.stage.files import sync_folder
 from lib.versioning.bulk import Quarantined, Report, Way, process, reason_of
 from lib.versioning.history import SchemaHistory
 from lib.versioning.manager import DataVersionManager
-from lib.versioning.schema import MISSING, DeclarationError, describe
+from lib.versioning.records import Record, record_version
+from lib.versioning.schema import MISSING, VERSION_KEY, DeclarationError, describe
+from lib.versioning.suspects import drop_positions
+from lib.versioning.typed_lines import UNREADABLE, typed_lines
 
 #: How many bytes are read at a time, plus the rest of the last line. Short lines take much more memory than their bytes.
 SIZE = 100_000
 #: The byte order mark that some editors put at the start of a file.
 _MARK = b"\xef\xbb\xbf"
 
-#: Errors that decoding a line may raise.
-_UNREADABLE: Final = (msgspec.MsgspecError, RecursionError, ValueError)
 #: Types whose values can be written in only one way, except for escapes in strings, and -0.
 _PLAIN: Final = {str, bool, int, type(None)}
 
@@ -64,8 +64,11 @@ def migrate_file(
         _check_defaults(manager.history)
     whole, first = Report(), 1
     for lines in _chunks(source):
-        values, texts, unreadable = _read(lines, first)
-        batch = process(manager.history, list(values.values()), target, way)
+        structs, left = _upgrade_typed(manager.history, lines, target if way == "upgrade" else None, whole)
+        values, texts, unreadable = _read(lines, left, first)
+        batch = process(
+            manager.history, list(values.values()), target, way, doubtful=len(left) < len(structs)
+        )
         places = list(values)
         for entry in batch.quarantined:
             entry["line"] = places[entry["line"] - 1]
@@ -75,19 +78,50 @@ def migrate_file(
             entry["raw"] = _raw(lines[entry["line"]])
             entry["line"] += first
         if out is not None:
-            # Values that the migration did not change keep their spelling.
             for at, record in zip(values, batch.records, strict=True) if texts else ():
-                for name, text in texts.get(at, {}).items():
-                    if record.get(name, MISSING) is values[at][name]:
-                        record[name] = text
-            out.write(_encode_lines(batch.records))
+                _keep_spelling(record, values[at], texts.get(at, {}))
+            places = drop_positions(range(len(lines)), left) if structs and batch.records else []
+            out.write(_encode_lines(_in_order(places, structs, list(values), batch.records)))
         quarantine.write(_encode_lines(entries))
-        reasons = Counter(reason_of(error) for entry in unreadable for error in entry["errors"])
         whole += batch.report
-        whole += Report(read=len(unreadable), quarantined=len(unreadable), reasons=reasons)
+        whole.read, whole.quarantined = whole.read + len(unreadable), whole.quarantined + len(unreadable)
+        whole.reasons.update(reason_of(error) for entry in unreadable for error in entry["errors"])
         first += len(lines)
         progress(len(lines))
     return whole
+
+
+def _upgrade_typed(
+    history: SchemaHistory, lines: list[bytes], target: int | None, whole: Report
+) -> tuple[list[Any], Sequence[int]]:
+    """Upgrade the lines that are surely valid, count them, and return them and the positions of the others."""
+    typed = None
+    with suppress(*UNREADABLE):
+        first = _decode(lines[0]) if lines and target is not None else None
+        version, unknown = record_version(history, first)
+        if target is not None and not unknown and version <= target:
+            typed = typed_lines(history, version, VERSION_KEY in first, target)
+    if typed is None:
+        return [], range(len(lines))
+    structs, left = typed.upgrade(lines)
+    if structs:
+        whole.read, whole.passed = whole.read + len(structs), whole.passed + len(structs)
+        whole.versions[typed.version] += len(structs)
+    return structs, left
+
+
+def _keep_spelling(record: Record, value: Record, texts: dict[str, Any]) -> None:
+    """Replace values that the migration did not change by their texts."""
+    for name, text in texts.items():
+        if record.get(name, MISSING) is value[name]:
+            record[name] = text
+
+
+def _in_order(places: list[int], structs: list[Any], others: list[int], records: list[Any]) -> list[Any]:
+    if not (structs and records):
+        return structs or records
+    passed = dict(zip(places, structs, strict=True)) | dict(zip(others, records, strict=True))
+    return [passed[place] for place in sorted(passed)]
 
 
 def _check_defaults(history: SchemaHistory) -> None:
@@ -113,9 +147,9 @@ def _chunks(source: BinaryIO) -> Iterator[list[bytes]]:
 
 
 def _read(
-    lines: list[bytes], first: int
+    lines: list[bytes], places: Sequence[int], first: int
 ) -> tuple[dict[int, Any], dict[int, dict[str, Any]], list[Quarantined]]:
-    """Decode lines; return values and field texts by place (from 0), and quarantine entries for unreadable lines.
+    """Decode the lines at some places (from 0); return values and field texts by place, and quarantine entries for unreadable lines.
 
     The texts of the fields are kept for lines with numbers that can be written in several ways, such as 1e2 and 100.0. `first`
     is the number of the first line in the file.
@@ -123,7 +157,8 @@ def _read(
     values: dict[int, Any] = {}
     texts: dict[int, dict[str, Any]] = {}
     unreadable: list[Quarantined] = []
-    for place, line in enumerate(lines):
+    for place in places:
+        line = lines[place]
         if place + first == 1:
             line = line.removeprefix(_MARK)
         try:
@@ -136,7 +171,7 @@ def _read(
             if strings < len(types) and (0 in value.values() or not _PLAIN.issuperset(types)):
                 texts[place] = _decode_raw(line)
             values[place] = value
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             why = [_why_unreadable(line, error)]
             unreadable.append({"line": place, "version": 0, "errors": why, "raw": None})
     return values, texts, unreadable

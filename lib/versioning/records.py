@@ -65,14 +65,17 @@ def validate(r):
 """
 
 
-def field_test(field: Field) -> str:
-    """Return an expression that is true if a field of the record `r` is valid; otherwise it is false or raises KeyError or TypeError."""
+def field_test(field: Field, unicode_test: str = "is_unicode({})") -> str:
+    """Return an expression that is true if a field of the record `r` is valid; otherwise it is false or raises KeyError or TypeError.
+
+    `unicode_test` is the expression that tests a string that is not ASCII.
+    """
     value = f"r[{field.name!r}]"
     if field.type == "timestamp":
         test = f"isinstance({value}, str) and timestamp_problem({value}) is None"
     elif field.type == "string":
         # isascii raises a TypeError if the value is not a string
-        test = f"(isascii({value}) or is_unicode({value}))"
+        test = f"(isascii({value}) or {unicode_test.format(value)})"
         if field.length is not None:
             test += f" and len({value}) <= {field.length}"
     else:
@@ -89,8 +92,7 @@ def validator(schema: Schema) -> Validator:
     """Compile the function that returns every error of a record as `field: fixed reason (details)`."""
 
     def every_error(record: Record) -> list[str]:
-        problems = ((field.name, field.problem(record.get(field.name, MISSING))) for field in schema)
-        return [f"{name}: {problem}" for name, problem in problems if problem]
+        return [f"{f.name}: {why}" for f in schema if (why := f.problem(record.get(f.name, MISSING)))]
 
     return compile_source(validator_source(schema), "validate", every_error=every_error)
 

@@ -152,14 +152,6 @@ def test_percentiles_of_waiting():
     assert wait_percentile(shares, 3.6, 1.0, 4).mean() == pytest.approx(mean_wait(3.6, 1.0, 4), rel=1e-3)
 
 
-def test_arrays_are_broadcast():
-    assert usl([[1], [2]], 10.0, [0.0, 0.5, 1.0], 0.0).shape == (2, 3)
-    servers = np.array([1, 2, 5, 50])
-    together = mean_wait(servers * 0.8, 1.0, servers)
-    assert together == pytest.approx([float(mean_wait(n * 0.8, 1.0, n)) for n in servers])
-    assert (np.diff(together) < 0).all(), "Pooled servers wait less at the same utilisation."
-
-
 def test_little():
     assert little(rate=4, time_s=0.5) == 2
     assert little(number=2, time_s=0.5) == 4

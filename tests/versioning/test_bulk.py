@@ -161,7 +161,7 @@ class Contrary:
 
 
 def test_values_that_can_not_be_compared_are_only_wrong() -> None:
-    records = [ANA, {"id": Contrary(), "name": Contrary(), "created_at": Contrary()}, ANA]
+    records = [ANA, {"id": "\ud83d", "name": Contrary(), "created_at": Contrary()}, ANA]
     vm = DataVersionManager()
     assert_same(in_bulk(vm, records, "validate", 1), one_by_one(vm, records, "validate", 1))
     more = {"schema_version": 3, "email": Contrary(), "updated_at": "x", "phone": None}
