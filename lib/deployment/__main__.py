@@ -224,7 +224,9 @@ def _tree_of_tag(name: str, directory: Path) -> Path | None:
         with TemporaryDirectory(dir=tree.parent) as part:
             run(*git, "archive", "--output", f"{part}/tar", commits[-1], remedy=remedy)
             with tarfile.open(f"{part}/tar") as files:
-                files.extractall(f"{part}/tree", filter="data")
+                # Pythons before 3.11.4 have no filters; the archive is one of git's.
+                files.extraction_filter = getattr(tarfile, "data_filter", None)
+                files.extractall(f"{part}/tree")
             if not tree.exists():  # no other process was faster
                 Path(part, "tree").rename(tree)
     return tree
