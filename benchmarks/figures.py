@@ -73,7 +73,7 @@ def growth(rows: Sequence[Row]) -> Figure:
 def write(rows: Sequence[Row], folder: Path) -> None:
     """Write those figures for which there are rows."""
     if any((row.suite, row.case) in CASES for row in rows):
-        alt = "Speed-up over the naive loop by case and library: a few times for records and files, thousands of times for the upgrade of a table."
+        alt = "Speed-up over the naive loop by case and library: a few times for records, thousands of times for the upgrade of a table."
         (folder / "speedups.png").write_bytes(plots.png(speedups(rows), alt))
     if any(row.suite == "growth" for row in rows):
         alt = "Seconds over records on logarithmic axes: records and files rise in a straight line, the upgrade of a table stays flat."
