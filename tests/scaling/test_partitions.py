@@ -146,7 +146,7 @@ def test_killed_in_the_middle_it_goes_on(pool: WorkerPool, tmp_path: Path, targe
     """The only worker is killed at work, and a second call gives up waiting; other workers do what is left."""
     source = tmp_path / "users"
     for number in range(6):
-        write(source / f"part-{number}.ndjson", list(make_users(4_000, seed=number)))
+        write(source / f"part-{number}.ndjson", list(make_users(20_000, seed=number)))
     pool.scale(1)
     with ThreadPoolExecutor(1) as thread:
         first = thread.submit(upgrade_partitions, pool, source, target, 3)
@@ -157,7 +157,7 @@ def test_killed_in_the_middle_it_goes_on(pool: WorkerPool, tmp_path: Path, targe
         assert 2 <= len(done) < 6
         pool.scale(2)
         manifest = upgrade_partitions(pool, source, target, 3)
-        assert list(manifest["passed"]) == [4_000] * 6
+        assert list(manifest["passed"]) == [20_000] * 6
         assert {name: state(target)[name] for name in done} == done
         assert first.result().equals(manifest), "what was sent before comes back, too"
     assert not list(target.rglob("*.part")), "what a killed worker had begun is still there"
