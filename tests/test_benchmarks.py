@@ -53,10 +53,9 @@ def test_the_table_shows_both_figures_and_says_of_each_goal_whether_it_was_met(m
 
 
 def test_what_is_stored_is_read_again_and_kept_when_another_suite_is_measured(measured):
-    _, _, folder = measured
-    stored = rows.read(folder / "results.csv")
+    stored = rows.read(measured[2] / "results.csv")
     kept = [row.suite for row in stored if row.suite in ("records", "scaling")]
-    assert [row.suite for row in run.kept(folder, ["files", "growth"])] == kept
+    assert [row.suite for row in run.kept(measured[2], ["files", "growth"])] == kept
     as_read = [{name: getattr(row, name) for name in rows.columns()} for row in stored]
     assert [{**rows.stored(row)} for row in stored] == as_read
 

@@ -148,6 +148,14 @@ def test_what_is_missing(fresh: SmallProject, tmp_path: Path, lies: dict[str, st
     assert [line for line in lines if line not in output] == [], output
 
 
+def test_a_link_in_place_of_venv_is_not_followed(fresh: SmallProject, tmp_path: Path) -> None:
+    (tmp_path / "precious" / "letters").mkdir(parents=True)
+    (fresh.folder / ".venv").symlink_to(tmp_path / "precious")
+    status, output = fresh.make("setup")
+    assert (status, ".venv is a link" in output) == (2, True), output
+    assert (tmp_path / "precious" / "letters").is_dir()
+
+
 def test_the_set_up_can_be_read_by_an_old_python() -> None:
     """So that it gets an answer, and no syntax error."""
     ast.parse((ROOT / "tools" / "setup.py").read_text(encoding="ascii"), feature_version=(3, 6))

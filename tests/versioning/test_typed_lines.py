@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import io
 import json
-from typing import Any
 from unittest.mock import patch
 
 from lib.versioning import AddField, DataVersionManager, Field, RenameField, Schema, SchemaHistory, files
-from lib.versioning.typed_lines import typed_lines
 
 #: Every type that is read so, nullable and not, names that Python has, every way to add a field, and what is not read so.
 THINGS = SchemaHistory("things", first=Schema(
@@ -20,30 +18,28 @@ THINGS = SchemaHistory("things", first=Schema(
     3: [AddField("also", "timestamp", nullable=True, copy_from="seen"), AddField("rate", "float", default=-0.0)],
     4: [RenameField("__class__", "kind")],
 })  # fmt: skip
-USUAL = {"class": "c", "on": True, "off": False, "at": None, "__class__": "d"}
+VALUES = {"class": '"c"', "on": "true", "off": "false", "at": "null", "__class__": '"d"'}
 ODD = [
     "null", "true", "-0", "1.0", "NaN", '""', '"x"', '"xxxx"', "[]", '{"at": 1}', r'"\ud83d"', r'"\\"', r'"\""', r'"\\\""', r'"\u0022"',
     '":"', '"€"', '"2024-01-01"', '"2024-02-30"', '"2024-01-01T24:00:00"', '"2024-01-01 10:00:00"', '"2024-01-01T10:00:00.5+01:00"',
 ]  # fmt: skip
 
 
-def written(data: str, target: int) -> tuple[list[str], bytes, Any]:
+def written(data: str, target: int) -> tuple[list[str], bytes, object]:
     """Return what `migrate_file` writes and reports: records without the spelling of escapes, and the quarantine."""
-    passed, aside = io.BytesIO(), io.BytesIO()
-    report = files.migrate_file(
-        DataVersionManager(THINGS), io.BytesIO(data.encode()), passed, aside, target=target
-    )
-    return [json.dumps(json.loads(line)) for line in passed.getvalue().splitlines()], aside.getvalue(), report
+    manager, out, aside = DataVersionManager(THINGS), io.BytesIO(), io.BytesIO()
+    report = files.migrate_file(manager, io.BytesIO(data.encode()), out, aside, target=target)
+    return [json.dumps(json.loads(line)) for line in out.getvalue().splitlines()], aside.getvalue(), report
 
 
 def test_a_line_spelled_in_any_way_comes_out_the_same() -> None:
-    pairs = {name: f'"{name}": {json.dumps(value)}' for name, value in USUAL.items()}
+    pairs = {name: f'"{name}": {value}' for name, value in VALUES.items()}
     usual = ", ".join(pairs.values())
     for label in ("", ', "schema_version": 1'):
-        good, typed = f"{{{usual}{label}}}", typed_lines(THINGS, 1, bool(label), 3)
+        good, typed = f"{{{usual}{label}}}", files.typed_lines(THINGS, 1, bool(label), 3)
         lines = [good, good.replace("}", ', "x": 1}'), "{}", good.replace(": 1", ": 2")]
         assert typed and typed.upgrade([line.encode() for line in lines])[1] == [1, 2, 3][: 3 if label else 2]
-    for name in (*USUAL, "seen", "x", "schema_version", r"\u0061t"):
+    for name in (*VALUES, "seen", "x", "schema_version", r"\u0061t"):
         for odd in (f'"{name}": {value}' for value in ODD):
             for line in (f"{usual}, {odd}", f"{odd}, {usual}", ", ".join((pairs | {name: odd}).values())):
                 plain = f"{{{usual}}}\n{{{line}}}\n{{{usual}}}"
@@ -52,4 +48,4 @@ def test_a_line_spelled_in_any_way_comes_out_the_same() -> None:
                     with patch.object(files, "typed_lines", lambda *_: None):
                         assert found == written(data, target)
     # Numbers keep their spelling, and a field that gets another name is no field of the struct.
-    assert not typed_lines(THINGS, 3, True, 3) and not typed_lines(THINGS, 1, False, 4)
+    assert not files.typed_lines(THINGS, 3, True, 3) and not files.typed_lines(THINGS, 1, False, 4)
